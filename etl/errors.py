@@ -1,0 +1,75 @@
+"""What can go wrong, as one tree. Each error carries the exit code of the command that meets it.
+
+    EtlError                 1   the run failed; nothing is lost, the next run goes on
+    |- ConfigError           2   wrong usage or configuration: names the setting and the fix
+    |  `- SchemaError        2   the database isn't migrated, or is newer than this program
+    |- Locked                3   another run holds this source
+    |- SourceError           1   the AIMS360 service can't be used
+    |  |- Unreachable        1   no good answer after every retry
+    |  |- SignInFailed       1   credentials or token refused
+    |  |- Refused            1   the service understood the request and said no (4xx)
+    |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
+    |  `- BrokenPromise      1   a page that contradicts what was asked of it
+    |- DatabaseError         1   Postgres can't be reached, or refuses us
+    `- EmbeddedError         1   the embedded Postgres can't be made or started
+
+A message says what happened, to what, and what to do next. It never holds a token, a password or a document link.
+"""
+
+
+class EtlError(Exception):
+    """Anything the command line reports in a line, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(EtlError):
+    """A setting or an argument is missing or wrong."""
+
+    exit_code = 2
+
+
+class SchemaError(ConfigError):
+    """The database's schema isn't the one this program works with."""
+
+
+class Locked(EtlError):
+    """Another run holds this source."""
+
+    exit_code = 3
+
+
+class SourceError(EtlError):
+    """The service can't be used."""
+
+
+class Unreachable(SourceError):
+    """No good answer from the service after every retry."""
+
+
+class SignInFailed(SourceError):
+    """The service refused the credentials or the token."""
+
+
+class Refused(SourceError):
+    """The service refused a request: `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadAnswer(SourceError):
+    """The body isn't what the service documents: not JSON, no list of jobs, an error inside a 200."""
+
+
+class BrokenPromise(SourceError):
+    """A page contradicts what was asked: a filter or an order was ignored, or nothing new came."""
+
+
+class DatabaseError(EtlError):
+    """Postgres can't be reached, or refuses us."""
+
+
+class EmbeddedError(EtlError):
+    """The embedded Postgres can't be made, started or stopped."""
