@@ -1,0 +1,68 @@
+"""The way into Postgres: one connection with time limits, UTC, and errors that never show the password."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import conninfo
+
+from etl.errors import DatabaseError
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+# A connection that is cut (a failover, a firewall) is noticed within about a minute.
+_LIMITS = {
+    "connect_timeout": "15",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": "aims360-etl",
+}
+_OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
+
+
+def connect(url: str) -> Connection:
+    """An autocommit connection: transactions are opened by name, `with db.transaction():`. Raises DatabaseError."""
+    try:
+        given = conninfo.conninfo_to_dict(url)
+        options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
+        db = psycopg.connect(conninfo.make_conninfo(url, **{**_LIMITS, **given, "options": options}), autocommit=True)
+    except psycopg.Error as error:
+        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}") from None
+    if db.info.server_version < 140000:
+        db.close()
+        raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; 14 or newer is needed")
+    return db
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """A connection that is closed at the end; what Postgres refuses meanwhile becomes a DatabaseError."""
+    db = connect(url)
+    try:
+        yield db
+    except psycopg.Error as error:
+        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}") from error
+    finally:
+        db.close()
+
+
+def masked(url: str) -> str:
+    """The address without its password, for people."""
+    try:
+        known = conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        return "DATABASE_URL"
+    return f"{known.get('dbname') or 'the database'} on {known.get('host') or 'localhost'}:{known.get('port') or 5432}"
+
+
+def _plain(error: psycopg.Error, url: str) -> str:
+    """An error in a line. Rows never come along: Postgres puts them in DETAIL, which is left out."""
+    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    try:
+        password = conninfo.conninfo_to_dict(url).get("password")
+    except psycopg.Error:
+        password = None
+    line = re.sub(r"\s+", " ", said)
+    return line.replace(str(password), "***") if password else line

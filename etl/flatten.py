@@ -1,0 +1,283 @@
+"""A raw page becomes a batch: jobs with their documents, and rejects. Pure.
+
+The quick way reads a row whose properties are all known straight into its types; any other row goes the careful way,
+which keeps unknown properties in `extra`. A row that can't be read is a value (`Reject`), never an exception.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from etl import odata
+from etl.model import Batch, DocumentRow, Job, JobRow, Reject
+
+# The bounds of the columns they go to: one row out of range must not make Postgres refuse its whole page.
+_Integer = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+_BigInteger = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Label = Annotated[str, Meta(max_length=150)]  # indexed: a btree entry holds 2,700 bytes
+_JobId = Annotated[str, Meta(min_length=1, max_length=250)]
+_SCOPES = {scope.lower(): scope for scope in ("Public", "Private", "PeopleInOrganization")}
+_YES_NO = {"yes": True, "no": False}
+_RANGE = "out of the years 1 to 9999 or of no known form"
+
+
+class _SourceJob(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A row of either generation of the API, as typed as JSON allows (api.md, "The job")."""
+
+    jobID: _JobId
+    ID: _BigInteger | None = None
+    jobCategoryID: _Integer | None = None
+    categoryName: _Label | None = None
+    jobSubCategoryID: _Integer | None = None
+    subCategoryName: _Label | None = None
+    jobDescription: str | None = None
+    clientRequestId: str | None = None
+    jobStatus: _Label | None = None
+    jobStatusText: str | None = None
+    percentCompleted: _Integer | None = None
+    responseType: str | None = None
+    response: object = None
+    publishLink: str | None = None
+    publishLinkAccessScope: str | None = None
+    requestURL: str | None = None
+    startDate: str | None = None
+    completedDate: str | None = None
+    createdDate: str | None = None
+    modifiedDate: str | None = None
+    purgeDateTime: str | None = None
+    purgeDays: _Integer | None = None
+    clientID: str | None = None
+    DatabaseName: str | None = None
+    accountCode: _Label | None = None
+    canReRun: str | bool | None = None
+    CanPublish: str | bool | None = None
+    maximumDateTimeToExecuteJob: str | None = None
+    numberOfAttempts: _Integer | None = None
+    createdBy: str | None = None
+    modifiedBy: str | None = None
+    rowversion: str | None = None
+    etag: str | None = msgspec.field(default=None, name="@odata.etag")
+
+
+class _SourceDocument(msgspec.Struct):
+    """A document of the list inside `response`."""
+
+    documentName: str | None = None
+    DownloadLink: str | None = None
+    SizeInMB: float | str | None = None
+    Type: str | None = None
+    DocumentID: str | None = None
+    DocumentGUID: str | None = None
+    ExpiryDate: str | None = None
+    Version: str | float | None = None
+
+
+_JOB_PROPERTIES = frozenset(_SourceJob.__struct_encode_fields__)
+_DOCUMENT_PROPERTIES = frozenset(_SourceDocument.__struct_encode_fields__)
+_job = msgspec.json.Decoder(_SourceJob)
+
+
+class _Response(NamedTuple):
+    """What the `response` of a job holds: documents, or other JSON (as text), or text."""
+
+    documents: tuple[DocumentRow, ...] = ()
+    json: str | None = None
+    text: str | None = None
+    replaced: int = 0
+    unknown: frozenset[str] = frozenset()
+
+
+class _Read(NamedTuple):
+    job: Job
+    replaced: int
+    unknown: frozenset[str]
+
+
+def flatten(rows: Iterable[bytes], replaced_characters: int = 0) -> Batch:
+    """The batch of a page's raw rows. Of rows with one jobID the newer is kept, the others are counted."""
+    jobs: dict[str, Job] = {}
+    rejects: list[Reject] = []
+    unknown: set[str] = set()
+    duplicates = 0
+    for raw in rows:
+        read = _read(raw)
+        if isinstance(read, Reject):
+            rejects.append(read)
+            continue
+        replaced_characters += read.replaced
+        unknown |= read.unknown
+        known = jobs.get(read.job.row.job_id)
+        duplicates += known is not None
+        if known is None or _is_newer(read.job.row, known.row):
+            jobs[read.job.row.job_id] = read.job
+    unread = {reject.job_id: reject for reject in rejects}
+    return Batch(tuple(jobs.values()), tuple(unread.values()), duplicates, replaced_characters, frozenset(unknown))
+
+
+def _is_newer(row: JobRow, than: JobRow) -> bool:
+    if row.row_version is not None and than.row_version is not None and row.row_version != than.row_version:
+        return row.row_version > than.row_version
+    return than.modified_date is None or (row.modified_date is not None and row.modified_date > than.modified_date)
+
+
+def _read(raw: bytes) -> _Read | Reject:
+    try:
+        if b"\\u" in raw:  # perhaps an escaped NUL
+            return _read_carefully(raw)
+        return _shape(_job.decode(raw), None, 0, frozenset())
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        pass
+    try:
+        return _read_carefully(raw)
+    except (ValueError, RecursionError) as error:
+        return _reject(raw, str(error))
+
+
+def _read_carefully(raw: bytes) -> _Read:
+    """A row with unknown properties, or with characters Postgres can't store. Raises ValueError."""
+    value, replaced = odata.decode(raw)
+    if not isinstance(value, dict):
+        raise ValueError("the row is not an object")
+    extra = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
+    known = {name: item for name, item in value.items() if name in _JOB_PROPERTIES}
+    job = msgspec.convert(known, _SourceJob)
+    return _shape(job, _json(extra), replaced, frozenset(extra))
+
+
+def _shape(job: _SourceJob, extra: str | None, replaced: int, unknown: frozenset[str]) -> _Read:
+    response = _response(job.response, job.responseType)
+    row = JobRow(
+        job_id=job.jobID,
+        id=job.ID,
+        job_category_id=job.jobCategoryID,
+        category_name=job.categoryName,
+        job_sub_category_id=job.jobSubCategoryID,
+        sub_category_name=job.subCategoryName,
+        job_description=job.jobDescription,
+        client_request_id=job.clientRequestId,
+        job_status=job.jobStatus,
+        job_status_text=job.jobStatusText,
+        percent_completed=job.percentCompleted,
+        response_type=job.responseType,
+        publish_link=job.publishLink,
+        publish_link_access_scope=_scope(job.publishLinkAccessScope),
+        request_url=job.requestURL,
+        start_date=_instant("startDate", job.startDate),
+        completed_date=_instant("completedDate", job.completedDate),
+        created_date=_instant("createdDate", job.createdDate),
+        modified_date=_instant("modifiedDate", job.modifiedDate),
+        purge_date_time=_instant("purgeDateTime", job.purgeDateTime),
+        purge_days=job.purgeDays,
+        client_id=job.clientID,
+        database_name=job.DatabaseName,
+        account_code=job.accountCode,
+        can_rerun=_yes("canReRun", job.canReRun),
+        can_publish=_yes("CanPublish", job.CanPublish),
+        maximum_date_time_to_execute_job=_instant("maximumDateTimeToExecuteJob", job.maximumDateTimeToExecuteJob),
+        number_of_attempts=job.numberOfAttempts,
+        created_by=job.createdBy,
+        modified_by=job.modifiedBy,
+        row_version=_row_version(job),
+        response_json=response.json,
+        response_text=response.text,
+        extra=extra,
+    )
+    return _Read(Job(row, response.documents), replaced + response.replaced, unknown | response.unknown)
+
+
+def _row_version(job: _SourceJob) -> int | None:
+    if job.rowversion is not None:
+        return odata.rowversion(job.rowversion)
+    return None if job.etag is None else odata.etag_rowversion(job.etag)
+
+
+def _response(value: object, response_type: str | None) -> _Response:
+    """Documents, other JSON or text, out of JSON that usually stands inside a string, now and then inside two."""
+    replaced = 0
+    for _ in range(2):
+        if not isinstance(value, str):
+            break
+        try:
+            inner, more = odata.decode(value)
+        except ValueError:
+            return _Response(text=value or None, replaced=replaced)
+        value, replaced = inner, replaced + more
+    if value is None:
+        return _Response(replaced=replaced)
+    inline = (response_type or "").lower().startswith("in-line")
+    if isinstance(value, list) and not inline and all(_is_document(item) for item in value):
+        documents = tuple(_document(position, item) for position, item in enumerate(value))
+        unknown = frozenset(f"response.{name}" for item in value for name in item.keys() - _DOCUMENT_PROPERTIES)
+        return _Response(documents, replaced=replaced, unknown=unknown)
+    return _Response(json=_json(value), replaced=replaced)
+
+
+def _is_document(item: object) -> bool:
+    return isinstance(item, dict) and ("documentName" in item or "DownloadLink" in item)
+
+
+def _document(position: int, item: dict[str, object]) -> DocumentRow:
+    try:
+        document = msgspec.convert(item, _SourceDocument)
+        size = None if document.SizeInMB is None else Decimal(str(document.SizeInMB))
+        if size is not None and not (size.is_finite() and abs(size.adjusted()) < 300):
+            raise ValueError("SizeInMB is no size")
+    except (msgspec.ValidationError, ArithmeticError, ValueError) as error:
+        raise ValueError(f"response, document {position}: {error}") from None
+    return DocumentRow(
+        position=position,
+        document_name=document.documentName,
+        download_link=document.DownloadLink,
+        size_in_mb=size,
+        type=document.Type,
+        document_id=document.DocumentGUID if document.DocumentID is None else document.DocumentID,
+        expiry_date=_instant("ExpiryDate", document.ExpiryDate),
+        version=None if document.Version is None else str(document.Version),
+        extra=_json({name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}),
+    )
+
+
+def _json(value: object) -> str | None:
+    """JSON text for a jsonb column; None for an empty object."""
+    return None if value == {} else msgspec.json.encode(value).decode()
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return odata.instant(text)
+    except ValueError:
+        raise ValueError(f"{name} is {_RANGE}") from None
+
+
+def _yes(name: str, value: str | bool | None) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        return _YES_NO[value.lower()]
+    except KeyError:
+        raise ValueError(f'{name} is neither "Yes" nor "No"') from None
+
+
+def _scope(text: str | None) -> str | None:
+    return None if text is None else _SCOPES.get(text.lower(), text)
+
+
+def _reject(raw: bytes, reason: str) -> Reject:
+    """The raw row with the reason, under its jobID where that is readable, else under a digest of the row."""
+    try:
+        value, _ = odata.decode(raw)
+    except (ValueError, RecursionError):
+        value = None
+    row = value if isinstance(value, dict) else {}
+    job_id = row.get("jobID")
+    if not isinstance(job_id, str) or not 0 < len(job_id) <= 250:
+        job_id = "sha256:" + hashlib.sha256(raw).hexdigest()
+    purge_date = odata.readable_instant(row.get("purgeDateTime"))
+    return Reject(job_id, reason[:500], raw.decode("utf-8", "replace").replace("\x00", "\ufffd"), purge_date)

@@ -1,0 +1,226 @@
+"""The words of the pipeline as frozen values: Window, Cursor, Scan, Page, Batch, Reject, Counts, Run, Verdict.
+
+A *scan* asks for a *window* of the source and gets *pages*; a page is flattened into a *batch* (rows, and *rejects*);
+batches are loaded under a *run*; the *watermark* says where the next scan begins; the *rowversion* says which of two
+versions is newer. Nothing here does any IO. Times are aware and UTC throughout.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+# What this program reads out of a row. Raise it when flatten reads more: `sync --full --rewrite` then pays.
+FLATTEN_VERSION = 1
+
+# SQL Server's datetime ticks every 1/300 s and is shown rounded: a bound taken from a shown value is moved this far
+# outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
+TICK_PLAY = timedelta(milliseconds=10)
+
+# A key of the source: an ID, or a jobID where the source shows no ID.
+Key = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, handed in by the command line and by tests: nothing below reads the machine's clock or sleeps by itself."""
+
+    now: Callable[[], datetime]  # UTC
+    monotonic: Callable[[], float]  # seconds
+    sleep: Callable[[float], None]  # seconds
+
+
+class JobRow(NamedTuple):
+    """A job as `aims360.jobs` holds it, without `source_id`, `synced_at` and `purged_at`; JSON columns as JSON text."""
+
+    job_id: str
+    id: int | None
+    job_category_id: int | None
+    category_name: str | None
+    job_sub_category_id: int | None
+    sub_category_name: str | None
+    job_description: str | None
+    client_request_id: str | None
+    job_status: str | None
+    job_status_text: str | None
+    percent_completed: int | None
+    response_type: str | None
+    publish_link: str | None
+    publish_link_access_scope: str | None
+    request_url: str | None
+    start_date: datetime | None
+    completed_date: datetime | None
+    created_date: datetime | None
+    modified_date: datetime | None
+    purge_date_time: datetime | None
+    purge_days: int | None
+    client_id: str | None
+    database_name: str | None
+    account_code: str | None
+    can_rerun: bool | None
+    can_publish: bool | None
+    maximum_date_time_to_execute_job: datetime | None
+    number_of_attempts: int | None
+    created_by: str | None
+    modified_by: str | None
+    row_version: int | None
+    response_json: str | None
+    response_text: str | None
+    extra: str | None
+
+
+class DocumentRow(NamedTuple):
+    """A document of a job as `aims360.job_documents` holds it, without `source_id` and `job_id`."""
+
+    position: int
+    document_name: str | None
+    download_link: str | None
+    size_in_mb: Decimal | None
+    type: str | None
+    document_id: str | None
+    expiry_date: datetime | None
+    version: str | None
+    extra: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One version of a job with its documents: they change together."""
+
+    row: JobRow
+    documents: tuple[DocumentRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that can't be read. `job_id` is the job's, or a digest of the raw text where even that is unreadable."""
+
+    job_id: str
+    reason: str
+    raw: str
+    purge_date_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a page became. No two jobs share a `job_id`: of duplicates the newer version was kept."""
+
+    jobs: tuple[Job, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+    duplicates: int = 0
+    replaced_characters: int = 0
+    unknown: frozenset[str] = frozenset()
+
+
+class ScanKind(StrEnum):
+    """Which rows a scan asks for: all of them, or those modified since the watermark less the look-back."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The times of a scan: rows with `modifiedDate >= lower` (None: all), probed as newest `upper` at `as_of`."""
+
+    lower: datetime | None
+    upper: datetime | None
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where one key range of a scan stands: rows with `after < key <= up_to` are still to come, unless it is done."""
+
+    part: int
+    after: Key | None
+    up_to: Key | None
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
+
+    `delivered` counts the rows read so far inside the window; it is needed only where keys can't be compared here
+    (`opaque`), to hold the end of the scan against the source's own count.
+    """
+
+    kind: ScanKind
+    window: Window
+    key: str
+    cursors: tuple[Cursor, ...]
+    rewrite: bool = False
+    opaque: bool = False
+    delivered: int = 0
+    expected: int | None = None
+
+    def moved(self, page: "Page") -> "Scan":
+        """The scan after a page: its cursor moved, its counts taken over."""
+        cursors = tuple(page.cursor if c.part == page.cursor.part else c for c in self.cursors)
+        delivered = self.delivered + page.delivered
+        return replace(self, cursors=cursors, opaque=self.opaque or page.opaque, delivered=delivered)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of the source that passed every check: raw rows, the cursor after them, and when it was given."""
+
+    rows: tuple[bytes, ...]
+    cursor: Cursor
+    answered_at: datetime
+    opaque: bool = False
+    delivered: int = 0
+    replaced_characters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened to rows, in a page or in a run."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    refused: int = 0  # older than what the mirror holds
+    skipped: int = 0  # purged here already, and not extended
+    returned: int = 0  # of the inserted: had been purged or missing, and came back
+    rejected: int = 0
+    duplicates: int = 0
+    unversioned: int = 0  # judged without a rowversion on one side
+    replaced_characters: int = 0  # NUL and lone surrogates, stored as U+FFFD
+    purged: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def written(self) -> int:
+        """Jobs whose rows were written."""
+        return self.inserted + self.updated
+
+
+class Verdict(StrEnum):
+    """What a run can promise about its window."""
+
+    COMPLETE = "complete"
+    COMPLETE_WITH_REJECTS = "complete_with_rejects"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The result of a run, as `etl.runs` records it."""
+
+    run_id: int
+    source: str
+    kind: str
+    verdict: Verdict
+    pages: int
+    requests: int
+    seconds: float
+    counts: Counts
+    watermark: datetime | None
+    complete_through: datetime | None
+    notes: tuple[str, ...] = field(default=())

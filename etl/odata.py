@@ -1,0 +1,251 @@
+"""The dialect of the source: queries, literals, answers, dates, rowversions. Pure.
+
+Source of the rules: ASP.NET Core OData over SQL Server, as far as its payloads show (api.md, "OData behaviour").
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from etl.errors import BadAnswer
+from etl.model import Key
+
+_SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a query's value
+_JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-\d{17}", re.ASCII)
+_ADDRESS = re.compile(r"(?:https?|ftp)://\S+", re.IGNORECASE)
+_ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """The properties of a row that steer a scan, of whatever type they came."""
+
+    ID: object = None
+    jobID: object = None
+    modifiedDate: object = None
+    clientID: object = None
+
+    def key(self, name: str) -> Key | None:
+        """The row's key, or None where it has none of the right type."""
+        if name == "ID":
+            return self.ID if isinstance(self.ID, int) and not isinstance(self.ID, bool) else None
+        return self.jobID if isinstance(self.jobID, str) and self.jobID else None
+
+    @property
+    def modified(self) -> datetime | None:
+        """modifiedDate, or None where it is null or unreadable."""
+        return readable_instant(self.modifiedDate)
+
+
+class Answer(NamedTuple):
+    """A good page: its rows as raw JSON, its `@odata.count` where asked, and the characters that were replaced."""
+
+    rows: tuple[bytes, ...]
+    total: int | None
+    replaced_characters: int
+
+
+class _Envelope(msgspec.Struct):
+    value: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    count: object = msgspec.field(default=None, name="@odata.count")
+
+
+_stamp = msgspec.json.Decoder(Stamp)
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+def query(
+    where: Sequence[str] = (), order: str = "", *, top: int | None = None, count: bool = False, select: str = ""
+) -> str:
+    """A complete query string: conditions joined by `and`, spaces as %20, times and quotes as the service reads them."""
+    options = {
+        "$filter": " and ".join(where),
+        "$orderby": order,
+        "$top": "" if top is None else str(top),
+        "$count": "true" if count else "",
+        "$select": select,
+    }
+    return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
+
+
+def literal(value: Key | datetime) -> str:
+    """A value as `$filter` writes it: numbers and dates bare, strings quoted. Dates are cut to the millisecond."""
+    if isinstance(value, datetime):
+        utc = value.astimezone(UTC)
+        return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z".rjust(24, "0")
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("'", "''") + "'"
+
+
+def any_of(name: str, values: Sequence[str]) -> str:
+    """The condition that a property equals one of some strings."""
+    return "(" + " or ".join(f"{name} eq {literal(value)}" for value in values) + ")"
+
+
+def instant(text: str) -> datetime:
+    """A time of the source in UTC, its fraction of 0-7 digits cut to microseconds. Raises ValueError.
+
+    Cut, not rounded: Postgres would round 9999-12-31T23:59:59.9999999Z into the year 10000.
+    """
+    value = datetime.fromisoformat(text)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is no time of the years 1 to 9999 in UTC") from None
+
+
+def readable_instant(value: object) -> datetime | None:
+    """A time, or None where the value isn't one."""
+    try:
+        return instant(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def rowversion(text: str) -> int:
+    """The unsigned big-endian number in eight base64 bytes. Raises ValueError, above 2^63 - 1 too (bigint's end)."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("rowversion is not base64") from None
+    if len(raw) != 8:
+        raise ValueError(f"rowversion has {len(raw)} bytes instead of 8")
+    number = int.from_bytes(raw, "big")
+    if number >= 2**63:
+        raise ValueError("rowversion is 2^63 or more")
+    return number
+
+
+def etag_rowversion(etag: str) -> int | None:
+    """The rowversion in an `@odata.etag` W/"base64 of binary'base64'"; None for an etag of another form.
+
+    Raises ValueError where the form is right and the number isn't.
+    """
+    match = _ETAG.fullmatch(etag)
+    try:
+        inner = base64.b64decode(match[1], validate=True).decode("ascii") if match else ""
+    except (binascii.Error, ValueError):
+        return None
+    return rowversion(inner[7:-1]) if inner.startswith("binary'") and inner.endswith("'") else None
+
+
+def comparable(key: Key) -> bool:
+    """Whether this program orders the key as the server does: numbers, and jobIDs of the documented form."""
+    return isinstance(key, int) or _JOB_ID.fullmatch(key) is not None
+
+
+def stamp(row: bytes) -> Stamp:
+    """What steers the scan, out of a raw row; an empty stamp where the row isn't an object."""
+    try:
+        return _stamp.decode(row)
+    except msgspec.MsgspecError:
+        return Stamp()
+
+
+def decode(data: bytes | str) -> tuple[object, int]:
+    """Any JSON, with the characters that Postgres can't store replaced, and how many they were. Raises ValueError."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        value = _decode_leniently(data)
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    if "\\u" not in text and not _UNSTORABLE.search(text):
+        return value, 0
+    return _storable(value)
+
+
+def parse_page(body: bytes) -> Answer:
+    """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
+    replaced = 0
+    try:
+        envelope = _envelope.decode(body)
+    except msgspec.MsgspecError:
+        body, replaced = _repaired(body)
+        try:
+            envelope = _envelope.decode(body)
+        except msgspec.MsgspecError:
+            raise BadAnswer("the answer is JSON, but no page of jobs") from None
+    if envelope.error is not msgspec.UNSET:
+        raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
+    if envelope.value is msgspec.UNSET:
+        raise BadAnswer("the answer has no list of jobs")
+    count = envelope.count
+    is_count = isinstance(count, int) and not isinstance(count, bool)
+    return Answer(tuple(bytes(row) for row in envelope.value), count if is_count else None, replaced)  # type: ignore[arg-type]
+
+
+def error_message(body: bytes) -> str:
+    """What an error answer says, in a line and without addresses (they may be document links)."""
+    try:
+        value = json.loads(body)
+        error = value["error"]
+        said = error["message"] if isinstance(error, dict) else f"{error} {value.get('error_description', '')}"
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
+        said = "an HTML page" if b"<html" in body[:2000].lower() else "no message"
+    return _ADDRESS.sub("(address)", " ".join(str(said).split()))[:300]
+
+
+def _repaired(body: bytes) -> tuple[bytes, int]:
+    """A page that msgspec refuses and Python's json reads (lone surrogates), made readable."""
+    try:
+        value, replaced = _storable(_decode_leniently(body))
+    except ValueError:
+        raise BadAnswer("the answer is not JSON, or was cut short") from None
+    return json.dumps(value).encode(), replaced
+
+
+def _decode_leniently(data: bytes | str) -> object:
+    try:
+        return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is beyond the range of numbers")
+    return number
+
+
+def _storable(value: object) -> tuple[object, int]:
+    """The value with every NUL and lone surrogate in its texts as U+FFFD, and how many there were."""
+    count = 0
+
+    def clean(part: object) -> object:
+        nonlocal count
+        if isinstance(part, str):
+            text, found = _UNSTORABLE.subn(_REPLACEMENT, part)
+            count += found
+            return text
+        if isinstance(part, list):
+            return [clean(item) for item in part]
+        if isinstance(part, dict):
+            return {clean(name): clean(item) for name, item in part.items()}
+        return part
+
+    return clean(value), count
+
+
+def plus(moment: datetime, delta: timedelta) -> datetime:
+    """moment + delta, held inside the years 1 to 9999."""
+    try:
+        return moment + delta
+    except OverflowError:
+        return (datetime.max if delta > timedelta() else datetime.min).replace(tzinfo=UTC)

@@ -1,0 +1,248 @@
+"""Settings: frozen values from the environment and `aims360.toml`, every mistake named with its fix.
+
+Read with the standard library alone: a sync that runs each minute pays for every import each minute.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from etl.errors import ConfigError
+
+DEFAULT_SOURCE = "aims360"
+CONFIG_FILE = "aims360.toml"
+PURGE_MODES = ("delete", "scrub", "keep")
+
+
+class Setting(NamedTuple):
+    """One setting: its environment variable, its default as text, and a line of help. README repeats this table."""
+
+    name: str
+    default: str
+    help: str
+
+
+SETTINGS = (
+    Setting("AIMS360_BASE_URL", "", "base address of the service, https (http only for this machine)"),
+    Setting("AIMS360_TOKEN", "", "a long-lived token from AIMS360's user settings; or the four below"),
+    Setting("AIMS360_CLIENT_ID", "", "OAuth2 password grant: client id"),
+    Setting("AIMS360_CLIENT_SECRET", "", "OAuth2 password grant: client secret"),
+    Setting("AIMS360_USERNAME", "", "OAuth2 password grant: user name"),
+    Setting("AIMS360_PASSWORD", "", "OAuth2 password grant: password"),
+    Setting("AIMS360_LOOK_BACK", "15m", "how late a change may be committed, plus twice the clocks' difference"),
+    Setting("AIMS360_CONCURRENCY", "4", "pages requested at a time in a full scan, 1 to 32"),
+    Setting("AIMS360_PURGE", "delete", "what happens at the purge date: `delete`, `scrub` or `keep`"),
+    Setting("AIMS360_TIME_ZONE", "UTC", "IANA zone of the days in `bi.job_daily`; fixed after the first purge"),
+    Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
+    Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
+    Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
+)
+_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+_Text = Callable[[str], str]  # a value by its key
+_Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
+_SECRETS = ("token", "client_secret", "password")
+_PLAIN = ("base_url", "client_id", "username", "look_back", "concurrency", "purge", "time_zone")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Text that doesn't show itself: read it with `reveal()`."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordGrant:
+    """Credentials of the OAuth2 password grant."""
+
+    client_id: str
+    client_secret: Secret
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One account's jobs: where they are, how to sign in, and how they are mirrored."""
+
+    name: str
+    base_url: str
+    credentials: Secret | PasswordGrant
+    look_back: timedelta
+    concurrency: int
+    purge: str
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything read from the environment and the file, not yet judged per source."""
+
+    database_url: Secret | None
+    data_dir: Path | None
+    sources: Mapping[str, Mapping[str, str]]
+
+    def source(self, name: str | None = None) -> Source:
+        """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
+        if name is None and len(self.sources) > 1:
+            raise ConfigError(f"several sources are configured; choose one with --source: {', '.join(self.sources)}")
+        name = name or next(iter(self.sources))
+        if name not in self.sources:
+            raise ConfigError(f"no source is called {name!r}; configured: {', '.join(self.sources)}")
+        return _source(name, self.sources[name])
+
+
+def read(environ: Mapping[str, str], directory: Path, source: str | None = None) -> Settings:
+    """Settings from environment variables and from the file AIMS360_CONFIG names, looked for in `directory`.
+
+    Without a file the environment describes one source, called `source` or "aims360". Raises ConfigError.
+    """
+    environ = {name: value.strip() for name, value in environ.items() if value.strip()}
+    unknown = [name for name in environ if name.startswith("AIMS360_") and name not in _DEFAULTS]
+    known_env = {s.name.removeprefix("AIMS360_").lower(): environ.get(s.name, "") for s in SETTINGS}
+    file = directory / environ.get("AIMS360_CONFIG", CONFIG_FILE)
+    if file.is_file():
+        sources = _from_file(file, known_env, environ)
+        unknown = []  # the file names variables of its own, as secrets
+    elif "AIMS360_CONFIG" in environ:
+        raise ConfigError(f"AIMS360_CONFIG: there is no file {file}")
+    else:
+        sources = {source or DEFAULT_SOURCE: {k: known_env[k] for k in (*_PLAIN, *_SECRETS)}}
+    if unknown:
+        raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
+    url = environ.get("DATABASE_URL")
+    data_dir = environ.get("AIMS360_DATA_DIR")
+    return Settings(
+        database_url=Secret(_database_url(url)) if url else None,
+        data_dir=directory / Path(data_dir).expanduser() if data_dir else None,
+        sources=sources,
+    )
+
+
+def duration(text: str) -> timedelta:
+    """A duration written `900`, `900s`, `15m`, `2h` or `3d`. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write 900, 900s, 15m, 2h or 3d")
+    unit = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name is this machine's own."""
+    return host == "localhost" or host == "::1" or (host or "").startswith("127.")
+
+
+def _from_file(file: Path, defaults: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("sources")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{file}: can't be read: {error}") from None
+    if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
+        raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
+    return {name: _file_source(f"{file}: [sources.{name}]", t, defaults, environ) for name, t in tables.items()}
+
+
+def _file_source(
+    where: str, table: Mapping[str, object], defaults: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:
+    values = {key: defaults[key] for key in ("look_back", "concurrency", "purge", "time_zone")}
+    for key, value in table.items():
+        secret = key.removesuffix("_env")
+        if key in _PLAIN and isinstance(value, str | int) and not isinstance(value, bool):
+            values[key] = str(value)
+        elif key in _SECRETS:
+            raise ConfigError(f'{where} {key}: secrets don\'t belong in a file; write {key}_env = "NAME_OF_A_VARIABLE"')
+        elif secret != key and secret in _SECRETS and isinstance(value, str):
+            if value not in environ:
+                raise ConfigError(f"{where} {key}: the environment variable {value} is not set")
+            values[secret] = environ[value]
+        else:
+            raise ConfigError(f"{where} {key}: no such setting, or not a text")
+    return values
+
+
+def _source(name: str, values: Mapping[str, str]) -> Source:
+    problems: list[str] = []
+
+    def text(key: str) -> str:
+        return values.get(key) or _DEFAULTS["AIMS360_" + key.upper()]
+
+    def wrong(key: str, what: str) -> None:
+        problems.append(f"AIMS360_{key.upper()}: {what}")
+
+    base_url = _base_url(text("base_url"), wrong)
+    credentials = _credentials(text, wrong)
+    look_back = _look_back(text("look_back"), wrong)
+    concurrency = text("concurrency")
+    if not (concurrency.isdecimal() and 1 <= int(concurrency) <= 32):
+        wrong("concurrency", f"{concurrency!r} is not a whole number from 1 to 32")
+    if text("purge") not in PURGE_MODES:
+        wrong("purge", f"{text('purge')!r} is none of {', '.join(PURGE_MODES)}")
+    try:
+        ZoneInfo(text("time_zone"))
+    except (ValueError, OSError, KeyError):
+        wrong("time_zone", f"{text('time_zone')!r} is no IANA time zone, such as America/Los_Angeles")
+    if problems or credentials is None:
+        raise ConfigError("\n".join(problems))
+    return Source(name, base_url, credentials, look_back, int(concurrency), text("purge"), text("time_zone"))
+
+
+def _base_url(text: str, wrong: _Wrong) -> str:
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_fine = urlsplit(""), False
+    if not text:
+        wrong("base_url", "is not set; it is the address your AIMS360 API requests go to, such as https://HOST")
+    elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        wrong("base_url", "is not an address such as https://HOST")
+    elif parts.username or parts.password or parts.query or parts.fragment:
+        wrong("base_url", "must be plain: no user, password, query or fragment in it")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        wrong("base_url", "http would send the token in the clear; use https (http is for this machine only)")
+    return text.rstrip("/")
+
+
+def _credentials(text: _Text, wrong: _Wrong) -> Secret | PasswordGrant | None:
+    if text("token"):
+        return Secret(text("token"))
+    grant = ("client_id", "client_secret", "username", "password")
+    missing = [key for key in grant if not text(key)]
+    if len(missing) == len(grant):
+        wrong("token", "is not set, nor are AIMS360_CLIENT_ID, _CLIENT_SECRET, _USERNAME and _PASSWORD: set one or all")
+    for key in missing if len(missing) < len(grant) else ():
+        wrong(key, "is not set, and the password grant needs it")
+    if missing:
+        return None
+    return PasswordGrant(text("client_id"), Secret(text("client_secret")), text("username"), Secret(text("password")))
+
+
+def _look_back(text: str, wrong: _Wrong) -> timedelta:
+    try:
+        return duration(text)
+    except (ValueError, OverflowError) as error:
+        wrong("look_back", str(error))
+        return timedelta()
+
+
+def _database_url(url: str) -> str:
+    """libpq's own form of the address: the driver that SQLAlchemy wants named in it is taken out."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ConfigError("DATABASE_URL: is not an address such as postgresql://user:password@host:5432/database")
+    return f"postgresql://{rest}"

@@ -1,0 +1,299 @@
+"""The tables, as SQLAlchemy Core: what they hold, and the comments that Postgres shows.
+
+Migrations make the tables; `etl/schema.py` writes these comments onto them; a test holds the three together.
+Every key is led by `source_id`. Times are timestamptz; those of the source's rows are the source's own.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+# Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
+DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+
+_TIME = DateTime(timezone=True)
+
+
+def _column(name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str) -> Column[object]:
+    return Column(name, kind, comment=comment)
+
+
+def _required(
+    name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str, default: str | None = None
+) -> Column[object]:
+    return Column(
+        name, kind, nullable=False, comment=comment, server_default=None if default is None else text(default)
+    )
+
+
+def _key(name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str) -> Column[object]:
+    return Column(name, kind, primary_key=True, autoincrement=False, comment=comment)
+
+
+def _source_key() -> Column[object]:
+    return _key("source_id", SmallInteger, "the source (etl.sources)")
+
+
+def _numbered(name: str, kind: type[TypeEngine[object]], comment: str) -> Column[object]:
+    return Column(name, kind, Identity(always=True), primary_key=True, comment=comment)
+
+
+def _histogram(what: str) -> list[Column[object]]:
+    counts = _required(f"{what}_count", BigInteger, f"jobs whose {what} time is known", "0")
+    total = _required(f"{what}_seconds", Numeric, f"sum of their {what} times, in seconds", "0")
+    buckets = [
+        _required(f"{what}_le_{bound}", BigInteger, f"jobs with a {what} time of at most {bound} s", "0")
+        for bound in DURATION_BOUNDS
+    ]
+    return [counts, total, *buckets]
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID: the unique id, a GUID and the creation time"),
+    _column("id", BigInteger, "ID: the source's row number; missing in newer responses, not unique after a restore"),
+    _column("job_category_id", Integer, "jobCategoryID; missing in newer responses"),
+    _column("category_name", Text, "categoryName, such as Reports"),
+    _column("job_sub_category_id", Integer, "jobSubCategoryID; missing in newer responses"),
+    _column("sub_category_name", Text, "subCategoryName, such as Production Forecasting Report"),
+    _column("job_description", Text, "jobDescription"),
+    _column("client_request_id", Text, "clientRequestId: the caller's own id"),
+    _column("job_status", Text, "jobStatus: Queued, Inprogress, Completed, Failed, or what else the source says"),
+    _column("job_status_text", Text, "jobStatusText: free text"),
+    _column("percent_completed", Integer, "percentCompleted, 0 to 100"),
+    _column("response_type", Text, "responseType: File Attachment, Publishlink, In-line JSON"),
+    _column("publish_link", Text, "publishLink: an address that carries an access key; secret"),
+    _column("publish_link_access_scope", Text, "publishLinkAccessScope: Public, Private, PeopleInOrganization"),
+    _column("request_url", Text, "requestURL: where the request is stored; secret"),
+    _column("start_date", _TIME, "startDate: when the last run began"),
+    _column("completed_date", _TIME, "completedDate: when the last run ended"),
+    _column("created_date", _TIME, "createdDate: when the job was queued"),
+    _column("modified_date", _TIME, "modifiedDate: when this version was made, by the source's clock"),
+    _column("purge_date_time", _TIME, "purgeDateTime: when the source deletes the job and its outputs"),
+    _column("purge_days", Integer, "purgeDays"),
+    _column("client_id", Text, "clientID: the client of AIMS360 whose job it is"),
+    _column("database_name", Text, "DatabaseName of the account"),
+    _column("account_code", Text, "accountCode"),
+    _column("can_rerun", Boolean, "canReRun"),
+    _column("can_publish", Boolean, "CanPublish"),
+    _column("maximum_date_time_to_execute_job", _TIME, "maximumDateTimeToExecuteJob: last moment for a rerun"),
+    _column("number_of_attempts", Integer, "numberOfAttempts"),
+    _column("created_by", Text, "createdBy: an e-mail address; personal data"),
+    _column("modified_by", Text, "modifiedBy: an e-mail address; personal data"),
+    _column("row_version", BigInteger, "rowversion, or the one in @odata.etag: which of two versions is newer"),
+    _column("response_json", JSONB, "response, where it is JSON other than a list of documents"),
+    _column("response_text", Text, "response, where it is not JSON"),
+    _column("extra", JSONB, "properties this program doesn't know, by name"),
+    _required("synced_at", _TIME, "when this version was read, by the source's clock"),
+    _column("purged_at", _TIME, "when the purge reached the row (only under AIMS360_PURGE=scrub or keep)"),
+    Index("jobs_created", "source_id", "created_date"),
+    Index("jobs_modified", "source_id", "modified_date"),
+    Index("jobs_status", "source_id", "job_status", "created_date"),
+    Index("jobs_category", "source_id", "category_name", "created_date"),
+    Index("jobs_account", "source_id", "account_code", "created_date"),
+    Index("jobs_purge", "source_id", "purge_date_time", postgresql_where=text("purged_at IS NULL")),
+    schema="aims360",
+    comment="The mirror: one row a job, as the source shows it.",
+)
+
+job_documents = Table(
+    "job_documents",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID of the job that made it"),
+    _key("position", Integer, "place in the job's list, from 0"),
+    _column("document_name", Text, "documentName"),
+    _column("download_link", Text, "DownloadLink: an address that carries an access key; secret"),
+    _column("size_in_mb", Numeric, "SizeInMB"),
+    _column("type", Text, "Type: the file's ending, such as .xlsx"),
+    _column("document_id", Text, "DocumentID or DocumentGUID; usually the jobID, so not unique"),
+    _column("expiry_date", _TIME, "ExpiryDate: when the document stops being served"),
+    _column("version", Text, "Version"),
+    _column("extra", JSONB, "properties this program doesn't know, by name"),
+    ForeignKeyConstraint(["source_id", "job_id"], ["aims360.jobs.source_id", "aims360.jobs.job_id"]),
+    schema="aims360",
+    comment="The documents that jobs made: one row a document, replaced as a set with its job.",
+)
+
+job_status_history = Table(
+    "job_status_history",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID"),
+    Column(
+        "history_id", BigInteger, Identity(always=True), primary_key=True, comment="ascending in the order of sight"
+    ),
+    _column("job_status", Text, "jobStatus of this version"),
+    _column("percent_completed", Integer, "percentCompleted of this version"),
+    _column("number_of_attempts", Integer, "numberOfAttempts of this version"),
+    _column("modified_date", _TIME, "modifiedDate of this version"),
+    _column("row_version", BigInteger, "rowversion of this version"),
+    _required("seen_at", _TIME, "when this version was first seen, by the source's clock"),
+    _column("not_seen_before", _TIME, "complete_through before: the version was made after that, or committed late"),
+    schema="aims360",
+    comment="One row a version seen of a job. Polling misses versions that came and went between two runs.",
+)
+
+purged_jobs = Table(
+    "purged_jobs",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID of the job that went"),
+    _column("row_version", BigInteger, "rowversion of the version that went"),
+    _column("purge_date_time", _TIME, "purgeDateTime of the version that went"),
+    _required("purged_at", _TIME, "when it went, by the source's clock"),
+    _required("reason", Text, "purged (its date had come) or missing_at_source (a reconcile found it gone)"),
+    _column("day", Date, "its day in purged_daily"),
+    _column("account_code", Text, "its account in purged_daily"),
+    _column("category_name", Text, "its category in purged_daily"),
+    _column("sub_category_name", Text, "its sub-category in purged_daily"),
+    _column("job_status", Text, "its last status, in purged_daily"),
+    _required("attempts", Integer, "attempts it added to purged_daily"),
+    _required("documents", Integer, "documents it added to purged_daily"),
+    _column("queued_seconds", Numeric, "queue time it added to purged_daily"),
+    _column("run_seconds", Numeric, "run time it added to purged_daily"),
+    schema="aims360",
+    comment="Tombstones: one row a job that the purge removed, with what it added to purged_daily.",
+)
+
+purged_daily = Table(
+    "purged_daily",
+    metadata,
+    _required("source_id", SmallInteger, "the source (etl.sources)"),
+    _column("day", Date, "day of created_date in the source's time zone"),
+    _column("account_code", Text, "accountCode"),
+    _column("category_name", Text, "categoryName"),
+    _column("sub_category_name", Text, "subCategoryName"),
+    _column("job_status", Text, "last status seen"),
+    _required("jobs", BigInteger, "jobs", "0"),
+    _required("attempts", BigInteger, "sum of their numberOfAttempts", "0"),
+    _required("documents", BigInteger, "documents they had made", "0"),
+    *_histogram("queued"),
+    *_histogram("run"),
+    Index(
+        "purged_daily_key",
+        "source_id",
+        text("COALESCE(day, '-infinity'::date)"),
+        text("COALESCE(account_code, ''::text)"),
+        text("COALESCE(category_name, ''::text)"),
+        text("COALESCE(sub_category_name, ''::text)"),
+        text("COALESCE(job_status, ''::text)"),
+        unique=True,
+    ),
+    schema="aims360",
+    comment="What purged jobs leave for trend reports: additive counts by day; no people, texts or links.",
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    _numbered("source_id", SmallInteger, "leads every key of the mirror"),
+    Column("name", Text, nullable=False, unique=True, comment="the name in the settings"),
+    _required("base_url", Text, "where the source was last read"),
+    _required(
+        "client_ids", ARRAY(Text), "clientIDs seen, in lower case: a new one alone is taken for another source", "'{}'"
+    ),
+    _required("unknown_properties", ARRAY(Text), "properties kept in `extra`, each reported once", "'{}'"),
+    _required("flatten_version", Integer, "what the program read when all rows were last written"),
+    _required("purge_mode", Text, "delete, scrub or keep: what earlier purges did"),
+    _required("time_zone", Text, "zone of the days in job_daily"),
+    _column(
+        "watermark", _TIME, "newest modifiedDate that complete scans have covered; the next begins a look-back before"
+    ),
+    _column(
+        "complete_through",
+        _TIME,
+        "every version committed by then is in the mirror, if commits are less late than the look-back",
+    ),
+    _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date"),
+    schema="etl",
+    comment="The sources that are mirrored: one row a source.",
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _numbered("run_id", BigInteger, "ascending"),
+    _required("source_id", SmallInteger, "the source (etl.sources)"),
+    _required("kind", Text, "incremental, full or purge"),
+    _required("host", Text, "machine that ran it"),
+    _required("pid", Integer, "process that ran it"),
+    _required("started_at", _TIME, "by this machine's clock"),
+    _column("finished_at", _TIME, "by this machine's clock; null while it runs"),
+    _required("outcome", Text, "running, succeeded, failed, or interrupted (ended without saying so)"),
+    _column("verdict", Text, "complete, complete_with_rejects or incomplete"),
+    _column("window_from", _TIME, "rows modified since then were asked for; null: all"),
+    _column("window_to", _TIME, "newest modifiedDate when the scan was opened"),
+    _column("as_of", _TIME, "when the scan was opened, by the source's clock"),
+    _column("watermark_before", _TIME, "watermark when the run began"),
+    _column("watermark_after", _TIME, "watermark when the run ended"),
+    _required("pages", Integer, "pages of jobs read", "0"),
+    _required("requests", Integer, "requests made, retries included", "0"),
+    _required("inserted", BigInteger, "jobs new to the mirror", "0"),
+    _required("updated", BigInteger, "jobs brought to a newer version", "0"),
+    _required("unchanged", BigInteger, "jobs that were the same: not written", "0"),
+    _required("refused", BigInteger, "versions older than the mirror's: not written", "0"),
+    _required("skipped", BigInteger, "jobs purged here and not extended: not written", "0"),
+    _required("returned", BigInteger, "of the inserted: jobs that had been purged or missing", "0"),
+    _required("rejected", BigInteger, "rows that could not be read: in etl.rejects", "0"),
+    _required("duplicates", BigInteger, "rows that came twice in a page", "0"),
+    _required("unversioned", BigInteger, "rows judged by modifiedDate for want of a rowversion", "0"),
+    _required("replaced_characters", BigInteger, "NUL and lone surrogates stored as U+FFFD", "0"),
+    _required("purged", BigInteger, "jobs the purge removed, scrubbed or marked", "0"),
+    _column("error", Text, "why it failed, without secrets"),
+    Index("runs_source", "source_id", "run_id"),
+    schema="etl",
+    comment="The ledger: one row a run.",
+)
+
+scans = Table(
+    "scans",
+    metadata,
+    _source_key(),
+    _required("run_id", BigInteger, "the run that opened it"),
+    _required("kind", Text, "full or incremental"),
+    _required("key", Text, "the property that orders it: ID or jobID"),
+    _column("window_from", _TIME, "rows modified since then; null: all"),
+    _column("window_to", _TIME, "newest modifiedDate when it was opened"),
+    _required("as_of", _TIME, "when it was opened, by the source's clock"),
+    _required("rewrite", Boolean, "whether rows that are the same are written anew"),
+    _required("opaque", Boolean, "whether keys came that can't be compared here"),
+    _required("delivered", BigInteger, "rows read so far inside the window"),
+    _required("cursors", JSONB, "[part, after, up_to, done] of each key range"),
+    schema="etl",
+    comment="Open scans: where the next run goes on. A source has one or none.",
+)
+
+rejects = Table(
+    "rejects",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID, or sha256:… of the raw row where even that can't be read"),
+    _required("run_id", BigInteger, "the run that met it last"),
+    _required("reason", Text, "why it can't be read"),
+    _required("raw", Text, "the row as it came: may hold links; no BI role reads this table"),
+    _column("purge_date_time", _TIME, "its purgeDateTime, where readable"),
+    _required("first_seen_at", _TIME, "when it was first met, by the source's clock"),
+    schema="etl",
+    comment="Rows that could not be read, one a job; tried again at every run.",
+)

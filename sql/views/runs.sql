@@ -1,0 +1,56 @@
+-- Question: what did each run do?
+-- Grain:    one row a run.
+-- Columns:  times are UTC `timestamp` columns named so; counts are jobs unless they say otherwise.
+-- Notes:    `succeeded` with verdict `complete` moved complete_through to as_of_utc.
+CREATE OR REPLACE VIEW bi.runs AS
+SELECT
+    r.run_id,
+    s.name AS source,
+    r.kind,
+    r.outcome,
+    r.verdict,
+    r.started_at AT TIME ZONE 'UTC' AS started_at_utc,
+    r.finished_at AT TIME ZONE 'UTC' AS finished_at_utc,
+    aims360.seconds_between(r.started_at, r.finished_at) AS seconds,
+    r.window_from AT TIME ZONE 'UTC' AS window_from_utc,
+    r.window_to AT TIME ZONE 'UTC' AS window_to_utc,
+    r.as_of AT TIME ZONE 'UTC' AS as_of_utc,
+    r.pages,
+    r.requests,
+    r.inserted,
+    r.updated,
+    r.unchanged,
+    r.refused,
+    r.skipped,
+    r.returned,
+    r.rejected,
+    r.duplicates,
+    r.purged,
+    r.error
+FROM etl.runs AS r
+JOIN etl.sources AS s USING (source_id);
+
+COMMENT ON VIEW bi.runs IS 'The ledger: one row a run.';
+COMMENT ON COLUMN bi.runs.run_id IS 'ascending';
+COMMENT ON COLUMN bi.runs.source IS 'the source''s name';
+COMMENT ON COLUMN bi.runs.kind IS 'incremental, full or purge';
+COMMENT ON COLUMN bi.runs.outcome IS 'running, succeeded, failed or interrupted';
+COMMENT ON COLUMN bi.runs.verdict IS 'complete, complete_with_rejects or incomplete';
+COMMENT ON COLUMN bi.runs.started_at_utc IS 'when it began, UTC';
+COMMENT ON COLUMN bi.runs.finished_at_utc IS 'when it ended, UTC; null while it runs';
+COMMENT ON COLUMN bi.runs.seconds IS 'how long it took';
+COMMENT ON COLUMN bi.runs.window_from_utc IS 'rows modified since then were asked for, UTC; null: all rows';
+COMMENT ON COLUMN bi.runs.window_to_utc IS 'newest modifiedDate when the scan was opened, UTC';
+COMMENT ON COLUMN bi.runs.as_of_utc IS 'when the scan was opened, UTC, by the source''s clock';
+COMMENT ON COLUMN bi.runs.pages IS 'pages read';
+COMMENT ON COLUMN bi.runs.requests IS 'requests made, retries included';
+COMMENT ON COLUMN bi.runs.inserted IS 'new to the mirror';
+COMMENT ON COLUMN bi.runs.updated IS 'brought to a newer version';
+COMMENT ON COLUMN bi.runs.unchanged IS 'the same as before: not written';
+COMMENT ON COLUMN bi.runs.refused IS 'older than the mirror''s version: not written';
+COMMENT ON COLUMN bi.runs.skipped IS 'purged here already and not extended: not written';
+COMMENT ON COLUMN bi.runs.returned IS 'of the inserted: had been purged or missing, and came back';
+COMMENT ON COLUMN bi.runs.rejected IS 'rows that could not be read: they wait in etl.rejects';
+COMMENT ON COLUMN bi.runs.duplicates IS 'rows that came twice in a page';
+COMMENT ON COLUMN bi.runs.purged IS 'removed, scrubbed or marked by the purge';
+COMMENT ON COLUMN bi.runs.error IS 'why it failed';
