@@ -19,6 +19,9 @@ FLATTEN_VERSION = 1
 # outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
 TICK_PLAY = timedelta(milliseconds=10)
 
+# Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
+DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+
 # A key of the source: an ID, or a jobID where the source shows no ID.
 Key = int | str
 

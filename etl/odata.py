@@ -66,7 +66,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 def query(
     where: Sequence[str] = (), order: str = "", *, top: int | None = None, count: bool = False, select: str = ""
 ) -> str:
-    """A complete query string: conditions joined by `and`, spaces as %20, times and quotes as the service reads them."""
+    """A complete query string: conditions joined by `and`, spaces as %20."""
     options = {
         "$filter": " and ".join(where),
         "$orderby": order,

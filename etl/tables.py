@@ -4,6 +4,8 @@ Migrations make the tables; `etl/schema.py` writes these comments onto them; a t
 Every key is led by `source_id`. Times are timestamptz; those of the source's rows are the source's own.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,27 +26,26 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
+from etl.model import DURATION_BOUNDS
+
 metadata = MetaData()
 
-# Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
-DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+_Kind = type[TypeEngine[Any]] | TypeEngine[Any]
 
 _TIME = DateTime(timezone=True)
 
 
-def _column(name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str) -> Column[object]:
+def _column(name: str, kind: _Kind, comment: str) -> Column[object]:
     return Column(name, kind, comment=comment)
 
 
-def _required(
-    name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str, default: str | None = None
-) -> Column[object]:
+def _required(name: str, kind: _Kind, comment: str, default: str | None = None) -> Column[object]:
     return Column(
         name, kind, nullable=False, comment=comment, server_default=None if default is None else text(default)
     )
 
 
-def _key(name: str, kind: type[TypeEngine[object]] | TypeEngine[object], comment: str) -> Column[object]:
+def _key(name: str, kind: _Kind, comment: str) -> Column[object]:
     return Column(name, kind, primary_key=True, autoincrement=False, comment=comment)
 
 
@@ -52,7 +53,7 @@ def _source_key() -> Column[object]:
     return _key("source_id", SmallInteger, "the source (etl.sources)")
 
 
-def _numbered(name: str, kind: type[TypeEngine[object]], comment: str) -> Column[object]:
+def _numbered(name: str, kind: _Kind, comment: str) -> Column[object]:
     return Column(name, kind, Identity(always=True), primary_key=True, comment=comment)
 
 
@@ -262,6 +263,7 @@ runs = Table(
     _required("purged", BigInteger, "jobs the purge removed, scrubbed or marked", "0"),
     _column("error", Text, "why it failed, without secrets"),
     Index("runs_source", "source_id", "run_id"),
+    Index("runs_running", "source_id", postgresql_where=text("outcome = 'running'")),
     schema="etl",
     comment="The ledger: one row a run.",
 )

@@ -236,12 +236,15 @@ def _runs() -> None:
         schema="etl",
     )
     op.create_index("runs_source", "runs", ["source_id", "run_id"], schema="etl")
+    op.create_index(
+        "runs_running", "runs", ["source_id"], schema="etl", postgresql_where=sa.text("outcome = 'running'")
+    )
 
 
 def _scans() -> None:
     op.create_table(
         "scans",
-        sa.Column("source_id", sa.SmallInteger(), nullable=False),
+        sa.Column("source_id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),

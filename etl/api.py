@@ -1,0 +1,267 @@
+"""The AIMS360 client: sign-in, time limits, retries; a page, a job, nothing else. The only room that knows httpx.
+
+Addresses are built by hand, complete: httpx's `params=` would turn spaces into `+`, which the service doesn't read.
+Redirects are not followed, and the token goes to the configured host alone.
+"""
+
+import json
+import random
+import threading
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, Self
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from etl import odata
+from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
+from etl.model import Clock
+from etl.settings import PasswordGrant, Secret, Source
+
+COLLECTION = "/jobsmanagement/odata/v1.0/backgroundjob"
+SIGN_IN = "/authentication/v1/authentication/token"
+
+_ATTEMPTS = 8
+_LONGEST_WAIT = 60.0  # seconds between two attempts
+_LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
+_WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
+_LARGEST_ANSWER = 256 * 2**20  # bytes
+_EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
+
+
+class Page(NamedTuple):
+    """A good answer of the collection with the time it was given, by the source's clock."""
+
+    answer: odata.Answer
+    answered_at: datetime
+
+
+class _Again(SourceError):
+    """An attempt failed in a way that another may not."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Api:
+    """One source's service. Safe to use from several threads."""
+
+    def __init__(self, source: Source, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
+        self._base = source.base_url
+        self._clock = clock
+        self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
+        self._lock = threading.Lock()
+        self.requests = 0
+        self._client = httpx.Client(
+            auth=_sign_in(source, clock),
+            timeout=_TIMEOUT,
+            limits=httpx.Limits(max_connections=source.concurrency + 1),
+            headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
+            event_hooks={"request": [self._count]},
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def page(self, query: str, *, page_size: int | None = None) -> Page:
+        """The rows that a query of the collection brings. Raises SourceError after every retry."""
+        headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
+        return self._retried(lambda: self._page(query, headers), query)
+
+    def once(self, query: str, *, page_size: int | None = None) -> Page:
+        """Like `page`, with a single attempt: for `doctor`, which wants to see what happens."""
+        try:
+            return self._page(query, {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"})
+        except _Again as error:
+            raise Unreachable(str(error)) from None
+
+    def _page(self, query: str, headers: dict[str, str]) -> Page:
+        response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
+        if response.status_code in _AGAIN:
+            raise _Again(_said(response, body), self._retry_after(response))
+        if response.status_code == 401:
+            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {_said(response, body)}")
+        if response.status_code != 200:
+            message = f"{self._base} refused a request ({_said(response, body)}) with {_shown(query)}"
+            raise Refused(message, response.status_code)
+        return Page(odata.parse_page(body), _date(response) or self._clock.now())
+
+    def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
+        """One request, its whole body within the time limit. Raises _Again for what the network does."""
+        self._hold()
+        deadline = self._clock.monotonic() + _WHOLE_ANSWER
+        body = bytearray()
+        try:
+            with self._client.stream("GET", url, headers=headers) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if self._clock.monotonic() > deadline or len(body) > _LARGEST_ANSWER:
+                        raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+        except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
+            raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+        return response, bytes(body)
+
+    def _retried(self, attempt: Callable[[], Page], query: str) -> Page:
+        retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=self._wait,
+            retry=retry_if_exception_type((_Again, BadAnswer)),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except BadAnswer as error:
+            raise BadAnswer(f"{self._base}: {error}, {_ATTEMPTS} times, for {_shown(query)}") from None
+        except _Again as error:
+            raise Unreachable(
+                f"{self._base} gave no good answer in {_ATTEMPTS} tries (last: {error}) for {_shown(query)}; "
+                "nothing is lost, the next run goes on"
+            ) from None
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until the next attempt: what the source asks for, else doubling with full jitter."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, _Again) else None
+        if asked is None:
+            longest = min(_LONGEST_WAIT, 0.5 * 2.0**state.attempt_number)
+            return random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
+        if asked > _LONGEST_RETRY_AFTER:
+            raise Unreachable(f"{self._base} asks to be left alone for {asked:.0f} s; run again after that")
+        with self._lock:
+            self._held_until = max(self._held_until, self._clock.monotonic() + asked)
+        return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
+
+    def _hold(self) -> None:
+        """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""
+        with self._lock:
+            wait = self._held_until - self._clock.monotonic()
+        if wait > 0:
+            self._clock.sleep(wait)
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        """Retry-After in seconds: a number, a date by the source's clock, or none."""
+        text = response.headers.get("Retry-After", "").strip()
+        if text.isdecimal():
+            return float(text[:9])
+        moment = _http_date(text)
+        now = _date(response) or self._clock.now()
+        return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+    def _count(self, _request: httpx.Request) -> None:
+        with self._lock:
+            self.requests += 1
+
+
+class _Token(httpx.Auth):
+    """A long-lived token. It goes to the configured host alone."""
+
+    def __init__(self, source: Source, token: Secret) -> None:
+        self._host = httpx.URL(source.base_url).netloc
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if request.url.netloc == self._host:
+            request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        response = yield request
+        if response.status_code == 401:
+            raise SignInFailed(
+                "AIMS360_TOKEN: the service refuses the token (401): it expired or was withdrawn. "
+                "Make a new one in AIMS360's user settings and set AIMS360_TOKEN"
+            )
+
+
+class _Grant(httpx.Auth):
+    """The OAuth2 password grant: signs in when a token is needed, early before it expires, and once after a 401."""
+
+    def __init__(self, source: Source, grant: PasswordGrant, clock: Clock) -> None:
+        self._base = source.base_url
+        self._host = httpx.URL(source.base_url).netloc
+        self._grant = grant
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Secret | None = None
+        self._good_until = 0.0
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if request.url.netloc != self._host:
+            yield request
+            return
+        with self._lock:  # one thread signs in, the others wait for its token
+            token = self._token
+            if token is None or self._clock.monotonic() >= self._good_until:
+                token = self._take((yield self._request()))
+        request.headers["Authorization"] = f"Bearer {token.reveal()}"
+        response = yield request
+        if response.status_code != 401:
+            return
+        with self._lock:
+            token = self._take((yield self._request())) if self._token is token else self._token
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token.reveal()}"
+            yield request
+
+    def _request(self) -> httpx.Request:
+        form = {
+            "client_id": self._grant.client_id,
+            "client_secret": self._grant.client_secret.reveal(),
+            "username": self._grant.username,
+            "password": self._grant.password.reveal(),
+            "grant_type": "password",
+        }
+        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers={"Accept": "application/json"})
+
+    def _take(self, response: httpx.Response) -> Secret:
+        """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
+        response.read()
+        if response.status_code in _AGAIN:
+            raise _Again(f"signing in: HTTP {response.status_code}")
+        if response.status_code != 200:
+            raise SignInFailed(
+                f"{self._base} refused to sign in (HTTP {response.status_code}): check AIMS360_CLIENT_ID, "
+                "AIMS360_CLIENT_SECRET, AIMS360_USERNAME and AIMS360_PASSWORD"
+            )
+        try:
+            answer: Any = json.loads(response.content)
+            token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _Again("signing in: the answer holds no token") from None
+        early = min(_EARLY.total_seconds(), lifetime / 10)
+        self._good_until = self._clock.monotonic() + lifetime - early
+        self._token = Secret(token)
+        return self._token
+
+
+def _sign_in(source: Source, clock: Clock) -> httpx.Auth:
+    if isinstance(source.credentials, Secret):
+        return _Token(source, source.credentials)
+    return _Grant(source, source.credentials, clock)
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    return _http_date(response.headers.get("Date", ""))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _said(response: httpx.Response, body: bytes) -> str:
+    return f"HTTP {response.status_code}: {odata.error_message(body)}"
+
+
+def _shown(query: str) -> str:
+    """A query for people: as sent, but with its spaces."""
+    return f"[{query.replace('%20', ' ')[:300]}]"

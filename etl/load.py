@@ -1,0 +1,245 @@
+"""A batch goes into Postgres: first it is decided which rows are new, changed or the same, then what differs is written.
+
+All of it happens in the caller's transaction, together with the cursor that covers the rows. One writer per source
+(`etl.runs` holds the lock) makes "read the versions, then write" safe.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from typing import NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from etl.database import Connection
+from etl.model import Batch, Counts, DocumentRow, Job, JobRow
+from etl.totals import unearth
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
+
+_VERSIONS = """
+SELECT job_id, row_version, modified_date, purge_date_time, purged_at IS NOT NULL
+FROM aims360.jobs
+WHERE source_id = %s AND job_id = ANY(%s)
+"""
+_TOMBSTONES = """
+SELECT job_id, reason, purge_date_time
+FROM aims360.purged_jobs
+WHERE source_id = %s AND job_id = ANY(%s)
+"""
+_STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s)").format(
+    sql.SQL(", ").join(map(sql.Identifier, JobRow._fields))
+)
+_STORED_DOCUMENTS = sql.SQL(
+    "SELECT job_id, {} FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s) ORDER BY job_id, position"
+).format(sql.SQL(", ").join(map(sql.Identifier, DocumentRow._fields)))
+_DELETE_DOCUMENTS = "DELETE FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s)"
+
+_COPY_JOBS = sql.SQL("COPY aims360.jobs (source_id, {}, synced_at) FROM STDIN").format(
+    sql.SQL(", ").join(map(sql.Identifier, JobRow._fields))
+)
+_COPY_DOCUMENTS = sql.SQL("COPY aims360.job_documents (source_id, job_id, {}) FROM STDIN").format(
+    sql.SQL(", ").join(map(sql.Identifier, DocumentRow._fields))
+)
+_COPY_HISTORY = """
+COPY aims360.job_status_history (
+    source_id, job_id, job_status, percent_completed, number_of_attempts,
+    modified_date, row_version, seen_at, not_seen_before
+) FROM STDIN
+"""
+_UPDATE_JOB = sql.SQL(
+    "UPDATE aims360.jobs SET {}, synced_at = %s, purged_at = NULL WHERE source_id = %s AND job_id = %s"
+).format(sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in JobRow._fields[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a batch is judged (correctness.md, "The upsert").
+
+    `trust_before`: a full scan takes the source's word over stored rows modified before then. `rewrite`: rows that are
+    the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be.
+    """
+
+    look_back: timedelta
+    seen_at: datetime
+    not_seen_before: datetime | None = None
+    trust_before: datetime | None = None
+    rewrite: bool = False
+
+
+class Stored(NamedTuple):
+    """The version of a job in the mirror; `is_purged` where the purge left the row in place (scrub, keep)."""
+
+    row_version: int | None
+    modified_date: datetime | None
+    purge_date_time: datetime | None
+    is_purged: bool
+
+
+class Tombstone(NamedTuple):
+    """What a purged job left: why it went, and the purge date of the version that went."""
+
+    reason: str
+    purge_date_time: datetime | None
+
+
+class Choice(Enum):
+    """What is done with a row."""
+
+    NEW = auto()
+    BACK = auto()  # new again: it had been purged, and its purge date was moved; or it had been missing
+    NEWER = auto()
+    SAME = auto()
+    OLDER = auto()
+    GONE = auto()  # purged here, and still on its way out at the source
+    COMPARE = auto()  # versions can't tell: the contents decide
+
+
+def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rules: Rules) -> Choice:
+    """Which of two versions is kept. A version is the pair (rowversion, modifiedDate)."""
+    if stored is None:
+        if tombstone is None:
+            return Choice.NEW
+        leaving = tombstone.reason == "purged" and not _extended(row, tombstone.purge_date_time)
+        return Choice.GONE if leaving else Choice.BACK
+    if stored.is_purged and not _extended(row, stored.purge_date_time):
+        return Choice.GONE
+    modified, known = row.modified_date or _BEGINNING, stored.modified_date or _BEGINNING
+    if row.row_version is None or stored.row_version is None:
+        if modified == known:
+            return Choice.COMPARE
+        newer = modified > known
+    elif (row.row_version, modified) == (stored.row_version, known):
+        return Choice.SAME
+    else:
+        newer = row.row_version > stored.row_version or modified - known > rules.look_back
+    trusted = rules.trust_before is not None and known < rules.trust_before
+    return Choice.NEWER if newer or trusted else Choice.OLDER
+
+
+def _extended(row: JobRow, purged: datetime | None) -> bool:
+    return row.purge_date_time is None or purged is None or row.purge_date_time > purged
+
+
+def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
+    """Brings the mirror to the batch's versions, inside the transaction that is open on `db`."""
+    choices = _choices(db, source_id, batch.jobs, rules)
+    back = [job.row.job_id for job in choices[Choice.BACK]]
+    if back:
+        unearth(db, source_id, back)
+    inserted = [*choices[Choice.NEW], *choices[Choice.BACK]]
+    changed = choices[Choice.NEWER]
+    rewritten = choices[Choice.SAME] if rules.rewrite else []
+    _insert(db, source_id, inserted, rules)
+    _update(db, source_id, [*changed, *rewritten], rules)
+    _record(db, source_id, [*inserted, *changed], rules)
+    return Counts(
+        inserted=len(inserted),
+        updated=len(changed) + len(rewritten),
+        unchanged=len(choices[Choice.SAME]) - len(rewritten),
+        refused=len(choices[Choice.OLDER]),
+        skipped=len(choices[Choice.GONE]),
+        returned=len(back),
+        rejected=len(batch.rejects),
+        duplicates=batch.duplicates,
+        unversioned=sum(job.row.row_version is None for job in batch.jobs),
+        replaced_characters=batch.replaced_characters,
+    )
+
+
+def _choices(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Mapping[Choice, list[Job]]:
+    keys = [job.row.job_id for job in jobs]
+    found = db.execute(_VERSIONS, (source_id, keys), binary=True).fetchall() if keys else []
+    stored = {row[0]: Stored._make(row[1:]) for row in found}
+    missing = [key for key in keys if key not in stored]
+    gone = db.execute(_TOMBSTONES, (source_id, missing), binary=True).fetchall() if missing else []
+    tombstones = {row[0]: Tombstone._make(row[1:]) for row in gone}
+    choices: dict[Choice, list[Job]] = defaultdict(list)
+    for job in jobs:
+        key = job.row.job_id
+        choices[choose(job.row, stored.get(key), tombstones.get(key), rules)].append(job)
+    for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
+        choices[Choice.SAME if same else Choice.NEWER].append(job)
+    return choices
+
+
+def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, bool]]:
+    """Each job with whether the mirror holds the same contents. A rowversion that is no longer shown is no change."""
+    if not jobs:
+        return
+    keys = [job.row.job_id for job in jobs]
+    rows = db.execute(_STORED_JOBS, (source_id, keys)).fetchall()
+    stored = {str(row[0]): JobRow._make(row) for row in rows}
+    documents = _documents(db, source_id, keys)
+    for job in jobs:
+        known = stored[job.row.job_id]
+        row = job.row if job.row.row_version is not None else job.row._replace(row_version=known.row_version)
+        yield job, _comparable(row) == _comparable(known) and _same_documents(job, documents)
+
+
+def _documents(db: Connection, source_id: int, keys: Sequence[str]) -> Mapping[object, list[DocumentRow]]:
+    documents: dict[object, list[DocumentRow]] = defaultdict(list)
+    for job_id, *columns in db.execute(_STORED_DOCUMENTS, (source_id, list(keys))):
+        documents[job_id].append(DocumentRow._make(columns))
+    return documents
+
+
+def _same_documents(job: Job, stored: Mapping[object, list[DocumentRow]]) -> bool:
+    return list(map(_comparable, job.documents)) == list(map(_comparable, stored.get(job.row.job_id, [])))
+
+
+def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
+    """A row's values with its JSON as values: Postgres hands jsonb back parsed, and spells it in its own way."""
+    fields = zip(row._fields, row, strict=True)
+    return tuple(
+        msgspec.json.decode(value) if name in ("response_json", "extra") and isinstance(value, str) else value
+        for name, value in fields
+    )
+
+
+def _insert(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
+    if not jobs:
+        return
+    with db.cursor().copy(_COPY_JOBS) as copy:
+        for job in jobs:
+            copy.write_row((source_id, *job.row, rules.seen_at))
+    _copy_documents(db, source_id, jobs)
+
+
+def _update(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
+    if not jobs:
+        return
+    db.cursor().executemany(_UPDATE_JOB, [(*job.row[1:], rules.seen_at, source_id, job.row.job_id) for job in jobs])
+    stored = _documents(db, source_id, [job.row.job_id for job in jobs])
+    differing = [job for job in jobs if not _same_documents(job, stored)]
+    if differing:
+        db.execute(_DELETE_DOCUMENTS, (source_id, [job.row.job_id for job in differing]))
+        _copy_documents(db, source_id, differing)
+
+
+def _copy_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> None:
+    if any(job.documents for job in jobs):
+        with db.cursor().copy(_COPY_DOCUMENTS) as copy:
+            for job in jobs:
+                for document in job.documents:
+                    copy.write_row((source_id, job.row.job_id, *document))
+
+
+def _record(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
+    """The history: one row a version seen."""
+    if not jobs:
+        return
+    with db.cursor().copy(_COPY_HISTORY) as copy:
+        for job in jobs:
+            row = job.row
+            version = (
+                row.job_status,
+                row.percent_completed,
+                row.number_of_attempts,
+                row.modified_date,
+                row.row_version,
+            )
+            copy.write_row((source_id, row.job_id, *version, rules.seen_at, rules.not_seen_before))

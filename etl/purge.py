@@ -1,0 +1,120 @@
+"""The purge: follows `purgeDateTime` in the mirror, in the way AIMS360_PURGE says (correctness.md, "The purge").
+
+`delete` removes jobs and leaves tombstones and day totals; `scrub` keeps the row without links, addresses, people and
+texts; `keep` only marks it. Jobs go in batches of one transaction each, so that readers are never kept waiting.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from etl.database import Connection
+from etl.totals import bury
+
+BATCH = 2_000
+
+# A job with an open reject stays: the version that couldn't be read may carry a later date.
+_DUE = """
+SELECT j.job_id
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.purged_at IS NULL
+  AND j.purge_date_time <= %(until)s
+  AND (j.purge_date_time, j.job_id) > (%(after)s::timestamptz, %(after_job)s)
+  AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
+ORDER BY j.purge_date_time, j.job_id
+LIMIT %(most)s
+"""
+_COUNT_DUE = """
+SELECT count(*)
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.purged_at IS NULL
+  AND j.purge_date_time <= %(until)s
+  AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
+"""
+_KEEP = "UPDATE aims360.jobs SET purged_at = %(now)s WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)"
+_SCRUB = """
+UPDATE aims360.jobs
+SET purged_at = %(now)s,
+    publish_link = NULL,
+    request_url = NULL,
+    created_by = NULL,
+    modified_by = NULL,
+    job_description = NULL,
+    job_status_text = NULL,
+    client_request_id = NULL,
+    response_json = NULL,
+    response_text = NULL,
+    extra = NULL
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+"""
+_SCRUB_DOCUMENTS = """
+UPDATE aims360.job_documents
+SET download_link = NULL, extra = NULL
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+  AND (download_link IS NOT NULL OR extra IS NOT NULL)
+"""
+_RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purged_at IS NOT NULL"
+_REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
+_MODE = "SELECT purge_mode FROM etl.sources WHERE source_id = %s"
+
+
+class Due(NamedTuple):
+    """A job whose purge date has come; the pair orders the purge."""
+
+    purge_date_time: datetime
+    job_id: str
+
+
+FIRST = Due(datetime.min.replace(tzinfo=UTC), "")
+
+
+def due(db: Connection, source_id: int, until: datetime, after: Due = FIRST, most: int = BATCH) -> list[Due]:
+    """The jobs whose purge date is `until` or earlier, in order from `after` on, at most so many."""
+    given = {"source_id": source_id, "until": until, "most": most}
+    rows = db.execute(_DUE, {**given, "after": after.purge_date_time, "after_job": after.job_id})
+    return [Due._make(row) for row in rows.fetchall()]
+
+
+def count_due(db: Connection, source_id: int, until: datetime) -> int:
+    """How many jobs have a purge date of `until` or earlier."""
+    row = db.execute(_COUNT_DUE, {"source_id": source_id, "until": until}).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def purge(
+    db: Connection, source_id: int, mode: str, until: datetime, now: datetime, report: Callable[[int], None]
+) -> int:
+    """Purges every job whose date is `until` or earlier; how many. `report` hears of each batch's size."""
+    total = 0
+    while jobs := due(db, source_id, until):
+        with db.transaction():
+            remove(db, source_id, mode, [job.job_id for job in jobs], now)
+        total += len(jobs)
+        report(len(jobs))
+    return total
+
+
+def remove(db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime) -> None:
+    """Purges these jobs in the way of `mode`, in the caller's transaction. `now` is the source's."""
+    given = {"source_id": source_id, "job_ids": list(job_ids), "now": now}
+    if mode == "delete":
+        bury(db, source_id, job_ids, "purged", now)
+    elif mode == "scrub":
+        db.execute(_SCRUB, given)
+        db.execute(_SCRUB_DOCUMENTS, given)
+    else:
+        db.execute(_KEEP, given)
+
+
+def follow_mode(db: Connection, source_id: int, mode: str) -> None:
+    """Where the mode has become stricter, what was kept until now is due again."""
+    with db.transaction():
+        row = db.execute(_MODE, (source_id,)).fetchone()
+        if row is None or row[0] == mode:
+            return
+        if mode != "keep":
+            db.execute(_RECONSIDER, (source_id,))
+        db.execute(_REMEMBER_MODE, (mode, source_id))

@@ -1,0 +1,234 @@
+"""The scan: asks the source for a window of its jobs, page by page along an immutable key, and checks every page.
+
+Why it misses nothing (correctness.md, "The scan"): the key never changes, so nothing can shift under the cursor; what
+is committed after the probe is stamped later than the next window's beginning; what was committed before and is still
+current is on the page that contains its key. It stops only at an empty page; nextLink is never followed.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from etl import odata
+from etl.api import Api
+from etl.errors import BrokenPromise
+from etl.model import TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+
+_SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
+_WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
+_KEYS_A_REQUEST = 20
+_HEX_DIGITS = "0123456789abcdef"
+
+
+class Probe(NamedTuple):
+    """The newest row of the source (None: it shows none) and the time by its clock."""
+
+    newest: odata.Stamp | None
+    as_of: datetime
+
+    @property
+    def key(self) -> str:
+        """The property that orders a scan: ID, or jobID where the source shows no ID."""
+        return "ID" if self.newest is not None and self.newest.key("ID") is not None else "jobID"
+
+
+def probe(api: Api) -> Probe:
+    """Asks for the newest row, before anything else."""
+    page = api.page(odata.query(order="modifiedDate desc", top=1))
+    rows = page.answer.rows
+    return Probe(odata.stamp(rows[0]) if rows else None, page.answered_at)
+
+
+def window(kind: ScanKind, found: Probe, watermark: datetime | None, look_back: timedelta) -> Window:
+    """The window of a new scan. A row dated in the future must not blind the mirror: the source's clock bounds it."""
+    newest = found.newest.modified if found.newest else None
+    upper = watermark if newest is None else min(newest, found.as_of)
+    incremental = kind is ScanKind.INCREMENTAL and watermark is not None
+    lower = odata.plus(watermark, -(look_back + TICK_PLAY)) if incremental and watermark else None
+    return Window(lower, upper, found.as_of)
+
+
+def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int, rewrite: bool = False) -> Scan:
+    """A new scan. A large one of all rows is split into key ranges that are read side by side."""
+    cursors: tuple[Cursor, ...] = (Cursor(0, None, None),)
+    expected = None
+    if span.lower is None and found.newest is not None:
+        expected = api.page(odata.query(top=1, count=True)).answer.total
+        if concurrency > 1 and (expected or 0) >= _WORTH_SPLITTING:
+            cursors = _ranges(_bounds(api, found.key, concurrency))
+    return Scan(kind, span, found.key, cursors, rewrite, expected=expected)
+
+
+def pages(api: Api, scan: Scan) -> Iterator[Page]:
+    """The scan's pages from where its cursors stand, each checked; one is fetched ahead for every key range.
+
+    Each page carries the cursor to save with its rows; the last page of a range is empty and says done.
+    Raises SourceError, BrokenPromise among them.
+    """
+    todo = [cursor for cursor in scan.cursors if not cursor.done]
+    pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
+    try:
+        waiting: dict[Future[Page], None] = dict.fromkeys(pool.submit(_fetch, api, scan, cursor) for cursor in todo)
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in [future for future in waiting if future in done]:
+                del waiting[future]
+                page = future.result()
+                if not page.cursor.done:
+                    waiting[pool.submit(_fetch, api, scan, page.cursor)] = None
+                yield page
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def shortfall(api: Api, scan: Scan) -> int:
+    """How many rows the source counts in the window beyond those delivered; needed where keys can't be compared.
+
+    Rows can only leave the window, but for late commits. Raises BrokenPromise where the source doesn't count.
+    """
+    if not scan.opaque or scan.window.upper is None:
+        return 0
+    upper = odata.plus(scan.window.upper, TICK_PLAY)
+    conditions = [*_since(scan), f"modifiedDate lt {odata.literal(upper)}"]
+    total = api.page(odata.query(conditions, top=1, count=True)).answer.total
+    if total is None:
+        raise BrokenPromise(
+            "the source's keys can't be compared here, and it answers no $count to hold the scan against"
+        )
+    return max(0, total - scan.delivered)
+
+
+def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
+    """Which of these jobs the source still shows; None where its answer can't be trusted.
+
+    `witness` is a job that the source has just shown: an answer without it says nothing about the others.
+    """
+    found: set[str] = set()
+    for start in range(0, len(job_ids), _KEYS_A_REQUEST):
+        asked = {*job_ids[start : start + _KEYS_A_REQUEST], witness}
+        rows = api.page(odata.query([odata.any_of("jobID", sorted(asked))])).answer.rows
+        answered = {str(odata.stamp(row).jobID) for row in rows}
+        if witness not in answered or not answered <= asked:
+            return None
+        found |= answered
+    return found & set(job_ids)
+
+
+def lost_its_key(scan: Scan, found: Probe) -> bool:
+    """Whether the source no longer shows the key that an open scan goes by."""
+    return found.newest is not None and found.newest.key(scan.key) is None
+
+
+def _bounds(api: Api, key: str, parts: int) -> list[Key]:
+    """Keys that split all rows into about equal parts."""
+    if key == "jobID":  # begins with a random GUID
+        parts = min(parts, len(_HEX_DIGITS))
+        return [_HEX_DIGITS[len(_HEX_DIGITS) * part // parts] for part in range(1, parts)]
+    first, last = (
+        odata.stamp(rows[0]).key(key) if (rows := api.page(odata.query(order=order, top=1)).answer.rows) else None
+        for order in (key, f"{key} desc")
+    )
+    if not isinstance(first, int) or not isinstance(last, int) or last - first < parts:
+        return []
+    return [first + (last - first) * part // parts for part in range(1, parts)]
+
+
+def _ranges(bounds: Sequence[Key]) -> tuple[Cursor, ...]:
+    """Cursors of the ranges between the bounds; the last one is open."""
+    edges: list[Key | None] = [None, *bounds, None]
+    return tuple(Cursor(part, edges[part], edges[part + 1]) for part in range(len(edges) - 1))
+
+
+def _since(scan: Scan) -> list[str]:
+    lower = scan.window.lower
+    return [] if lower is None else [f"modifiedDate ge {odata.literal(lower)}"]
+
+
+def _fetch(api: Api, scan: Scan, cursor: Cursor) -> Page:
+    conditions = _since(scan)
+    if cursor.after is not None:
+        conditions.append(f"{scan.key} gt {odata.literal(cursor.after)}")
+    if cursor.up_to is not None:
+        conditions.append(f"{scan.key} le {odata.literal(cursor.up_to)}")
+    query = odata.query(conditions, scan.key)
+    answer, answered_at = api.page(query)
+    try:
+        return checked(scan, cursor, answer, answered_at)
+    except BrokenPromise as error:
+        raise BrokenPromise(
+            f"{error}; asked for [{query.replace('%20', ' ')}]. The watermark stays where it was"
+        ) from None
+
+
+def checked(scan: Scan, cursor: Cursor, answer: odata.Answer, answered_at: datetime) -> Page:
+    """The page of an answer, once it keeps what was asked: the date filter, the order, the cursor. Pure."""
+    if not answer.rows:
+        return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)
+    stamps = [odata.stamp(row) for row in answer.rows]
+    _check_dates(scan, stamps)
+    keys = [key for key in (stamp.key(scan.key) for stamp in stamps) if key is not None]
+    if not keys:
+        raise BrokenPromise(f"no row of a page shows a readable {scan.key}")
+    opaque = not all(odata.comparable(key) for key in keys)
+    last = _last_of_opaque(cursor, keys) if opaque else _last_of_ordered(cursor, keys)
+    return Page(
+        rows=answer.rows,
+        cursor=Cursor(cursor.part, last, cursor.up_to),
+        answered_at=answered_at,
+        opaque=opaque,
+        delivered=sum(_is_inside(scan.window, stamp) for stamp in stamps),
+        replaced_characters=answer.replaced_characters,
+    )
+
+
+def _check_dates(scan: Scan, stamps: Sequence[odata.Stamp]) -> None:
+    lower = scan.window.lower
+    if lower is None:
+        return
+    for stamp in stamps:
+        modified = stamp.modified
+        if modified is None or modified < lower - _SHOWN_PLAY:
+            raise BrokenPromise(
+                f"the source ignores $filter: a row modified {modified or 'at no readable time'} came, "
+                f"asked for were rows since {odata.literal(lower)}"
+            )
+
+
+def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> Key:
+    """The last key of a page whose keys ascend. Repeated ones are no error, as long as something new comes."""
+    seen: set[Key] = set()
+    last = cursor.after if cursor.after is None or odata.comparable(cursor.after) else None
+    last = last if last is None or type(last) is type(keys[0]) else None
+    begin = last
+    for key in keys:
+        if key in seen or (begin is not None and not _less(begin, key)):
+            continue
+        if last is not None and not _less(last, key):
+            raise BrokenPromise("the source ignores $orderby: keys don't ascend")
+        if isinstance(cursor.up_to, int) and not _less(key, cursor.up_to + 1):
+            raise BrokenPromise("the source ignores $filter: a key beyond the range came")
+        seen.add(key)
+        last = key
+    if not seen or last is None:
+        raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
+    return last
+
+
+def _less(one: Key, other: Key) -> bool:
+    """Order of two keys of one type: numbers as numbers, jobIDs of the documented form as text."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one < other
+    return str(one) < str(other)
+
+
+def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
+    """The last key of a page whose keys only the server can order: at least it must not repeat the page before."""
+    if keys[-1] == cursor.after:
+        raise BrokenPromise("a page only repeats the one before: the source ignores $filter on the key")
+    return keys[-1]
+
+
+def _is_inside(span: Window, stamp: odata.Stamp) -> bool:
+    modified = stamp.modified
+    return modified is not None and span.upper is not None and modified < odata.plus(span.upper, TICK_PLAY)

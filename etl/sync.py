@@ -1,0 +1,161 @@
+"""The hallway: one source, one run, from the first question to the last row that is purged.
+
+    probe    what is newest, and what time is it there?
+    scan     the window, page by page along a key that never changes       (or the scan that was left open)
+    flatten  a page becomes rows and rejects
+    load     what is new or newer is written, with the cursor, in one transaction
+    complete the watermark moves: everything committed by then is here
+    purge    what the source has purged goes, its day totals stay
+
+The promise, and why each step is as it is: `docs/correctness.md`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from etl import odata, purge, runs
+from etl.api import Api
+from etl.database import Connection
+from etl.errors import BrokenPromise
+from etl.flatten import flatten
+from etl.load import load
+from etl.model import Clock, Cursor, Run, Scan, ScanKind, Verdict
+from etl.runs import Recorder
+from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
+from etl.settings import Source
+
+_ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
+
+    what: str
+    done: int
+    of: int | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of a run: all rows instead of the window, written anew, from a source that has moved."""
+
+    full: bool = False
+    rewrite: bool = False
+    same_source: bool = False
+
+
+def silent(_progress: Progress) -> None:
+    """Watches nothing."""
+
+
+def sync(source: Source, api: Api, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent) -> Run:
+    """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
+    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run:
+        found = run.recognise(probe(api), order.same_source)
+        run.retry_rejects(found.as_of)
+        left_open = _left_open(run, found, order)
+        if left_open is not None:
+            run.kind = left_open.kind
+            _read(run, api, left_open, watch)
+            found, order = probe(api), Order()
+        kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
+        run.kind = run.kind if left_open else kind
+        span = window(kind, found, run.state.watermark, source.look_back)
+        _read(run, api, plan(api, kind, found, span, source.concurrency, order.rewrite), watch)
+        _follow_purge(run, api, found, watch)
+        run.requests = api.requests
+    return run.result()
+
+
+def purge_now(source: Source, api: Api, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
+    """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
+    with runs.record(db, source, "purge", clock) as run:
+        found = run.recognise(probe(api), same_source=False)
+        _follow_purge(run, api, found, watch, ask_now=True)
+        run.requests = api.requests
+        run.verdict = Verdict.COMPLETE
+    return run.result()
+
+
+def _left_open(run: Recorder, found: Probe, order: Order) -> Scan | None:
+    """The scan that an earlier run left open, if it is what is wanted and can be gone on with."""
+    scan = run.open_scan()
+    if scan is None:
+        return None
+    wanted = not order.full or (scan.kind is ScanKind.FULL and scan.rewrite == order.rewrite)
+    if wanted and not lost_its_key(scan, found):
+        return scan
+    run.drop_scan()
+    return None
+
+
+def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
+    """A scan to its end: every page flattened and loaded, and the watermark moved over it."""
+    for is_last_try in (False, True):
+        scan = _pages(run, api, scan, watch)
+        missing = shortfall(api, scan)
+        if not missing:
+            break
+        if is_last_try:
+            raise BrokenPromise(f"the source counts {missing} rows in the window that its pages never showed")
+        scan = replace(scan, cursors=(Cursor(0, None, None),), delivered=0)
+    run.complete(scan, api.requests)
+
+
+def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
+    done = 0
+    for page in pages(api, scan):
+        batch = flatten(page.rows, page.replaced_characters)
+        scan = scan.moved(page)
+        with run.db.transaction():
+            counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
+            run.loaded(scan, page, batch, counts)
+        done += len(page.rows)
+        watch(Progress("jobs read", done, scan.expected))
+    return scan
+
+
+def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: bool = False) -> None:
+    """Purges what the mirror knows to be due, then asks about jobs whose date passed while the source was quiet.
+
+    A source that shows nothing causes no deletion: an empty answer may be a broken one.
+    """
+    watermark, mode = run.state.watermark, run.source.purge
+    if found.newest is None or watermark is None:
+        return
+    horizon = odata.plus(watermark, -run.source.look_back)
+    purge.follow_mode(run.db, run.source_id, mode)
+
+    def report(jobs: int) -> None:
+        run.purged(jobs)
+        watch(Progress("jobs purged", run.counts.purged))
+
+    purge.purge(run.db, run.source_id, mode, horizon, found.as_of, report)
+    asked_at = run.state.purge_asked_at
+    if ask_now or asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY:
+        _ask_about_purge(run, api, found, purge.Due(horizon, ""), report)
+
+
+def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, report: Callable[[int], None]) -> None:
+    """Jobs past their date, but not past the horizon: those that the source no longer shows are purged."""
+    until = odata.plus(found.as_of, -run.source.look_back)
+    witness = found.newest.jobID if found.newest else None
+    while jobs := purge.due(run.db, run.source_id, until, after):
+        job_ids = [job.job_id for job in jobs]
+        still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
+        if still_there is None:
+            run.notes.append(
+                f"{len(jobs)} jobs are past their purge date, but the source's answer about them can't be trusted"
+            )
+            return
+        gone = [job_id for job_id in job_ids if job_id not in still_there]
+        with run.db.transaction():
+            purge.remove(run.db, run.source_id, run.source.purge, gone, found.as_of)
+        report(len(gone))
+        after = jobs[-1]
+    run.asked_about_purge(found.as_of)
