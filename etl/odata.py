@@ -22,6 +22,7 @@ _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 _ADDRESS = re.compile(r"(?:https?|ftp)://\S+", re.IGNORECASE)
 _ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _REPLACEMENT = "\ufffd"
 
 
@@ -248,4 +249,4 @@ def plus(moment: datetime, delta: timedelta) -> datetime:
     try:
         return moment + delta
     except OverflowError:
-        return (datetime.max if delta > timedelta() else datetime.min).replace(tzinfo=UTC)
+        return _LAST if delta > timedelta() else _FIRST

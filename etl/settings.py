@@ -126,7 +126,7 @@ def read(environ: Mapping[str, str], directory: Path, source: str | None = None)
     url = environ.get("DATABASE_URL")
     data_dir = environ.get("AIMS360_DATA_DIR")
     return Settings(
-        database_url=Secret(_database_url(url)) if url else None,
+        database_url=Secret(libpq_url(url)) if url else None,
         data_dir=directory / Path(data_dir).expanduser() if data_dir else None,
         sources=sources,
     )
@@ -144,6 +144,14 @@ def duration(text: str) -> timedelta:
 def is_loopback(host: str | None) -> bool:
     """Whether a host name is this machine's own."""
     return host == "localhost" or host == "::1" or (host or "").startswith("127.")
+
+
+def libpq_url(url: str) -> str:
+    """libpq's own form of the address: the driver that SQLAlchemy wants named in it is taken out."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ConfigError("DATABASE_URL: is not an address such as postgresql://user:password@host:5432/database")
+    return f"postgresql://{rest}"
 
 
 def _from_file(file: Path, defaults: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -238,11 +246,3 @@ def _look_back(text: str, wrong: _Wrong) -> timedelta:
     except (ValueError, OverflowError) as error:
         wrong("look_back", str(error))
         return timedelta()
-
-
-def _database_url(url: str) -> str:
-    """libpq's own form of the address: the driver that SQLAlchemy wants named in it is taken out."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        raise ConfigError("DATABASE_URL: is not an address such as postgresql://user:password@host:5432/database")
-    return f"postgresql://{rest}"

@@ -82,6 +82,24 @@ def purge_now(source: Source, api: Api, db: Connection, clock: Clock, watch: Wat
     return run.result()
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a purge would go over: jobs that are due, and jobs that the source would be asked about."""
+
+    due: int
+    to_ask: int
+
+
+def what_is_due(source: Source, db: Connection, clock: Clock) -> Due:
+    """What `purge_now` would go over, without doing it."""
+    state = runs.find(db, source.name)
+    if state is None or state.watermark is None:
+        return Due(0, 0)
+    due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back))
+    past = purge.count_due(db, state.source_id, odata.plus(clock.now(), -source.look_back))
+    return Due(due, max(0, past - due))
+
+
 def _left_open(run: Recorder, found: Probe, order: Order) -> Scan | None:
     """The scan that an earlier run left open, if it is what is wanted and can be gone on with."""
     scan = run.open_scan()

@@ -1,0 +1,143 @@
+"""The whole job on embedded parts: a pretend AIMS360, an hour of its life in seconds, and the mirror that follows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from psycopg import sql
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from etl import database, reports, schema, settings
+from etl.api import Api
+from etl.emulator import Emulator, World, populated, serve
+from etl.errors import EtlError
+from etl.model import Clock, Run
+from etl.sync import Progress as Step
+from etl.sync import Watch, silent, sync
+
+DATABASE = "demo"
+_ROUNDS = 6
+_ROUND = timedelta(minutes=10)
+_MIRROR = "SELECT job_id, row_version, job_status FROM aims360.jobs"
+_SIZES = "SELECT (SELECT count(*) FROM bi.jobs), (SELECT count(*) FROM bi.job_documents)"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How large the pretend company is, and which one."""
+
+    jobs: int
+    seed: int
+
+
+class Place(NamedTuple):
+    """Where the demo happens: the address of its own database, and the folder of its page."""
+
+    url: str
+    folder: Path
+
+
+def run(wish: Wish, server_url: str, data_dir: Path, clock: Clock, console: Console) -> None:
+    """Shows everything, in a database of its own that is made anew. Raises EtlError."""
+    place = Place(_fresh(server_url), data_dir)
+    schema.migrate(place.url)
+    console.print(f"[bold]1.[/] Postgres runs, with a new database [bold]{DATABASE}[/]; its schema is made.")
+    started = clock.now()
+    world = populated(wish.jobs, seed=wish.seed, now=started - _ROUNDS * _ROUND, rate=max(500, wish.jobs / 5))
+    emulator = Emulator(world, next_link="always")
+    with serve(emulator) as server, database.connected(place.url) as db:
+        console.print(f"[bold]2.[/] A pretend AIMS360 with {wish.jobs:,} jobs answers at {server.url}, 100 rows a page.")
+        source = _source(server.url, emulator.token)
+        rows = _live(world, source, db, clock, console)
+        console.print(rows)
+        _compare(world, db, console)
+    _show(place, console, clock)
+
+
+def _fresh(server_url: str) -> str:
+    """An empty database on the server, its address."""
+    with database.connected(server_url) as db:
+        db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    return server_url.rsplit("/", 1)[0] + f"/{DATABASE}"
+
+
+def _source(base_url: str, token: str) -> settings.Source:
+    environ = {"AIMS360_BASE_URL": base_url, "AIMS360_TOKEN": token}
+    return settings.read(environ, Path("/nowhere"), DATABASE).source()
+
+
+def _live(world: World, source: settings.Source, db: database.Connection, clock: Clock, console: Console) -> Table:
+    """The first sync, then life at the source with a sync after each round, then a quiet one."""
+    table = Table(title="What was done")
+    for heading in ("at the source", "new", "changed", "the same", "purged", "jobs written", "requests", "seconds"):
+        table.add_column(heading, justify="left" if heading == "at the source" else "right")
+    with Api(source, clock) as api, _progress(console) as watch:
+        _add(table, f"{len(world):,} jobs", sync(source, api, db, clock, watch=watch))
+    console.print("[bold]3.[/] They are in Postgres. Now an hour of the source's life, with a sync every ten minutes.")
+    for _ in range(_ROUNDS):
+        before = {str(job["jobID"]) for job in world.jobs()}
+        world.advance(_ROUND)
+        _rerun_one(world)
+        now = {str(job["jobID"]) for job in world.jobs()}
+        happened = f"10 minutes: {len(now - before)} jobs came, 1 was rerun, {len(before - now)} were purged"
+        with Api(source, clock) as api:
+            _add(table, happened, sync(source, api, db, clock, watch=silent))
+    with Api(source, clock) as api:
+        _add(table, "nothing", sync(source, api, db, clock, watch=silent))
+    return table
+
+
+def _rerun_one(world: World) -> None:
+    done = [job for job in world.jobs() if job["jobStatus"] == "Completed" and job["canReRun"] == "Yes"]
+    world.rerun(done[-1])
+
+
+def _add(table: Table, happened: str, run: Run) -> None:
+    counts = run.counts
+    numbers = (counts.inserted, counts.updated, counts.unchanged, counts.purged, counts.written + counts.purged)
+    table.add_row(happened, *(f"{n:,}" for n in (*numbers, run.requests)), f"{run.seconds:.2f}")
+
+
+def _compare(world: World, db: database.Connection, console: Console) -> None:
+    """Holds the mirror against the source, row by row."""
+    there = {str(job["jobID"]): (job.version, job["jobStatus"]) for job in world.jobs()}
+    here = {str(row[0]): (row[1], row[2]) for row in db.execute(_MIRROR).fetchall()}
+    missing, ghosts = there.keys() - here.keys(), here.keys() - there.keys()
+    stale = [key for key in there.keys() & here.keys() if there[key] != here[key]]
+    verdict = f"{len(missing)} missing, {len(stale)} stale, {len(ghosts)} ghosts"
+    console.print(f"[bold]4.[/] Mirror and source, compared row by row over {len(there):,} jobs: [bold]{verdict}[/].")
+    if missing or stale:
+        raise EtlError(f"the mirror differs from the source: {verdict}")
+
+
+def _show(place: Place, console: Console, clock: Clock) -> None:
+    """A question with its answer, the page, and the way in."""
+    asked = reports.ask(place.url, "slowest_reports")
+    console.print(f"[bold]5.[/] {asked.question} (sql/reports/slowest_reports.sql)")
+    answer = Table(*map(str, asked.answer.columns))
+    for row in asked.answer.itertuples(index=False):
+        answer.add_row(*map(str, row))
+    console.print(answer)
+    title = f"AIMS360 background jobs, {clock.now():%d %B %Y}"
+    page = reports.page(place.url, place.folder / "demo.html", title)
+    console.print(f"[bold]6.[/] Charts: [bold]{page}[/]")
+    console.print(f'[bold]7.[/] Look around: psql "$(AIMS360_DATA_DIR={place.folder} aims360-etl db url {DATABASE})"')
+    console.print(f"   Postgres goes on running; stop it: AIMS360_DATA_DIR={place.folder} aims360-etl db stop")
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Watch]:
+    columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("jobs read", total=None)
+
+        def watch(step: Step) -> None:
+            bar.update(task, completed=step.done, total=step.of)
+
+        yield watch

@@ -1,0 +1,89 @@
+"""A real Postgres for every test: the one DATABASE_URL names, else an embedded one that is made and stopped here.
+
+Each test process has a database of its own, migrated once and emptied before each test that asks for it.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from etl import embedded, schema, settings
+from etl.database import Connection, connect
+from etl.tables import metadata
+
+_EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
+    sql.SQL(", ").join(sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables)
+)
+_SETTINGS = [name for name in os.environ if name.startswith("AIMS360_")]
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Postgres in which databases can be made."""
+    if given := os.environ.get("DATABASE_URL"):
+        yield settings.libpq_url(given)
+        return
+    data_dir = tmp_path_factory.mktemp("embedded")
+    try:
+        yield settings.libpq_url(embedded.start(data_dir, {"fsync": "off"}).url)
+    finally:
+        embedded.remove(data_dir)
+
+
+@pytest.fixture(scope="session")
+def empty_database(server_url: str) -> Iterator[str]:
+    """The address of a database with nothing in it, for this test process alone."""
+    yield from _database(server_url, "empty")
+
+
+@pytest.fixture(scope="session")
+def _migrated(server_url: str) -> Iterator[str]:
+    for url in _database(server_url, "mirror"):
+        schema.migrate(url)
+        yield url
+
+
+def _database(server_url: str, kind: str) -> Iterator[str]:
+    name = f"etl_test_{kind}_{os.getpid()}"
+    with psycopg.connect(server_url, autocommit=True) as db:
+        db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield psycopg.conninfo.make_conninfo(server_url, dbname=name)
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as db:
+            db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def url(_migrated: str) -> str:
+    """The address of a migrated database without rows."""
+    with psycopg.connect(_migrated, autocommit=True) as db:
+        db.execute(_EMPTY)
+    return _migrated
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Connection]:
+    """A connection as the program makes it, to a migrated database without rows."""
+    connection = connect(url)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No setting of this program in the environment."""
+    for name in _SETTINGS:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The documented payloads."""
+    return Path(__file__).parent / "samples"
