@@ -231,9 +231,10 @@ def db_url(
 ) -> None:
     """Print its address with the password, for psql and BI tools; starts it where it isn't running."""
     from etl import embedded
+    from etl.database import sibling
 
     url = settings.libpq_url(embedded.start(_data_dir(_settings())).url)
-    typer.echo(f"{url.rsplit('/', 1)[0]}/{name}" if name else url)
+    typer.echo(sibling(url, name) if name else url)
 
 
 def _settings(source: str | None = None) -> settings.Settings:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo
@@ -46,6 +47,11 @@ def connected(url: str) -> Iterator[Connection]:
         raise DatabaseError(f"{masked(url)}: {_plain(error, url)}") from error
     finally:
         db.close()
+
+
+def sibling(url: str, name: str) -> str:
+    """The address of another database on the same server."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def masked(url: str) -> str:

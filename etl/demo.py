@@ -64,7 +64,7 @@ def _fresh(server_url: str) -> str:
     with database.connected(server_url) as db:
         db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
         db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    return server_url.rsplit("/", 1)[0] + f"/{DATABASE}"
+    return database.sibling(server_url, DATABASE)
 
 
 def _source(base_url: str, token: str) -> settings.Source:

@@ -15,7 +15,7 @@ BATCH = 2_000
 
 # A job with an open reject stays: the version that couldn't be read may carry a later date.
 _DUE = """
-SELECT j.job_id
+SELECT j.purge_date_time, j.job_id
 FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
   AND j.purged_at IS NULL

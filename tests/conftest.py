@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from etl import embedded, schema, settings
-from etl.database import Connection, connect
+from etl.database import Connection, connect, sibling
 from etl.tables import metadata
 
 _EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
@@ -53,7 +53,7 @@ def _database(server_url: str, kind: str) -> Iterator[str]:
         db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
-        yield psycopg.conninfo.make_conninfo(server_url, dbname=name)
+        yield sibling(server_url, name)
     finally:
         with psycopg.connect(server_url, autocommit=True) as db:
             db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -142,13 +142,17 @@ def expected(payload: dict[str, Any]) -> dict[str, Any]:
     wanted |= {column: a_time(payload.get(name)) for column, name in TIMES.items()}
     wanted |= {column: {"Yes": True, "No": False, None: None}[payload.get(name)] for column, name in ANSWERS.items()}
     wanted["row_version"] = a_rowversion(payload)
+    response = payload.get("response") or ""
+    is_json, is_list = response[:1] in ("{", "["), payload.get("responseType") != "In-line JSON" and response[:1] == "["
+    wanted["response_json"] = json.loads(response) if is_json and not is_list else None
+    wanted["response_text"] = None if is_json else response or None
     return wanted
 
 
 def expected_documents(payload: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Name, link and size of the documents in a payload's response."""
     response = payload.get("response")
-    if response is None or payload.get("responseType") == "In-line JSON":
+    if response is None or not response.startswith("[") or payload.get("responseType") == "In-line JSON":
         return []
     listed = json.loads(response)
     return [(d["documentName"], d["DownloadLink"], Decimal(str(d["SizeInMB"]))) for d in listed]

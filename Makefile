@@ -1,0 +1,98 @@
+# Every chore has one word; `make` prints them. Needs a POSIX system, make and Python 3.11 or newer.
+# PYTHON=…       the interpreter to make the environment with (default: the first one that is new enough)
+# PYTEST_ARGS=…  more arguments for pytest, e.g. PYTEST_ARGS='-k purge'
+# WORKERS=…      how many test processes, each with a Postgres of its own
+
+VENV ?= .venv
+PYTHON ?=
+PYTEST_ARGS ?=
+WORKERS ?= logical
+# What is installed beside the pins: the checkout itself, or (tests/prove_wheel.py) a wheel.
+PROJECT ?= --editable .
+
+UV := $(shell command -v uv 2>/dev/null)
+# An environment works only where it was made and with the installer that made it: both are in the stamps' names.
+MADE := $(VENV)/made-$(shell echo '$(CURDIR) $(UV)' | cksum | cut -d ' ' -f 1)
+READY := $(MADE)-ready
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
+
+ifneq ($(UV),)
+# uv stops where its cache can't be written: there, without a home, say, it does without one.
+UV_CACHE = $$(cache=$$($(UV) cache dir 2>/dev/null) && mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || echo --no-cache)
+INSTALL = UV_LINK_MODE=copy $(UV) pip install --quiet $(UV_CACHE) --python $(BIN)/python
+else
+INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
+endif
+
+.PHONY: help setup demo test check fast bench dist pins clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## .venv with the pinned packages and the command .venv/bin/aims360-etl
+	@:
+
+demo: setup ## a pretend AIMS360, mirrored into an embedded Postgres in .aims360/
+	@env -u DATABASE_URL AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl demo
+
+test: setup ## all tests
+	@$(PYTEST) $(PYTEST_ARGS)
+
+check: setup ## what CI runs: ruff, mypy --strict, import-linter, all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST) $(PYTEST_ARGS)
+
+fast: setup ## the quick tests, up to the first failure
+	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
+
+bench: setup ## the numbers of the README
+	@$(BIN)/python -m tests.bench
+
+dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder
+	@$(BIN)/python tests/prove_wheel.py
+
+pins: ## pins.txt anew, with the newest versions that pyproject.toml allows (needs uv)
+	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
+	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
+	   $(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	     --generate-hashes --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet; \
+	} > pins.txt.new && mv pins.txt.new pins.txt
+
+clean: ## removes what make made, the demo's database too
+	@if test -e .aims360 -a -x $(BIN)/python; then \
+	   $(BIN)/python -c 'from pathlib import Path; from etl import embedded; embedded.remove(Path(".aims360"))'; fi
+	@rm -rf .aims360 $(VENV) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets $$python to a Python that is new enough, or says what is missing.
+define find_python
+python=; \
+for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python); do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+    python=$$candidate; break; fi; \
+done; \
+if test -z "$$python"; then \
+  echo "make setup needs Python 3.11 or newer: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; \
+fi
+endef
+
+$(MADE): pins.txt
+	@$(find_python); \
+	 echo "setup: $(VENV) with $$("$$python" --version), $(if $(UV),uv,pip)"; \
+	 if test ! -e $@; then rm -rf $(VENV); \
+	   if test -n "$(UV)"; then $(UV) venv --quiet --no-project $(UV_CACHE) --python "$$python" $(VENV); \
+	   elif "$$python" -c 'import ensurepip, venv' 2>/dev/null; then "$$python" -m venv $(VENV); \
+	   else echo "this Python can't make environments: apt-get install python3-venv, or install uv" >&2; exit 1; \
+	   fi; \
+	 fi
+	@$(INSTALL) --require-hashes -r pins.txt
+	@touch $@
+
+$(READY): $(MADE) pyproject.toml
+	@$(INSTALL) --no-deps --no-index --no-build-isolation $(PROJECT)
+	@touch $@

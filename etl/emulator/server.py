@@ -1,0 +1,167 @@
+"""The emulator on a socket: HTTP/1.1 with keep-alive, a thread a connection, and faults that only a wire can have."""
+
+import socket
+import struct
+import sys
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from socketserver import TCPServer, ThreadingMixIn
+from threading import Event, Lock, Thread
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote_to_bytes
+
+from etl.emulator.app import Emulator
+
+DRIPS = 16
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Server:
+    """A running server. `url` is its base address; `close()`, or leaving a `with`, stops it and cuts what is open."""
+
+    def __init__(self, sockets: "_Sockets") -> None:
+        self._sockets = sockets
+        host, port = sockets.server_address[:2]
+        self.url = f"http://{host!s}:{port}"
+        self._thread = Thread(target=sockets.serve_forever, args=(0.05,), name="emulator", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; safe to call twice."""
+        self._sockets.over.set()
+        self._sockets.shutdown()
+        self._sockets.server_close()
+        self._sockets.cut_all()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def serve(
+    emulator: Emulator, host: str = "127.0.0.1", port: int = 0, *, latency: float = 0.0, drip: float = 0.02
+) -> Server:
+    """Serve in a background thread. `latency`: seconds before each answer; `drip`: between the pieces of a slow one.
+
+    Links in rows go on pointing where the world says: set `emulator.world.links = server.url` to have documents
+    fetched from here.
+    """
+    return Server(_Sockets(emulator, (host, port), latency, drip))
+
+
+class _Sockets(ThreadingMixIn, TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, emulator: Emulator, address: tuple[str, int], latency: float, drip: float) -> None:
+        self.emulator, self.latency, self.drip = emulator, latency, drip
+        self.over = Event()
+        self._open: set[socket.socket] = set()
+        self._lock = Lock()
+        super().__init__(address, _Handler)
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.discard(connection)
+
+    def cut_all(self) -> None:
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed by itself meanwhile
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # a client that went away is nothing to report
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: requests in, whole answers out, one `sendall` each."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Sockets
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
+        """Nothing: the emulator keeps its own log."""
+
+    def do_GET(self) -> None:
+        """Answer any method; `do_POST` and others are this one."""
+        self.server.over.wait(self.server.latency)
+        faults: list[str] = []
+        status, headers, body = self._asked(faults.append)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self._send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1"), body, faults[0] if faults else "")
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def _asked(self, wire: Any) -> tuple[str, list[tuple[str, str]], bytes]:
+        started: list[Any] = []
+        body = b"".join(self.server.emulator(self._environ(wire), lambda *start: started.extend(start)))
+        return started[0], started[1], body
+
+    def _environ(self, wire: Any) -> dict[str, Any]:
+        path, _, query = self.path.partition("?")
+        length = self.headers.get("Content-Length", "0")
+        # read whole, so that the next request on this connection begins where it begins
+        body = self.rfile.read(int(length)) if length.isdecimal() else b""
+        environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in self.headers.items()}
+        return environ | {
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "CONTENT_LENGTH": str(len(body)),
+            "SERVER_NAME": "{}:{}".format(*self.server.server_address),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": BytesIO(body),
+            "emulator.wire": wire,
+        }
+
+    def _send(self, head: bytes, body: bytes, fault: str) -> None:
+        match fault:
+            case "reset":
+                self._reset()
+            case "cut":
+                self.connection.sendall(head + body[: len(body) // 2])
+                self.close_connection = True
+            case "slow":
+                self._drip(head + body)
+            case _:
+                self.connection.sendall(head + body)
+
+    def _drip(self, whole: bytes) -> None:
+        size = len(whole) // DRIPS + 1
+        for start in range(0, len(whole), size):
+            self.connection.sendall(whole[start : start + size])
+            self.server.over.wait(self.server.drip)
+
+    def _reset(self) -> None:
+        """Close so that the other side gets a TCP reset and not an end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.rfile.close()
+        self.wfile.close()
+        self.server.closed(self.connection)
+        self.connection.close()
+        self.close_connection = True

@@ -1,0 +1,50 @@
+"""Who may call: the password grant, and the tokens it gave out."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from urllib.parse import parse_qs
+
+
+@dataclass(slots=True)
+class Credentials:
+    """What the service accepts. `token` is the operator's long-lived one; None: there is none."""
+
+    token: str | None
+    client_id: str
+    client_secret: str
+    username: str
+    password: str
+    lifetime: int
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The granted tokens and when they run out."""
+
+    accepted: Credentials
+    granted: dict[str, datetime] = field(default_factory=dict)
+    made: int = 0
+
+    def grant(self, form: bytes, now: datetime) -> dict[str, object] | None:
+        """The answer to a token request (a urlencoded form), or None if it is refused."""
+        given = {name: values[-1] for name, values in parse_qs(form.decode("utf-8", "replace")).items()}
+        wanted = {
+            "client_id": self.accepted.client_id,
+            "client_secret": self.accepted.client_secret,
+            "username": self.accepted.username,
+            "password": self.accepted.password,
+            "grant_type": "password",
+        }
+        if any(given.get(name) != value for name, value in wanted.items()):
+            return None
+        self.made += 1
+        token = f"granted-token-{self.made}"
+        self.granted[token] = now + timedelta(seconds=self.accepted.lifetime)
+        return {"access_token": token, "token_type": "bearer", "expires_in": self.accepted.lifetime}
+
+    def admits(self, authorization: str, now: datetime) -> bool:
+        """Whether this Authorization header holds."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return False
+        return token == self.accepted.token or self.granted.get(token, now) > now

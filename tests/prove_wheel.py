@@ -1,0 +1,100 @@
+"""Builds the wheel and proves it: `make dist`.
+
+The wheel is made from the source distribution, so that is whole too. It is installed into a fresh environment, and its
+commands run there from an empty folder, with an empty HOME, against an emulator of its own.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+PATIENCE = 60  # seconds for the emulator's first lines
+# Removes the cluster, which lies outside of HOME where root runs this.
+TIDY_UP = "import sys; from pathlib import Path; from etl import embedded; embedded.remove(Path(sys.argv[1]))"
+
+
+def main() -> None:
+    """Leaves dist/*.whl and dist/*.tar.gz behind; CalledProcessError where the proof fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        home, empty = place / "home", place / "empty"
+        home.mkdir()
+        empty.mkdir()
+        wheel = build(place)
+        install(wheel, place / "venv")
+        try:
+            prove(place / "venv" / "bin" / "aims360-etl", home, empty)
+        finally:
+            for lock in home.rglob("postgres.lock"):
+                run([place / "venv" / "bin" / "python", "-c", TIDY_UP, lock.parent], empty, {})
+        print(f"proven: {wheel.relative_to(ROOT)}")
+
+
+def build(place: Path) -> Path:
+    """The wheel, from the unpacked source distribution."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    hatch = [sys.executable, "-m", "hatchling", "build", "-d", DIST]
+    run([*hatch, "-t", "sdist"], ROOT)
+    [source] = DIST.glob("*.tar.gz")
+    shutil.unpack_archive(source, place)
+    run([*hatch, "-t", "wheel"], place / source.name.removesuffix(".tar.gz"))
+    [wheel] = DIST.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, venv: Path) -> None:
+    """The pins and the wheel in an environment of their own, as `make setup` does it with the checkout."""
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    run(["make", "--no-print-directory", "setup", f"VENV={venv}", f"PROJECT={wheel}"], ROOT, surroundings)
+
+
+def prove(command: Path, home: Path, empty: Path) -> None:
+    """Runs what a first user runs; nothing may be written where they stand."""
+    surroundings = {"PATH": os.defpath, "HOME": str(home)}
+    with emulator(command, empty, surroundings) as settings:
+        for words in (["migrate"], ["sync"], ["status"], ["db", "stop"]):
+            print(f"+ aims360-etl {' '.join(words)}", flush=True)
+            run([command, *words], empty, {**surroundings, **settings})
+    if left := list(empty.iterdir()):
+        raise SystemExit(f"the commands left files where they ran: {left}")
+
+
+@contextmanager
+def emulator(command: Path, folder: Path, surroundings: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A running emulator; yields the settings that it tells people to export."""
+    process = subprocess.Popen(
+        [command, "emulator", "--port", "0"], cwd=folder, env=surroundings, stdout=subprocess.PIPE, text=True
+    )
+    alarm = threading.Timer(PATIENCE, process.kill)
+    alarm.start()
+    try:
+        assert process.stdout is not None
+        told = next((line for line in process.stdout if line.startswith("export ")), None)
+        alarm.cancel()
+        if told is None:
+            raise SystemExit("the emulator said no `export AIMS360_BASE_URL=…`")
+        yield dict(word.split("=", 1) for word in shlex.split(told)[1:])
+    finally:
+        alarm.cancel()
+        process.kill()
+        process.wait()
+
+
+def run(command: list[object], folder: Path, surroundings: Mapping[str, str] | None = None) -> None:
+    subprocess.run([str(word) for word in command], cwd=folder, env=surroundings, stdin=subprocess.DEVNULL, check=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"not proven: {error}")
