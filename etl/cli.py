@@ -33,8 +33,13 @@ EXIT_CODES = (
     (3, "another run holds this source"),
     (4, "done, but not all is well: rows were rejected"),
 )
-_EPILOG = "Settings: " + "; ".join(f"{s.name} ({s.help})" for s in settings.SETTINGS) + "\n\nExit codes: "
-_EPILOG += "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES)
+_EPILOG = "\n\n".join(
+    "\b\n" + title + "\n" + "\n".join(f"  {name:<23}{meaning}" for name, meaning in rows)
+    for title, rows in (
+        ("Settings, from the environment:", [(s.name, s.help) for s in settings.SETTINGS]),
+        ("Exit codes:", [(str(code), meaning) for code, meaning in EXIT_CODES]),
+    )
+)
 
 app = typer.Typer(
     name="aims360-etl",
@@ -42,6 +47,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they would print local variables, secrets among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -169,9 +175,11 @@ def demo(
     from etl import demo as room
     from etl import embedded
 
+    # Without a terminal there is no width to keep to: paths and commands stay on one line.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     data_dir = _data_dir(_settings())  # never DATABASE_URL: the demo makes and drops a database
     server = embedded.start(data_dir)
-    room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, _clock(), Console(highlight=False))
+    room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, _clock(), console)
 
 
 @app.command()
@@ -190,8 +198,10 @@ def emulator(
     from etl.emulator import Emulator, Faults, populated, serve
 
     world = populated(jobs, seed=seed, now=datetime.now(UTC), generation=generation)
+    token = "emulator"  # noqa: S105 - opens nothing else
     app_ = Emulator(
         world,
+        token=token,
         page_size=page_size,
         next_link=next_link,
         comparison=comparison,
@@ -200,7 +210,7 @@ def emulator(
     )
     with serve(app_, port=port, latency=latency) as server:
         typer.echo(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
-        typer.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={app_.token}")
+        typer.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={token}")
         sys.stdout.flush()
         _until_stopped()
 

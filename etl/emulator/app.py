@@ -49,7 +49,7 @@ class Emulator:
         password: str = "password",  # noqa: S107 - opens nothing
         token_lifetime: int = 3600,
         faults: Faults | None = None,
-        between_pages: Callable[[World], None] | None = None,
+        between_pages: Callable[[World], object] | None = None,
         clock: Callable[[], datetime] | None = None,
         ignore: Iterable[str] = (),
         refuse: Iterable[str] = (),

@@ -1,10 +1,14 @@
 """What the pretend ERP does all day: kinds of jobs, accounts, people, and the course a job takes. All invented."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from etl.emulator.ticks import TICKS_A_SECOND
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,17 @@ FAILURES = (
     "Input file is empty.\r\nNothing was done.",
 )
 
-_WEIGHTS = tuple(kind.weight for kind in KINDS)
+_WEIGHTS = tuple(accumulate(kind.weight for kind in KINDS))
 
 
 def some_kind(rng: Random) -> Kind:
     """A kind of job, the busy ones more often."""
-    return rng.choices(KINDS, _WEIGHTS)[0]
+    return rng.choices(KINDS, cum_weights=_WEIGHTS)[0]
+
+
+def one_of(things: Sequence[T], rng: Random) -> T:
+    """`rng.choice`, three times as fast: a world is made of some ten choices a job."""
+    return things[int(rng.random() * len(things))]
 
 
 def some_guid(rng: Random) -> str:
@@ -101,9 +110,9 @@ def course(kind: Kind, rng: Random) -> tuple[Stage, ...]:
     """The stages a job of this kind is going to pass: started, some progress, and an end, good or bad."""
     queued = kind.queue * rng.lognormvariate(0, 1.0)
     running = kind.run * rng.lognormvariate(0, 0.7)
-    steps = rng.randint(0, 4)
+    steps = one_of(range(5), rng)
     failed = rng.random() < kind.failing
-    last = rng.randint(0, 95) if failed else 100
+    last = one_of(range(96), rng) if failed else 100
     stages = [Stage(_ticks(queued), "Inprogress", 0)]
     for step in range(1, steps + 1):
         part = step / (steps + 1)

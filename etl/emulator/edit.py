@@ -5,7 +5,7 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final
 
-from etl.emulator.catalogue import ACCOUNTS, FAILURES, PEOPLE, Stage, some_guid, some_kind
+from etl.emulator.catalogue import ACCOUNTS, FAILURES, PEOPLE, Stage, one_of, some_guid, some_kind
 from etl.emulator.job import COLUMNS, Home, Job
 from etl.emulator.ticks import TICKS_A_DAY, nearest_tick, read_stored, stamp, tick_of
 
@@ -38,7 +38,7 @@ _QUEUED = _LIVED | {"publishLink", "purgeDateTime", "numberOfAttempts"}
 
 def born(home: Home, rng: Random, number: int, tick: int) -> Job:
     """A completed job of some kind, made on this tick; its version is 0: not yet committed."""
-    kind, person = some_kind(rng), rng.choice(PEOPLE)
+    kind, person = some_kind(rng), one_of(PEOPLE, rng)
     return Job(
         home=home,
         number=number,
@@ -57,7 +57,7 @@ def born(home: Home, rng: Random, number: int, tick: int) -> Job:
         modified=tick,
         purge=tick + home.purge_days * TICKS_A_DAY,
         attempts=0,
-        documents=rng.choice(kind.documents),
+        documents=one_of(kind.documents, rng),
         life=0,
         version=0,
     )

@@ -17,6 +17,7 @@ HNS_A_SECOND = 10_000_000
 
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _LAST_DAY = date.max.toordinal()
+_NO_MARKS = str.maketrans("", "", "-:")
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,7}))?)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
 )
@@ -63,6 +64,8 @@ def _clock(seconds: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
+# one row shows some of its times more than once
+@lru_cache(maxsize=1024)
 def shown(tick: int) -> str:
     """The tick as the service prints it: whole milliseconds, trailing zeros dropped, `.64Z` and `.737Z`."""
     seconds, part = divmod(tick, TICKS_A_SECOND)
@@ -76,11 +79,12 @@ def shown_hns(hns: int) -> str:
     return f"{_day(seconds // 86_400)}T{_clock(seconds % 86_400)}.{part:07}Z"
 
 
+@lru_cache(maxsize=1024)
 def stamp(tick: int) -> str:
     """yyyyMMddHHmmssfff, the tail of a jobID; cut, not rounded, as the application makes it and not the database."""
     seconds, part = divmod(tick, TICKS_A_SECOND)
-    clock = _clock(seconds % 86_400).replace(":", "")
-    return f"{_day(seconds // 86_400).replace('-', '')}{clock}{part * 10 // 3:03}"
+    text = f"{_day(seconds // 86_400)}{_clock(seconds % 86_400)}{part * 10 // 3:03}"
+    return text.translate(_NO_MARKS)
 
 
 def read_hns(text: str) -> int | None:
