@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -187,10 +187,16 @@ def emulator(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8360,
     jobs: Annotated[int, typer.Option(min=0, max=1_000_000, help="Jobs it has when it starts.")] = 5_000,
     seed: Annotated[int, typer.Option(help="Another seed, another company.")] = 360,
-    generation: Annotated[str, typer.Option(help="Payloads of 2019-06 (with ID) or 2019-08 (without).")] = "2019-06",
+    generation: Annotated[
+        Literal["2019-06", "2019-08"], typer.Option(help="Payloads with ID, or without it.")
+    ] = "2019-06",
     page_size: Annotated[int, typer.Option(min=1, help="Rows a page.")] = 100,
-    next_link: Annotated[str, typer.Option(help="standard, always, never or foreign.")] = "always",
-    comparison: Annotated[str, typer.Option(help="How dates compare: datetime or datetime2.")] = "datetime",
+    next_link: Annotated[
+        Literal["standard", "always", "never", "foreign"], typer.Option(help="When a page shows a nextLink.")
+    ] = "always",
+    comparison: Annotated[
+        Literal["datetime", "datetime2"], typer.Option(help="How dates in $filter meet ticks of 1/300 s.")
+    ] = "datetime",
     fault_rate: Annotated[float, typer.Option(min=0, max=0.9, help="Share of requests that fail, in all ways.")] = 0.0,
     latency: Annotated[float, typer.Option(min=0, help="Seconds each answer takes longer.")] = 0.0,
 ) -> None:

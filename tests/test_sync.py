@@ -1,26 +1,25 @@
 """Scenarios: rows there before, rows here before, what happens, a sync, rows here after."""
 
+import json
+import os
 import random
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from psycopg import sql
 
-from etl.database import Connection
-from etl.emulator import World, populated
-from etl.emulator.job import Generation
-from etl.errors import BrokenPromise, ConfigError, SourceError
-from etl.model import Run, Verdict
-from tests.scene import Scene, a_source
+from etl.database import Connection, connected
+from etl.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated
+from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed
+from etl.model import Verdict
+from etl.runs import record
+from etl.settings import PasswordGrant, Secret
+from tests.scene import Scene, a_source, differences
 
 A_MOMENT = timedelta(milliseconds=700)
-_WRITES = """
-SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)
-FROM pg_stat_xact_user_tables
-WHERE schemaname = 'aims360'
-"""
 
 
 def churn(changes: int, seed: int = 1) -> Callable[[World], None]:
@@ -48,11 +47,6 @@ def a_tie(world: World, rows: int, purges: int) -> None:
 def fetched(scene: Scene) -> list[str]:
     """The filters of the pages that were asked for, in order."""
     return [request.query.get("$filter", "") for request in scene.emulator.requests]
-
-
-def pages_of(scene: Scene, rows: int) -> int:
-    """Pages that so many rows fill."""
-    return -(-rows // scene.emulator.page_size)
 
 
 def test_a_first_sync_brings_every_job_with_its_documents(db: Connection) -> None:
@@ -84,3 +78,286 @@ def test_nothing_is_lost_while_the_source_changes_under_the_scan(
         scene.sync()
     assert scene.differences() == []
     assert 4_000 < len(world) < 4_900
+
+
+def tuples(db: Connection) -> list[tuple[Any, ...]]:
+    """Every tuple of the mirror by its place and its transactions: a write of any kind shows."""
+    tables = ("jobs", "job_documents", "job_status_history", "purged_jobs", "purged_daily")
+    found: list[tuple[Any, ...]] = []
+    for table in tables:
+        statement = sql.SQL("SELECT {}, ctid::text, xmin::text, xmax::text FROM aims360.{} ORDER BY ctid")
+        found += db.execute(statement.format(sql.Literal(table), sql.Identifier(table))).fetchall()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "row_version", "expiry", "scope"),
+    [
+        ("jobs-2019-06.json", 533541, "2019-07-07 06:09:22.659386+00", "Private"),
+        ("jobs-2019-08.json", 724714, "2019-09-19 14:56:59.647186+00", "Public"),
+    ],
+)
+def test_the_documented_samples_load_field_by_field(
+    db: Connection, samples: Path, file: str, row_version: int, expiry: str, scope: str
+) -> None:
+    """Every property of a documented payload is in its column, the rowversion of the second out of its etag."""
+    rows = json.loads((samples / file).read_text())["value"]
+    scene = Scene(db, World.serving(rows, now=datetime(2019, 8, 21, tzinfo=UTC)), a_source(purge="keep"))
+    scene.sync()
+    assert list(differences(db, {rows[0]["jobID"]: rows[0]})) == []
+    [job] = scene.rows("SELECT row_version, can_rerun, publish_link_access_scope FROM aims360.jobs")
+    assert job == (row_version, True, scope)
+    [document] = scene.rows("SELECT position, size_in_mb::text, expiry_date::text, type FROM aims360.job_documents")
+    assert document == (0, "0.0", expiry, ".xlsx")
+
+
+def test_a_second_sync_of_an_unchanged_source_writes_nothing(db: Connection) -> None:
+    """No tuple is written, no more requests are made than the window has pages and 3; completeness moves on."""
+    world = World(seed=3)
+    world.ties(250)
+    scene = Scene(db, world)
+    first = scene.sync()
+    before = tuples(db)
+    world.advance(timedelta(minutes=5))
+    scene.emulator.reset_log()
+    second = scene.sync()
+    assert tuples(db) == before
+    assert len(scene.emulator.requests) <= 3 + 3
+    assert (second.counts.written, second.counts.unchanged) == (0, 250)
+    assert first.complete_through is not None
+    assert second.complete_through == first.complete_through + timedelta(minutes=5)
+    assert second.watermark == first.watermark
+
+
+def test_a_large_first_scan_is_read_in_key_ranges_side_by_side(db: Connection) -> None:
+    """2,500 jobs are split into ranges, with ID and without, and every row comes once."""
+    for generation in ("2019-06", "2019-08"):
+        source = a_source(name=generation)
+        scene = Scene(db, populated(2_500, seed=4, rate=0, generation=cast("Generation", generation)), source)
+        run = scene.sync()
+        assert run.counts.inserted == 2_500
+        assert run.counts.unchanged == 0
+        assert sum(" le " in text for text in fetched(scene)) > 3
+
+
+def test_late_commits_are_found_by_the_look_back(db: Connection) -> None:
+    """A change that is stamped before a scan and committed after it comes with the next one."""
+    world = World(seed=5)
+    jobs = world.ties(10)
+    scene = Scene(db, world)
+    world.late(jobs[3], timedelta(seconds=60), jobStatusText="late")
+    world.advance(timedelta(seconds=30))
+    world.change(jobs[4], jobStatusText="soon")
+    scene.sync()
+    world.advance(timedelta(seconds=60))
+    scene.sync()
+    assert scene.differences() == []
+
+
+def test_a_job_whose_rowversion_went_down_is_refused_and_counted(db: Connection) -> None:
+    """The mirror holds version 12, the source shows version 9: still 12, and the run says so."""
+    world = World(seed=6)
+    job = world.add(rowversion=12)
+    scene = Scene(db, world)
+    scene.sync()
+    world.change(job, rowversion=9, jobStatusText="older")
+    run = scene.sync()
+    assert run.counts.refused == 1
+    assert scene.one("SELECT row_version FROM aims360.jobs") == 12
+
+
+def test_a_full_sync_takes_the_sources_word_over_old_rows(db: Connection) -> None:
+    """After a restore the source shows older versions: `sync --full` follows it."""
+    world = World(seed=7)
+    job = world.add(jobStatusText="before")
+    backup = world.snapshot()
+    world.advance(timedelta(minutes=1))
+    world.change(job, jobStatusText="after")
+    scene = Scene(db, world)
+    scene.sync()
+    world.restore(backup)
+    world.advance(timedelta(hours=1))
+    assert scene.sync().counts.updated == 0
+    assert scene.sync(full=True).counts.updated == 1
+    assert scene.differences() == []
+
+
+def test_a_rewrite_writes_every_row_anew_and_no_history(db: Connection) -> None:
+    """`sync --full --rewrite` is for a release that reads more: rows are written, versions are the same."""
+    scene = Scene(db, populated(50, seed=8, rate=0))
+    scene.sync()
+    run = scene.sync(full=True, rewrite=True)
+    assert run.counts.updated == 50
+    assert scene.one("SELECT count(*) FROM aims360.job_status_history") == 50
+    assert scene.differences() == []
+
+
+def test_documents_are_replaced_as_a_set(db: Connection) -> None:
+    """A document that is gone from the list is gone from the table."""
+    world = World(seed=9)
+    three = [{"documentName": f"{n}.xlsx", "DownloadLink": f"https://x/{n}", "SizeInMB": n} for n in range(3)]
+    job = world.add(response=json.dumps(three), responseType="Publishlink")
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.change(job, response=json.dumps(three[2:]))
+    scene.sync()
+    assert scene.rows("SELECT position, document_name FROM aims360.job_documents") == [(0, "2.xlsx")]
+
+
+def test_a_source_without_rowversions_is_followed_by_dates_and_contents(db: Connection) -> None:
+    """Neither property nor etag: a later date is taken, an equal one if the contents differ, the same is left alone."""
+    world = World(seed=10, generation="2019-08")
+    job = world.add(overrides={"@odata.etag": ABSENT})
+    other = world.add(overrides={"@odata.etag": ABSENT})
+    scene = Scene(db, world)
+    scene.sync()
+    before = tuples(db)
+    assert (run := scene.sync()).counts.unversioned == 2
+    assert run.counts.unchanged == 2
+    assert tuples(db) == before
+    world.change(job, touch=False, jobStatusText="changed without a new date", overrides={"@odata.etag": ABSENT})
+    world.advance(timedelta(seconds=1))
+    world.change(other, jobStatusText="changed", overrides={"@odata.etag": ABSENT})
+    assert scene.sync().counts.updated == 2
+    assert scene.differences() == []
+
+
+def test_a_row_from_the_future_does_not_blind_the_mirror(db: Connection) -> None:
+    """A job dated 2099 is mirrored, and so is what comes after it."""
+    world = World(seed=11)
+    world.add(modifiedDate=datetime(2099, 1, 1, tzinfo=UTC))
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(hours=1))
+    world.add()
+    scene.sync()
+    assert scene.differences() == []
+
+
+def test_an_empty_source_is_a_complete_mirror_of_nothing(db: Connection) -> None:
+    """No jobs yet: the run succeeds, and the jobs that come are found."""
+    world = World(seed=12)
+    scene = Scene(db, world)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    world.add()
+    scene.sync()
+    assert scene.differences() == []
+
+
+@pytest.mark.parametrize("option", ["orderby", "filter"])
+def test_a_server_that_ignores_what_it_is_asked_ends_the_run(db: Connection, option: str) -> None:
+    """A 200 that doesn't keep to $orderby or $filter is told with what was asked; the watermark stays."""
+    world = populated(300, seed=13, rate=0)
+    scene = Scene(db, world)
+    first = scene.sync()
+    world.advance(timedelta(days=1))
+    world.add()
+    scene.emulator.ignore = frozenset({option})
+    with pytest.raises(BrokenPromise, match=r"ignores \$(orderby|filter).*asked for \["):
+        scene.sync(full=option == "orderby")
+    assert scene.one("SELECT watermark FROM etl.sources") == first.watermark
+
+
+def test_an_unreadable_row_waits_in_rejects_and_leaves_when_it_loads(db: Connection) -> None:
+    """One wrong type doesn't hold up its page; the next good version takes the reject away."""
+    world = World(seed=14)
+    world.ties(3)
+    bad = world.add(percentCompleted="half")
+    scene = Scene(db, world)
+    run = scene.sync()
+    assert (run.verdict, run.counts.inserted, run.counts.rejected) == (Verdict.COMPLETE_WITH_REJECTS, 3, 1)
+    [(job_id, reason)] = scene.rows("SELECT job_id, reason FROM etl.rejects")
+    assert job_id == bad["jobID"]
+    assert "percentCompleted" in reason
+    world.advance(timedelta(seconds=1))
+    world.change(bad, percentCompleted=50)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+    assert scene.differences() == []
+
+
+def test_unknown_properties_are_kept_and_told_once(db: Connection) -> None:
+    """What the source adds one day is in `extra`, with a note in the first run that meets it."""
+    world = World(seed=15)
+    world.add(priority="high")
+    scene = Scene(db, world)
+    assert any("priority" in note for note in scene.sync().notes)
+    assert scene.one("SELECT extra FROM aims360.jobs") == {"priority": "high"}
+    world.advance(timedelta(seconds=1))
+    world.add(priority="low")
+    assert scene.sync().notes == ()
+
+
+def test_another_clients_jobs_stop_the_run_before_it_writes(db: Connection) -> None:
+    """The base URL points at another account: exit code 2, unless it is said that the source moved."""
+    world = World(seed=16)
+    world.add(clientID="11111111-0000-0000-0000-000000000000")
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.add(clientID="22222222-0000-0000-0000-000000000000")
+    with pytest.raises(ConfigError, match="--same-source"):
+        scene.sync()
+    assert scene.one("SELECT count(*) FROM aims360.jobs") == 1
+    assert scene.sync(same_source=True).counts.inserted == 1
+
+
+def test_the_second_of_two_syncs_is_told_who_holds_the_source(db: Connection, url: str) -> None:
+    """One writer a source: the other run ends at once with exit code 3, and leaves no row in the ledger."""
+    scene = Scene(db, World(seed=17))
+    with connected(url) as other, record(other, scene.source, "incremental", scene.clock) as run:
+        with pytest.raises(Locked, match=rf"run {run.run_id} on .*process {os.getpid()}"):
+            scene.sync()
+        assert scene.one("SELECT count(*) FROM etl.runs") == 1
+    assert scene.sync().verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("kind", sorted(FAULT_KINDS))
+def test_every_kind_of_fault_is_overcome(db: Connection, kind: str) -> None:
+    """Each fault at the first, second and third request: retried, and the mirror is equal."""
+    source = a_source(credentials=PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password")))
+    scene = Scene(db, populated(250, seed=18, rate=0), source)
+    scene.emulator.fail_next(kind, kind if kind != "expired-token" else "", "", kind)
+    scene.sync()
+    assert scene.differences() == []
+
+
+def test_nothing_is_asked_inside_a_retry_after_window(db: Connection) -> None:
+    """A source that throttles is left alone for as long as it says, by every thread."""
+    scene = Scene(db, populated(2_500, seed=19, rate=0))
+    scene.emulator.set_faults(Faults(rate=0.1, kinds=("429-seconds", "429-date"), seed=3))
+    scene.sync()
+    log = scene.emulator.requests
+    throttled = [place for place, request in enumerate(log) if request.status == 429]
+    assert throttled
+    assert scene.differences() == []
+    sleeps = [seconds for seconds in scene.slept if seconds >= 1]
+    assert len(sleeps) >= len(throttled)
+
+
+def test_a_failed_run_is_in_the_ledger_with_its_reason_and_without_secrets(db: Connection) -> None:
+    """A dead token: the run failed, the error says what to do, and the token is nowhere."""
+    scene = Scene(db, World(seed=20), a_source(credentials=Secret("very-secret-token")))
+    with pytest.raises(SignInFailed, match="AIMS360_TOKEN"):
+        scene.sync()
+    [(outcome, verdict, error)] = scene.rows("SELECT outcome, verdict, error FROM etl.runs")
+    assert (outcome, verdict) == ("failed", "incomplete")
+    assert "AIMS360_TOKEN" in error
+    assert "very-secret-token" not in error
+
+
+def test_the_history_keeps_every_version_seen_with_its_bounds(db: Connection) -> None:
+    """Each version seen has a row; between complete_through before and its own sight it came to be."""
+    world = World(seed=21)
+    job = world.add(jobStatus="Queued")
+    scene = Scene(db, world)
+    first = scene.sync()
+    world.advance(timedelta(minutes=2))
+    world.change(job, jobStatus="Completed")
+    scene.sync()
+    rows = scene.rows(
+        "SELECT job_status, not_seen_before, seen_at >= modified_date - interval '1 second' "
+        "FROM aims360.job_status_history ORDER BY history_id"
+    )
+    assert rows == [("Queued", None, True), ("Completed", first.complete_through, True)]

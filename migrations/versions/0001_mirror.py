@@ -1,5 +1,7 @@
 """The mirror and the pipeline's own tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -11,9 +13,9 @@ _TIME = sa.DateTime(timezone=True)
 _BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 
 
-def _histogram(what: str) -> list[sa.Column[int]]:
+def _histogram(what: str) -> list[sa.Column[Any]]:
     names = [f"{what}_count", f"{what}_seconds", *(f"{what}_le_{bound}" for bound in _BOUNDS)]
-    kinds = [sa.Numeric() if name.endswith("_seconds") else sa.BigInteger() for name in names]
+    kinds: list[Any] = [sa.Numeric() if name.endswith("_seconds") else sa.BigInteger() for name in names]
     return [sa.Column(n, k, nullable=False, server_default="0") for n, k in zip(names, kinds, strict=True)]
 
 
