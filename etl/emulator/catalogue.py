@@ -35,7 +35,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One customer of the ERP: `clientID`, `DatabaseName`, `accountCode`."""
+    """One account of the client: `clientID`, `DatabaseName`, `accountCode`."""
 
     client: str
     database: str
@@ -49,6 +49,9 @@ class Stage(NamedTuple):
     status: str
     percent: int
 
+
+# A world is one client's: a source that shows another one has been mistaken for it.
+CLIENT = "44FDE9CF-230A-4516-A128-AE464776F1C5"
 
 KINDS = (
     Kind(1002, "Reports", 1003, "Production Forecasting Report", "Create Production Forecasting Report", "Publishlink",
@@ -68,9 +71,9 @@ KINDS = (
 )  # fmt: skip
 
 ACCOUNTS = (
-    Account("44FDE9CF-230A-4516-A128-AE464776F1C5", "AZ0XXData1", "AZ022"),
-    Account("60619CAB-BA12-40BE-8902-843354325012", "AZSTEData1", "AZ0012"),
-    Account("0B5C1B64-7D0E-4F67-9B39-3D1F0F6F2A11", "AZ0XXData1", "AZ031"),
+    Account(CLIENT, "AZ0XXData1", "AZ022"),
+    Account(CLIENT, "AZSTEData1", "AZ0012"),
+    Account(CLIENT, "AZ0XXData1", "AZ031"),
 )
 
 PEOPLE = (
