@@ -1,0 +1,161 @@
+"""The client: who it is, how long it waits, and what it never gives away."""
+
+import re
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+
+from etl import odata
+from etl.api import Api
+from etl.emulator import Emulator, World, serve
+from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
+from etl.model import Clock
+from etl.settings import PasswordGrant, Secret, Source
+from tests.scene import BASE, TOKEN, a_source
+
+GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
+
+
+class Wire:
+    """A world behind a client whose sleep is the world's time."""
+
+    def __init__(self, source: Source | None = None, **emulator: object) -> None:
+        self.world = World(seed=1)
+        self.world.ties(3)
+        self.emulator = Emulator(self.world, token=TOKEN, reset=httpx.ReadError, **emulator)  # type: ignore[arg-type]
+        self.slept: list[float] = []
+        clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
+        self.api = Api(source or a_source(), clock, httpx.WSGITransport(app=self.emulator))
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.world.advance(timedelta(seconds=seconds))
+
+    def grants(self) -> int:
+        """How often it signed in."""
+        return sum(request.path.endswith("/token") for request in self.emulator.requests)
+
+
+def test_a_page_has_the_sources_own_time() -> None:
+    """The Date header, not our clock."""
+    wire = Wire()
+    page = wire.api.page(odata.query(order="ID"))
+    assert len(page.answer.rows) == 3
+    assert page.answered_at == wire.world.now.replace(microsecond=0)
+
+
+def test_it_signs_in_once_and_again_before_the_token_expires() -> None:
+    """A token is used until a minute before its end."""
+    wire = Wire(a_source(credentials=GRANT), token_lifetime=3600)
+    for _ in range(3):
+        wire.api.page(odata.query())
+    assert wire.grants() == 1
+    wire.world.advance(timedelta(seconds=3545))
+    wire.api.page(odata.query())
+    assert wire.grants() == 2
+    assert all(request.status == 200 for request in wire.emulator.requests)
+
+
+def test_it_signs_in_again_once_after_a_401() -> None:
+    """A token that was withdrawn early is replaced; credentials that are refused are an error with its cure."""
+    wire = Wire(a_source(credentials=GRANT))
+    wire.api.page(odata.query())
+    wire.emulator.fail_next("expired-token")
+    wire.api.page(odata.query())
+    assert wire.grants() == 2
+    bad = Wire(a_source(credentials=PasswordGrant("client", Secret("wrong-secret"), "me", Secret("password"))))
+    with pytest.raises(SignInFailed, match="check AIMS360_CLIENT_ID") as caught:
+        bad.api.page(odata.query())
+    assert "wrong-secret" not in str(caught.value)
+    assert bad.grants() == 1
+
+
+def test_the_token_goes_to_the_configured_host_alone() -> None:
+    """A redirect to another host is not followed, and a request to another host would carry no token."""
+    seen: list[httpx.Request] = []
+
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(302, headers={"Location": "https://evil.example/"})
+
+    clock = Clock(datetime.now, lambda: 0.0, lambda _: None)
+    for credentials in (Secret(TOKEN), GRANT):
+        seen.clear()
+        api = Api(a_source(credentials=credentials), clock, httpx.MockTransport(elsewhere))
+        with pytest.raises((Refused, SignInFailed)):
+            api.page(odata.query())
+        assert {request.url.host for request in seen} == {httpx.URL(BASE).host}
+        auth = api._client.auth
+        assert auth is not None
+        flow = auth.auth_flow(httpx.Request("GET", "https://evil.example/"))
+        assert "Authorization" not in next(flow).headers
+
+
+@pytest.mark.parametrize(("kind", "least"), [("429-seconds", 2.0), ("429-date", 2.0), ("429-bare", 0.1), ("503", 0.1)])
+def test_it_waits_as_long_as_the_source_asks(kind: str, least: float) -> None:
+    """Retry-After in seconds, as a date, or none; then it goes on."""
+    wire = Wire()
+    wire.emulator.fail_next(kind)
+    assert len(wire.api.page(odata.query()).answer.rows) == 3
+    assert sum(wire.slept) >= least
+
+
+def test_a_source_that_never_answers_well_is_told_with_the_query() -> None:
+    """After eight tries: what was asked, what came last."""
+    wire = Wire()
+    wire.emulator.fail_next(*["502"] * 8)
+    with pytest.raises(Unreachable, match=re.escape("[$filter=ID gt 5]")):
+        wire.api.page(odata.query(["ID gt 5"]))
+    wire.emulator.fail_next(*["html"] * 8)
+    with pytest.raises(BadAnswer, match="8 times"):
+        wire.api.page(odata.query())
+    assert len(wire.emulator.requests) == 16
+
+
+def test_what_the_service_refuses_is_not_repeated() -> None:
+    """A 400 is an answer."""
+    wire = Wire()
+    with pytest.raises(Refused) as caught:
+        wire.api.page(odata.query(["colour eq 5"]))
+    assert caught.value.status == 400
+    assert len(wire.emulator.requests) == 1
+
+
+def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:
+    """An hour is for the next run."""
+
+    def busy(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "3600"})
+
+    api = Api(a_source(), Clock(datetime.now, lambda: 0.0, lambda _: None), httpx.MockTransport(busy))
+    with pytest.raises(Unreachable, match="3600 s"):
+        api.page(odata.query())
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut", "slow"])
+def test_what_goes_wrong_on_the_wire_is_overcome(kind: str) -> None:
+    """A real socket: reset, cut short, dripped."""
+    world = World(seed=2)
+    world.ties(50)
+    emulator = Emulator(world, token=TOKEN)
+    emulator.fail_next(kind)
+    with serve(emulator, drip=0.001) as server:
+        slept: list[float] = []
+        clock = Clock(datetime.now, lambda: 0.0, slept.append)
+        with Api(a_source(base_url=server.url), clock) as api:
+            assert len(api.page(odata.query()).answer.rows) == 50
+    assert len(slept) == (0 if kind == "slow" else 1)
+
+
+def test_an_answer_that_drips_for_ever_is_given_up() -> None:
+    """No read time limit is ever met by a byte a minute: the whole answer has one."""
+    world = World(seed=3)
+    world.ties(50)
+    emulator = Emulator(world, token=TOKEN)
+    emulator.fail_next(*["slow"] * 8)
+    ticks = iter(range(0, 10**6, 100))
+    with serve(emulator, drip=0.001) as server:
+        clock = Clock(datetime.now, lambda: float(next(ticks)), lambda _: None)
+        with Api(a_source(base_url=server.url), clock) as api, pytest.raises(Unreachable, match="longer than 180 s"):
+            api.page(odata.query())

@@ -1,0 +1,239 @@
+"""The command as its users run it: a process of its own, its output and its exit code; and killed in the midst."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from psycopg import conninfo
+
+from etl.database import Connection, connect, connected
+from etl.emulator import Emulator, Server, World, populated, serve
+from etl.runs import record
+from tests.scene import TOKEN, Scene, a_source, differences
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+class Command:
+    """The command with a service and a database in its environment, run from an empty folder."""
+
+    def __init__(self, service: str, database: str, folder: Path) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIMS360_")}
+        self.environ = {
+            **inherited,
+            "AIMS360_BASE_URL": service,
+            "AIMS360_TOKEN": TOKEN,
+            "DATABASE_URL": database,
+            "HOME": str(folder),
+        }
+        self.folder = folder
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """The command, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "etl", *arguments],
+            env=self.environ,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of the command at its end."""
+        with self.start(*arguments) as process:
+            output, errors = process.communicate(timeout=120)
+        return process.returncode, output, errors
+
+
+@pytest.fixture
+def world() -> World:
+    """Some jobs that stand still."""
+    return populated(300, seed=1, rate=0)
+
+
+@pytest.fixture
+def emulator(world: World) -> Emulator:
+    """A pretend AIMS360 with those jobs."""
+    return Emulator(world, token=TOKEN)
+
+
+@pytest.fixture
+def service(emulator: Emulator) -> Iterator[Server]:
+    """It, on a socket."""
+    with serve(emulator) as server:
+        yield server
+
+
+@pytest.fixture
+def command(service: Server, url: str, tmp_path: Path) -> Command:
+    """The command for that service and a migrated, empty database."""
+    return Command(service.url, url, tmp_path)
+
+
+def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(
+    command: Command, empty_database: str, world: World
+) -> None:
+    """The first hour of a new user: each command does its work, exits 0 and says what it did."""
+    command.environ["DATABASE_URL"] = empty_database
+    code, _, errors = command.run("sync")
+    assert (code, "run `aims360-etl migrate`" in errors) == (2, True)
+    code, output, errors = command.run("migrate")
+    assert (code, errors) == (0, "")
+    assert "schema is at 0001 (was empty)" in output
+    code, output, errors = command.run("sync", "--json")
+    assert (code, errors) == (0, "")
+    assert json.loads(output)["counts"]["inserted"] == 300
+    code, output, _ = command.run("sync")
+    assert code == 0
+    assert "complete through 2026-" in output
+    with connected(empty_database) as db:
+        there = {str(job["jobID"]): world.payload(job) for job in world.jobs()}
+        assert list(differences(db, there)) == []
+    code, output, _ = command.run("status")
+    assert code == 0
+    assert "300 jobs" in output
+    code, output, _ = command.run("status", "--json")
+    assert json.loads(output)["sources"][0]["last_outcome"] == "succeeded"
+    code, output, _ = command.run("purge", "--dry-run")
+    assert code == 0
+    assert "jobs are due" in output
+    code, output, _ = command.run("doctor")
+    assert code == 0, output
+    assert "$filter on ID" in output
+
+
+def test_an_argument_away_migrations_run_first(command: Command) -> None:
+    """`sync --migrate` is for those who want one line."""
+    code, output, _ = command.run("sync", "--migrate")
+    assert (code, "300 new" in output) == (0, True)
+
+
+def test_doctor_names_every_wrong_setting_and_exits_1(command: Command) -> None:
+    """Two mistakes, two lines, each with its setting."""
+    command.environ |= {"AIMS360_LOOK_BACK": "soon", "AIMS360_PURGE": "sometimes"}
+    code, output, _ = command.run("doctor")
+    assert code == 1
+    assert "AIMS360_LOOK_BACK: 'soon' is not a duration" in output
+    assert "AIMS360_PURGE: 'sometimes'" in output
+
+
+def test_doctor_says_what_the_service_does_not_honour(emulator: Emulator, command: Command) -> None:
+    """A service that ignores its filters can't be mirrored: that is found before the first sync."""
+    emulator.ignore = frozenset({"filter"})
+    code, output, _ = command.run("doctor")
+    assert code == 1
+    assert "failed  $filter on modifiedDate" in output
+
+
+def test_rejected_rows_exit_4(command: Command, world: World) -> None:
+    """Done, but not all is well."""
+    world.add(percentCompleted="half")
+    code, _, errors = command.run("sync")
+    assert (code, "etl.rejects" in errors) == (4, True)
+
+
+def test_a_held_source_exits_3_and_says_who_holds_it(command: Command, url: str, db: Connection) -> None:
+    """Two syncs at once: the second ends with the first one's host, process and start."""
+    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock):
+        code, _, errors = command.run("sync")
+    assert code == 3
+    assert f"process {os.getpid()}" in errors
+
+
+def test_a_wrong_database_is_one_line_without_its_password(command: Command) -> None:
+    """Unreachable or wrong: exit 1, the address, and no secret."""
+    command.environ["DATABASE_URL"] = "postgresql://someone:very-secret@127.0.0.1:1/nowhere"
+    code, _, errors = command.run("status")
+    assert code == 1
+    assert "nowhere on 127.0.0.1:1" in errors
+    assert "very-secret" not in errors
+    assert "Traceback" not in errors
+
+
+def test_a_dead_token_is_one_line_without_the_token(command: Command) -> None:
+    """What to do stands in the error; the token doesn't."""
+    command.environ["AIMS360_TOKEN"] = "very-secret-token"
+    code, output, errors = command.run("sync")
+    assert code == 1
+    assert "AIMS360_TOKEN" in errors
+    assert "very-secret-token" not in output + errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
+def test_a_backfill_that_is_killed_again_and_again_ends_equal(url: str, tmp_path: Path, generation: str) -> None:
+    """kill -9 at twenty random moments, rows changing meanwhile: equal, and no committed page is fetched again."""
+    rng = random.Random(generation)
+    world = populated(4_000, seed=2, rate=0, generation="2019-06" if generation == "2019-06" else "2019-08")
+    ids = [str(job["jobID"]) for job in world.jobs()]
+    served = 0
+    process: subprocess.Popen[str] | None = None
+    kill_at = 0
+
+    def between_pages(world: World) -> None:
+        nonlocal served
+        served += 1
+        job_id = rng.choice(ids)
+        if world.get(job_id) is not None:
+            world.change(job_id, jobStatusText=f"changed before page {served}")
+        if served == kill_at and process is not None:
+            process.send_signal(signal.SIGKILL)
+
+    emulator = Emulator(world, token=TOKEN, between_pages=between_pages)
+    with serve(emulator, latency=0.002) as server, connect(url) as db:
+        command = Command(server.url, url, tmp_path)
+        for _ in range(20):
+            committed = cursors(db)
+            emulator.reset_log()
+            kill_at = served + rng.randint(2, 9)
+            process = command.start("sync")
+            process.communicate(timeout=120)
+            asked = [request.query.get("$filter", "") for request in emulator.requests]
+            assert all(went_on(text, committed) for text in asked), (asked, committed)
+        kill_at = 0
+        emulator.between_pages = None
+        for _ in range(2):
+            code, _, errors = command.run("sync")
+            assert code == 0, errors
+        there = {str(job["jobID"]): world.payload(job) for job in world.jobs()}
+        assert list(differences(db, there)) == []
+        killed = db.execute("SELECT count(*) FROM etl.runs WHERE outcome = 'interrupted'").fetchone()
+        assert killed is not None
+        assert int(str(killed[0])) > 5
+
+
+def cursors(db: Connection) -> list[list[object]]:
+    """[part, after, up_to, done] of the open scan's ranges, as they were committed."""
+    row = db.execute("SELECT cursors FROM etl.scans WHERE kind = 'full'").fetchone()
+    return list(row[0]) if row and isinstance(row[0], list) else []
+
+
+def went_on(text: str, committed: list[list[object]]) -> bool:
+    """Whether a page that was asked for in the open scan lies behind the cursor that was committed for its range."""
+    if " gt " not in text or not committed:
+        return True
+    after = text.split(" gt ")[1].split(" ")[0].strip("'")
+    up_to = text.split(" le ")[1].strip("'") if " le " in text else None
+    for _, began, end, done in committed:
+        if (None if end is None else str(end)) == up_to:
+            key = int(after) if isinstance(began, int) else after
+            return not done and (began is None or key >= began)  # type: ignore[operator]
+    return "modifiedDate" in text
+
+
+def test_the_address_of_the_database_may_name_any_driver(command: Command, url: str) -> None:
+    """postgres:// and postgresql+psycopg:// are accepted as well."""
+    rest = url.split("://", 1)[1]
+    assert conninfo.conninfo_to_dict(url)["dbname"]
+    for scheme in ("postgres", "postgresql+psycopg"):
+        command.environ["DATABASE_URL"] = f"{scheme}://{rest}"
+        assert command.run("status")[0] == 0

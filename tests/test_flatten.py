@@ -1,0 +1,173 @@
+"""Rows of the source as they come, and what is stored of them."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from etl import odata
+from etl.errors import BadAnswer
+from etl.flatten import flatten
+from etl.model import Batch, JobRow
+
+JOB_ID = "d29fac30-650a-4ff2-b2b1-acab3c7472ea-20190607060819639"
+
+
+def a_batch(**properties: Any) -> Batch:
+    """What a page of one row becomes."""
+    return flatten([json.dumps({"jobID": JOB_ID, **properties}).encode()])
+
+
+def a_row(**properties: Any) -> JobRow:
+    """The only row of it."""
+    batch = a_batch(**properties)
+    assert batch.rejects == ()
+    return batch.jobs[0].row
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2019-06-07T06:08:19Z", datetime(2019, 6, 7, 6, 8, 19, tzinfo=UTC)),
+        ("2019-06-07T06:08:19.6Z", datetime(2019, 6, 7, 6, 8, 19, 600000, tzinfo=UTC)),
+        ("2019-07-07T06:09:22.6593866Z", datetime(2019, 7, 7, 6, 9, 22, 659386, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.9999999Z", datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("2019-06-07T06:08:19", datetime(2019, 6, 7, 6, 8, 19, tzinfo=UTC)),
+        ("2019-06-07T08:08:19+02:00", datetime(2019, 6, 7, 6, 8, 19, tzinfo=UTC)),
+    ],
+)
+def test_times_are_cut_to_microseconds_never_rounded(text: str, moment: datetime) -> None:
+    """Fractions of 0 to 7 digits, UTC."""
+    assert a_row(modifiedDate=text).modified_date == moment
+
+
+@pytest.mark.parametrize(
+    ("properties", "number"),
+    [
+        ({"rowversion": "AAAAAAAIJCU="}, 533541),
+        ({"@odata.etag": 'W/"YmluYXJ5J0FBQUFBQUFMRHVvPSc="'}, 724714),
+        ({"@odata.etag": '"something else"'}, None),
+        ({"rowversion": "f/////////8="}, 2**63 - 1),
+        ({}, None),
+    ],
+)
+def test_rowversions(properties: dict[str, str], number: int | None) -> None:
+    """An unsigned big-endian number out of the property, else out of the etag; an etag of another form says nothing."""
+    assert a_row(**properties).row_version == number
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ({"ID": "x"}, "$.ID"),
+        ({"ID": 2**63}, "$.ID"),
+        ({"percentCompleted": 2**31}, "$.percentCompleted"),
+        ({"jobID": 5}, "$.jobID"),
+        ({"jobStatus": "x" * 200}, "$.jobStatus"),
+        ({"modifiedDate": "yesterday"}, "modifiedDate"),
+        ({"canReRun": "Perhaps"}, "canReRun"),
+        ({"rowversion": "gAAAAAAAAAA="}, "2^63"),
+        ({"rowversion": "AAA="}, "bytes"),
+        ({"rowversion": "%%%"}, "base64"),
+        ({"response": json.dumps([{"documentName": "a", "SizeInMB": "big"}])}, "document 0"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_a_reject_with_its_reason(properties: dict[str, Any], reason: str) -> None:
+    """Never an exception, never a guess: the raw row is kept."""
+    batch = a_batch(**properties)
+    assert batch.jobs == ()
+    [reject] = batch.rejects
+    assert reason in reject.reason
+    assert json.loads(reject.raw).items() >= properties.items()
+
+
+@pytest.mark.parametrize("raw", [b"5", b"null", b'"text"', b"[]", b'{"ID": 4}', b'{"jobID": ""}', b'{"jobID": null}'])
+def test_a_row_without_a_key_is_kept_under_its_digest(raw: bytes) -> None:
+    """Even what isn't an object."""
+    [reject] = flatten([raw]).rejects
+    assert reject.job_id.startswith("sha256:")
+
+
+def test_the_response_is_documents_json_or_text() -> None:
+    """A list of documents in a string, in two strings or plain; other JSON; text."""
+    documents = [{"documentName": "a.xlsx", "SizeInMB": 0.1, "DocumentGUID": "g", "Version": 2}]
+    for response in (documents, json.dumps(documents), json.dumps(json.dumps(documents))):
+        [document] = a_batch(response=response).jobs[0].documents
+        assert (document.document_name, document.size_in_mb, document.version) == ("a.xlsx", Decimal("0.1"), "2")
+        assert document.document_id == "g"
+    assert a_row(response='{"a": 1}').response_json == '{"a":1}'
+    assert a_row(response=json.dumps(documents), responseType="In-line JSON").response_json is not None
+    assert a_row(response="5").response_json == "5"
+    assert a_row(response="plain text").response_text == "plain text"
+    assert a_row(response="1e999").response_text == "1e999"
+    for nothing in (None, "", "null", "[]"):
+        row = a_row(response=nothing)
+        assert (row.response_json, row.response_text) == (None, None)
+
+
+def test_characters_that_postgres_cannot_store_are_replaced_and_counted() -> None:
+    """NUL and lone surrogates become U+FFFD; a pair of surrogates is a character."""
+    page = odata.parse_page(rb'{"value": [{"jobID": "a", "jobStatusText": "\ud83d\ude00 \ud800 \u0000"}]}')
+    batch = flatten(page.rows, page.replaced_characters)
+    assert batch.jobs[0].row.job_status_text == "\U0001f600 \ufffd \ufffd"
+    assert batch.replaced_characters == 2
+    inner = a_batch(response='[{"documentName": "a\\u0000\\ud800"}]')
+    assert inner.jobs[0].documents[0].document_name == "a\ufffd\ufffd"
+    assert inner.replaced_characters == 2
+
+
+def test_of_two_versions_in_a_page_the_newer_is_kept_in_either_order() -> None:
+    """No error, and counted."""
+    rows = [json.dumps({"jobID": "a", "rowversion": f"AAAAAAAAAA{n}="}).encode() for n in ("I", "Q")]
+    for order in (rows, rows[::-1]):
+        batch = flatten(order)
+        assert (batch.jobs[0].row.row_version, batch.duplicates) == (4, 1)
+
+
+def test_unknown_properties_are_kept_in_extra() -> None:
+    """Of the job and of its documents; OData's own annotations are not."""
+    batch = a_batch(priority="high", **{"@odata.type": "x"}, response='[{"documentName": "a", "Pages": 3}]')
+    assert batch.jobs[0].row.extra == '{"priority":"high"}'
+    assert batch.jobs[0].documents[0].extra == '{"Pages":3}'
+    assert batch.unknown == {"priority", "response.Pages"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "stored"), [("PUBLIC", "Public"), ("peopleinorganization", "PeopleInOrganization"), ("Other", "Other")]
+)
+def test_the_scope_has_one_spelling(scope: str, stored: str) -> None:
+    """And what isn't known stays as it came."""
+    assert a_row(publishLinkAccessScope=scope).publish_link_access_scope == stored
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><body>Bad gateway</body></html>",
+        b'{"value": [{"jobID": "a"}',
+        b'{"value": {}}',
+        b'{"value": 5}',
+        b"[]",
+        b"{}",
+        b'{"error": {"code": "x", "message": "see https://host/secret"}, "value": []}',
+        b'{"value": [NaN]}',
+    ],
+)
+def test_an_answer_that_is_no_page_is_refused_whole(body: bytes) -> None:
+    """Cut bodies, HTML, errors in a 200: nothing of it is loaded, and no address is repeated."""
+    with pytest.raises(BadAnswer) as caught:
+        odata.parse_page(body)
+    assert "secret" not in str(caught.value)
+
+
+def test_queries_are_written_as_the_service_reads_them() -> None:
+    """Spaces as %20, quotes doubled, dates bare."""
+    since = f"modifiedDate ge {odata.literal(datetime(2019, 6, 7, 6, 9, 22, 737999, tzinfo=UTC))}"
+    query = odata.query([since, f"jobID gt {odata.literal(chr(39) + '+&')}"], "jobID")
+    assert query == (
+        "$filter=modifiedDate%20ge%202019-06-07T06:09:22.737Z%20and%20jobID%20gt%20'''%2B%26'&$orderby=jobID"
+    )

@@ -1,0 +1,192 @@
+"""The house holds together: README, commands, settings, tables, migrations and views say the same."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import typer
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from typer.main import get_command
+
+from etl import reports, schema
+from etl.cli import EXIT_CODES, app
+from etl.database import Connection
+from etl.emulator import populated
+from etl.errors import EtlError
+from etl.model import Counts, DocumentRow, JobRow
+from etl.settings import SETTINGS
+from etl.tables import metadata
+from tests.scene import Scene
+
+HOUSE = Path(__file__).parent.parent
+README = (HOUSE / "README.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+VIEWS = sorted(path.stem for path in (HOUSE / "sql" / "views").glob("*.sql"))
+REPORTS = sorted(path.stem for path in (HOUSE / "sql" / "reports").glob("*.sql"))
+
+
+def commands() -> list[tuple[str, typer.core.TyperCommand]]:
+    """Every command with its words."""
+    found: list[tuple[str, typer.core.TyperCommand]] = []
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        subs = getattr(command, "commands", None)
+        found += [(f"{name} {sub}", value) for sub, value in subs.items()] if subs else [(name, command)]
+    return found
+
+
+def test_readme_names_every_setting_with_its_default_and_meaning() -> None:
+    """The table of settings is the one in etl/settings.py."""
+    for setting in SETTINGS:
+        cell = f" {setting.default} " if setting.default else " "
+        assert f"| `{setting.name}` |{cell}| {setting.help} |" in README
+
+
+def test_readme_names_every_command_and_exit_code() -> None:
+    """The tables of commands and exit codes are those of the program."""
+    for name, _ in commands():
+        assert f"`aims360-etl {name}`" in README or f"`{name}`" in README
+    for code, meaning in EXIT_CODES:
+        assert f"| {code} | {meaning} |" in README
+
+
+def test_every_command_and_option_has_help() -> None:
+    """`--help` says something everywhere."""
+    for name, command in commands():
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None) or parameter.name == "help", (name, parameter.name)
+
+
+def test_every_error_has_an_exit_code_that_is_documented() -> None:
+    """The tree of errors uses only known codes."""
+    pending = [EtlError]
+    while pending:
+        error = pending.pop()
+        pending += error.__subclasses__()
+        assert error.exit_code in dict(EXIT_CODES)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_readme_queries_run(db: Connection, query: str) -> None:
+    """Each of the analyst's queries has an answer on a populated mirror."""
+    scene = Scene(db, populated(200, seed=1))
+    scene.sync()
+    assert len(QUERIES) == 3
+    db.execute(query)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_reports_answer_with_the_columns_their_header_names(url: str, db: Connection, name: str) -> None:
+    """Question, grain and columns stand in the header, and the columns are those that come."""
+    Scene(db, populated(200, seed=1)).sync()
+    text = (HOUSE / "sql" / "reports" / f"{name}.sql").read_text(encoding="utf-8")
+    header = re.search(r"-- Columns:\s+(.*?)\.\n", text)
+    assert header is not None
+    assert text.startswith("-- Question: ")
+    assert "-- Grain:" in text
+    assert list(reports.ask(url, name).answer.columns) == header[1].split(", ")
+
+
+def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Path) -> None:
+    """Nothing is loaded from elsewhere, both pictures are there, and no link or person is in it."""
+    Scene(db, populated(300, seed=1)).sync()
+    page = reports.page(url, tmp_path / "new" / "page.html", "<Title>").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert page.count("<rect") > 30
+    assert "&lt;Title&gt;" in page
+    assert not re.search(r"https?://|<script|@example", page)
+
+
+def test_migrations_make_the_tables(url: str) -> None:
+    """What the migrations made is what etl/tables.py says, comments included."""
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"), connect_args={"options": "-csearch_path=public"}
+    )
+    ours = {"aims360", "etl"}
+    options = {
+        "include_schemas": True,
+        "version_table_schema": "etl",
+        "compare_type": True,
+        "include_name": lambda name, kind, _: name in ours if kind == "schema" else True,
+    }
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    """`migrate` can be run again at any time."""
+    assert schema.migrate(url) == (schema.newest(), schema.newest())
+
+
+def test_rows_and_counts_are_columns_of_their_tables() -> None:
+    """The row types are the tables' columns, in their order; every counter of a run has its column."""
+    jobs = [column.name for column in metadata.tables["aims360.jobs"].columns]
+    assert jobs == ["source_id", *JobRow._fields, "synced_at", "purged_at"]
+    documents = [column.name for column in metadata.tables["aims360.job_documents"].columns]
+    assert documents == ["source_id", "job_id", *DocumentRow._fields]
+    assert set(Counts.__slots__) <= {column.name for column in metadata.tables["etl.runs"].columns}
+
+
+def test_every_table_and_column_has_a_comment(db: Connection) -> None:
+    """Tables and views, mirror, ledger and BI alike."""
+    bare = db.execute("""
+        SELECT c.oid::regclass, a.attname
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE n.nspname IN ('aims360', 'etl', 'bi') AND c.relkind IN ('r', 'v') AND c.relname <> 'alembic_version'
+          AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)
+    """).fetchall()
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_say_question_grain_and_notes_and_show_no_secret(db: Connection, name: str) -> None:
+    """A header that says what the view is for; no link, request address or response in any of its columns."""
+    text = (HOUSE / "sql" / "views" / f"{name}.sql").read_text(encoding="utf-8")
+    for word in ("-- Question:", "-- Grain:", "-- Columns:", "-- Notes:"):
+        assert word in text
+    rows = db.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'bi' AND table_name = %s", (name,)
+    )
+    columns = {str(row[0]) for row in rows.fetchall()}
+    assert columns
+    secret = {"publish_link", "download_link", "request_url", "response_json", "response_text", "extra", "raw"}
+    assert not columns & secret
+
+
+def test_every_key_is_led_by_the_source() -> None:
+    """So that sources never meet, and the tables can be distributed by source."""
+    for table in metadata.tables.values():
+        if table.schema == "aims360":
+            keys = [list(table.primary_key.columns), *(list(index.columns) for index in table.indexes)]
+            assert all(next(iter(key)).name == "source_id" for key in keys if key), table.name
+
+
+def test_nothing_committed_names_a_package_host() -> None:
+    """Pins are names, versions and hashes; an address would bind the project to one registry."""
+    files = subprocess.run(["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=False).stdout.split()
+    hosts = re.compile(r"(?:pypi|pythonhosted|npmjs|registry\.npm|deb\.debian|crates)\s*\.\s*(?:org|io|com)")
+    named = [f for f in files if (HOUSE / f).is_file() and hosts.search((HOUSE / f).read_text("utf-8", "replace"))]
+    assert named == []
+
+
+def test_every_pin_has_its_version_and_hashes() -> None:
+    """`make setup` installs with --require-hashes: a pin without one would stop it."""
+    text = (HOUSE / "pins.txt").read_text(encoding="utf-8")
+    pins = re.findall(
+        r"^([a-z0-9][a-z0-9._-]*(?:\[[a-z,]+\])?)==(\S+).*?(?=^[a-z0-9]|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(pins) > 30
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_the_rooms_are_in_the_guide() -> None:
+    """CONTRIBUTING.md names every room of `etl`."""
+    guide = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in (HOUSE / "etl").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {room for room in rooms if f"`{room}`" not in guide} == set()

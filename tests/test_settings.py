@@ -1,0 +1,125 @@
+"""Settings: every mistake is named with its fix, and secrets don't show."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from etl import settings
+from etl.errors import ConfigError
+from etl.settings import PasswordGrant, Secret
+
+GOOD = {"AIMS360_BASE_URL": "https://api.example/", "AIMS360_TOKEN": "a-token"}
+
+
+def a_source(folder: Path, **changes: str) -> settings.Source:
+    """The source that an environment describes."""
+    return settings.read({**GOOD, **changes}, folder).source()
+
+
+def test_a_token_and_an_address_are_enough(tmp_path: Path) -> None:
+    """Everything else has a default."""
+    source = a_source(tmp_path)
+    assert (source.name, source.base_url, source.credentials) == ("aims360", "https://api.example", Secret("a-token"))
+    assert (source.look_back, source.concurrency, source.purge) == (timedelta(minutes=15), 4, "delete")
+
+
+def test_the_password_grant_needs_all_four(tmp_path: Path) -> None:
+    """What is missing is named; all four make a grant."""
+    grant = {"AIMS360_TOKEN": "", "AIMS360_CLIENT_ID": "c", "AIMS360_USERNAME": "u", "AIMS360_PASSWORD": "p"}
+    with pytest.raises(ConfigError, match="AIMS360_CLIENT_SECRET: is not set"):
+        a_source(tmp_path, **grant)
+    source = a_source(tmp_path, **grant, AIMS360_CLIENT_SECRET="s")
+    assert source.credentials == PasswordGrant("c", Secret("s"), "u", Secret("p"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("AIMS360_BASE_URL", "", "is not set"),
+        ("AIMS360_BASE_URL", "api.example", "is not an address"),
+        ("AIMS360_BASE_URL", "https://[", "is not an address"),
+        ("AIMS360_BASE_URL", "http://api.example", "in the clear"),
+        ("AIMS360_BASE_URL", "https://me:pass@api.example", "must be plain"),
+        ("AIMS360_TOKEN", "", "is not set, nor are"),
+        ("AIMS360_LOOK_BACK", "-5m", "is not a duration"),
+        ("AIMS360_CONCURRENCY", "0", "from 1 to 32"),
+        ("AIMS360_CONCURRENCY", "many", "from 1 to 32"),
+        ("AIMS360_PURGE", "never", "none of delete, scrub, keep"),
+        ("AIMS360_TIME_ZONE", "Mars/Olympus", "no IANA time zone"),
+        ("AIMS360_TIME_ZONE", "../etc", "no IANA time zone"),
+        ("AIMS360_LOOKBACK", "5m", "no such setting"),
+        ("DATABASE_URL", "mysql://x", "is not an address such as postgresql"),
+        ("AIMS360_CONFIG", "missing.toml", "there is no file"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_wrong(tmp_path: Path, name: str, value: str, said: str) -> None:
+    """The line begins with the setting's name."""
+    with pytest.raises(ConfigError) as caught:
+        a_source(tmp_path, **{name: value})
+    assert str(caught.value).startswith(name)
+    assert said in str(caught.value)
+
+
+def test_every_mistake_is_listed(tmp_path: Path) -> None:
+    """Not only the first."""
+    with pytest.raises(ConfigError) as caught:
+        settings.read({"AIMS360_PURGE": "no", "AIMS360_LOOK_BACK": "no"}, tmp_path).source()
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_http_is_for_this_machine_only(tmp_path: Path) -> None:
+    """The emulator needs no certificate."""
+    assert a_source(tmp_path, AIMS360_BASE_URL="http://127.0.0.1:8360").base_url == "http://127.0.0.1:8360"
+    assert a_source(tmp_path, AIMS360_BASE_URL="http://localhost").base_url == "http://localhost"
+    with pytest.raises(ConfigError, match="in the clear"):
+        a_source(tmp_path, AIMS360_BASE_URL="http://127.evil.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("900", 900), ("900s", 900), ("15m", 900), ("2h", 7200), ("3d", 259200), (" 15M ", 900)]
+)
+def test_durations(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours or days."""
+    assert settings.duration(text) == timedelta(seconds=seconds)
+
+
+def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
+    """A table each, secrets by the name of a variable; the environment gives what they share."""
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.west]\nbase_url = "https://west.example"\ntoken_env = "WEST_TOKEN"\nconcurrency = 2\n'
+        '[sources.east]\nbase_url = "https://east.example"\ntoken_env = "EAST_TOKEN"\n'
+    )
+    found = settings.read({"WEST_TOKEN": "w", "EAST_TOKEN": "e", "AIMS360_PURGE": "keep"}, tmp_path)
+    assert found.source("west").concurrency == 2
+    assert (found.source("east").credentials, found.source("east").purge) == (Secret("e"), "keep")
+    with pytest.raises(ConfigError, match="choose one with --source: west, east"):
+        found.source()
+    with pytest.raises(ConfigError, match="no source is called 'north'"):
+        found.source("north")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sources.a]\ntoken = 'secret-itself'", "secrets don't belong in a file"),
+        ("[sources.a]\ntoken_env = 'NOT_SET'", "NOT_SET is not set"),
+        ("[sources.a]\ncolour = 'red'", "colour: no such setting"),
+        ("sources = 5", "needs a table"),
+        ("= nonsense", "can't be read"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    """File, table and key."""
+    (tmp_path / "aims360.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        settings.read({}, tmp_path)
+    assert "aims360.toml" in str(caught.value)
+    assert "secret-itself" not in str(caught.value)
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    """Not in repr, not in str, not in the settings that hold them."""
+    found = settings.read({**GOOD, "DATABASE_URL": "postgresql://u:hidden@h/d"}, tmp_path)
+    assert "hidden" not in repr(found)
+    assert "a-token" not in repr(found.source()) + str(found.source().credentials)
