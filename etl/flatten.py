@@ -74,7 +74,7 @@ class _SourceDocument(msgspec.Struct):
     DocumentID: str | None = None
     DocumentGUID: str | None = None
     ExpiryDate: str | None = None
-    Version: str | float | None = None
+    Version: str | int | float | None = None
 
 
 _JOB_PROPERTIES = frozenset(_SourceJob.__struct_encode_fields__)

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -143,7 +144,10 @@ def duration(text: str) -> timedelta:
 
 def is_loopback(host: str | None) -> bool:
     """Whether a host name is this machine's own."""
-    return host == "localhost" or host == "::1" or (host or "").startswith("127.")
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def libpq_url(url: str) -> str:

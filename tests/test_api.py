@@ -1,7 +1,9 @@
 """The client: who it is, how long it waits, and what it never gives away."""
 
 import re
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -73,19 +75,20 @@ def test_it_signs_in_again_once_after_a_401() -> None:
 
 def test_the_token_goes_to_the_configured_host_alone() -> None:
     """A redirect to another host is not followed, and a request to another host would carry no token."""
-    seen: list[httpx.Request] = []
+    seen: list[str] = []
 
-    def elsewhere(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(302, headers={"Location": "https://evil.example/"})
+    def elsewhere(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        seen.append(environ["HTTP_HOST"])
+        start_response("302 Found", [("Location", "https://evil.example/")])
+        return [b""]
 
-    clock = Clock(datetime.now, lambda: 0.0, lambda _: None)
+    clock = Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None)
     for credentials in (Secret(TOKEN), GRANT):
         seen.clear()
-        api = Api(a_source(credentials=credentials), clock, httpx.MockTransport(elsewhere))
+        api = Api(a_source(credentials=credentials), clock, httpx.WSGITransport(app=elsewhere))
         with pytest.raises((Refused, SignInFailed)):
             api.page(odata.query())
-        assert {request.url.host for request in seen} == {httpx.URL(BASE).host}
+        assert set(seen) == {httpx.URL(BASE).host}
         auth = api._client.auth
         assert auth is not None
         flow = auth.auth_flow(httpx.Request("GET", "https://evil.example/"))
@@ -125,10 +128,11 @@ def test_what_the_service_refuses_is_not_repeated() -> None:
 def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:
     """An hour is for the next run."""
 
-    def busy(_request: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"Retry-After": "3600"})
+    def busy(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("429 Too Many Requests", [("Retry-After", "3600")])
+        return [b""]
 
-    api = Api(a_source(), Clock(datetime.now, lambda: 0.0, lambda _: None), httpx.MockTransport(busy))
+    api = Api(a_source(), Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None), httpx.WSGITransport(app=busy))
     with pytest.raises(Unreachable, match="3600 s"):
         api.page(odata.query())
 
@@ -142,7 +146,7 @@ def test_what_goes_wrong_on_the_wire_is_overcome(kind: str) -> None:
     emulator.fail_next(kind)
     with serve(emulator, drip=0.001) as server:
         slept: list[float] = []
-        clock = Clock(datetime.now, lambda: 0.0, slept.append)
+        clock = Clock(lambda: datetime.now(UTC), lambda: 0.0, slept.append)
         with Api(a_source(base_url=server.url), clock) as api:
             assert len(api.page(odata.query()).answer.rows) == 50
     assert len(slept) == (0 if kind == "slow" else 1)
@@ -156,6 +160,6 @@ def test_an_answer_that_drips_for_ever_is_given_up() -> None:
     emulator.fail_next(*["slow"] * 8)
     ticks = iter(range(0, 10**6, 100))
     with serve(emulator, drip=0.001) as server:
-        clock = Clock(datetime.now, lambda: float(next(ticks)), lambda _: None)
+        clock = Clock(lambda: datetime.now(UTC), lambda: float(next(ticks)), lambda _: None)
         with Api(a_source(base_url=server.url), clock) as api, pytest.raises(Unreachable, match="longer than 180 s"):
             api.page(odata.query())
