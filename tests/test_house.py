@@ -103,7 +103,9 @@ def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Pat
 def test_migrations_make_the_tables(url: str) -> None:
     """What the migrations made is what etl/tables.py says, comments included."""
     engine = sa.create_engine(
-        sa.make_url(url).set(drivername="postgresql+psycopg"), connect_args={"options": "-csearch_path=public"}
+        sa.make_url(url).set(drivername="postgresql+psycopg"),
+        connect_args={"options": "-csearch_path=public"},
+        poolclass=sa.NullPool,
     )
     ours = {"aims360", "etl"}
     options = {
