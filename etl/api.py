@@ -143,9 +143,7 @@ class Api:
 
     def _hold(self) -> None:
         """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""
-        with self._lock:
-            wait = self._held_until - self._clock.monotonic()
-        if wait > 0:
+        while (wait := self._held_until - self._clock.monotonic()) > 0:
             self._clock.sleep(wait)
 
     def _retry_after(self, response: httpx.Response) -> float | None:

@@ -6,7 +6,7 @@ that covers them are saved in one transaction, so that a kill at any instruction
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from datetime import datetime, timedelta
@@ -128,6 +128,9 @@ WHERE source_id = %s AND coalesce(purge_date_time, first_seen_at + %s) < %s
 """
 
 
+Tally = Callable[[], int]  # how many requests were made so far
+
+
 class State(NamedTuple):
     """What `etl.sources` knows of a source."""
 
@@ -144,7 +147,9 @@ class State(NamedTuple):
 class Recorder:
     """A run in the making: what it has done so far, and the only hand that writes to `etl`."""
 
-    def __init__(self, db: Connection, source: Source, state: State, run_id: int, kind: str, clock: Clock) -> None:
+    def __init__(
+        self, db: Connection, source: Source, state: State, run_id: int, kind: str, clock: Clock, requests: Tally
+    ) -> None:
         self.db = db
         self.source = source
         self.source_id = state.source_id
@@ -153,11 +158,11 @@ class Recorder:
         self.kind = kind
         self.counts = Counts()
         self.pages = 0
-        self.requests = 0
         self.notes: list[str] = []
         self.window: Window | None = None
         self.verdict = Verdict.INCOMPLETE
         self._clock = clock
+        self._requests = requests
         self._began = clock.monotonic()
 
     def recognise(self, found: Probe, same_source: bool) -> Probe:
@@ -210,17 +215,17 @@ class Recorder:
         self.counts += counts
         self.window = scan.window
         self._learn(batch)
-        for reject in batch.rejects:
-            self._keep(reject, page.answered_at)
         if batch.jobs:
             self.db.execute(_DROP_REJECTS, (self.source_id, [job.row.job_id for job in batch.jobs]))
+        for reject in batch.rejects:
+            self._keep(reject, page.answered_at)
         wrote = counts.written or batch.rejects
         if wrote or scan.kind is ScanKind.FULL or self.pages > _SAVE_EVERY_PAGE_AFTER:
             self._save(scan)
 
-    def complete(self, scan: Scan, requests: int) -> None:
+    def complete(self, scan: Scan) -> None:
         """The scan came to its end: watermark, complete_through and result move in the transaction that closes it."""
-        self.window, self.requests = scan.window, requests
+        self.window = scan.window
         self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
         rewritten = FLATTEN_VERSION if scan.rewrite else None
         with self.db.transaction():
@@ -264,7 +269,7 @@ class Recorder:
             kind=self.kind,
             verdict=self.verdict,
             pages=self.pages,
-            requests=self.requests,
+            requests=self._requests(),
             seconds=self._clock.monotonic() - self._began,
             counts=self.counts,
             watermark=self.state.watermark,
@@ -306,7 +311,7 @@ class Recorder:
             "as_of": span and span.as_of,
             "watermark": self.state.watermark,
             "pages": self.pages,
-            "requests": self.requests,
+            "requests": self._requests(),
             "verdict": self.verdict,
             "outcome": outcome,
             "finished_at": finished_at,
@@ -318,7 +323,7 @@ class Recorder:
 
 
 @contextmanager
-def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[Recorder]:
+def record(db: Connection, source: Source, kind: str, clock: Clock, requests: Tally) -> Iterator[Recorder]:
     """A run under the source's lock, in the ledger from its first moment; a failure is recorded, then raised.
 
     Raises Locked at once where another run holds the source, ConfigError where the settings contradict the mirror.
@@ -330,12 +335,11 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             _BEGIN, (state.source_id, kind, socket.gethostname(), os.getpid(), clock.now(), state.watermark)
         ).fetchone()
         assert row is not None
-        run = Recorder(db, source, state, int(str(row[0])), kind, clock)
+        run = Recorder(db, source, state, int(str(row[0])), kind, clock, requests)
         try:
             yield run
         except BaseException as error:
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
-                run.verdict = Verdict.INCOMPLETE
                 run.finish("failed", _said(error))
             raise
         run.finish("succeeded")

@@ -5,7 +5,7 @@ is committed after the probe is stamped later than the next window's beginning; 
 current is on the page that contains its key. It stops only at an empty page; nextLink is never followed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int,
     return Scan(kind, span, found.key, cursors, rewrite, expected=expected)
 
 
-def pages(api: Api, scan: Scan) -> Iterator[Page]:
+def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """The scan's pages from where its cursors stand, each checked; one is fetched ahead for every key range.
 
     Each page carries the cursor to save with its rows; the last page of a range is empty and says done.

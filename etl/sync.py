@@ -11,6 +11,7 @@ The promise, and why each step is as it is: `docs/correctness.md`.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -55,7 +56,7 @@ def silent(_progress: Progress) -> None:
 
 def sync(source: Source, api: Api, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
-    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run:
+    with runs.record(db, source, ScanKind.INCREMENTAL, clock, lambda: api.requests) as run:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
         left_open = _left_open(run, found, order)
@@ -68,16 +69,14 @@ def sync(source: Source, api: Api, db: Connection, clock: Clock, order: Order = 
         span = window(kind, found, run.state.watermark, source.look_back)
         _read(run, api, plan(api, kind, found, span, source.concurrency, order.rewrite), watch)
         _follow_purge(run, api, found, watch)
-        run.requests = api.requests
     return run.result()
 
 
 def purge_now(source: Source, api: Api, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with runs.record(db, source, "purge", clock) as run:
+    with runs.record(db, source, "purge", clock, lambda: api.requests) as run:
         found = run.recognise(probe(api), same_source=False)
         _follow_purge(run, api, found, watch, ask_now=True)
-        run.requests = api.requests
         run.verdict = Verdict.COMPLETE
     return run.result()
 
@@ -114,6 +113,7 @@ def _left_open(run: Recorder, found: Probe, order: Order) -> Scan | None:
 
 def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
     """A scan to its end: every page flattened and loaded, and the watermark moved over it."""
+    run.verdict = Verdict.INCOMPLETE
     for is_last_try in (False, True):
         scan = _pages(run, api, scan, watch)
         missing = shortfall(api, scan)
@@ -122,19 +122,20 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
         if is_last_try:
             raise BrokenPromise(f"the source counts {missing} rows in the window that its pages never showed")
         scan = replace(scan, cursors=(Cursor(0, None, None),), delivered=0)
-    run.complete(scan, api.requests)
+    run.complete(scan)
 
 
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
     done = 0
-    for page in pages(api, scan):
-        batch = flatten(page.rows, page.replaced_characters)
-        scan = scan.moved(page)
-        with run.db.transaction():
-            counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
-            run.loaded(scan, page, batch, counts)
-        done += len(page.rows)
-        watch(Progress("jobs read", done, scan.expected))
+    with closing(pages(api, scan)) as answers:
+        for page in answers:
+            batch = flatten(page.rows, page.replaced_characters)
+            scan = scan.moved(page)
+            with run.db.transaction():
+                counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
+                run.loaded(scan, page, batch, counts)
+            done += len(page.rows)
+            watch(Progress("jobs read", done, scan.expected))
     return scan
 
 

@@ -143,7 +143,7 @@ def test_rejected_rows_exit_4(command: Command, world: World) -> None:
 
 def test_a_held_source_exits_3_and_says_who_holds_it(command: Command, url: str, db: Connection) -> None:
     """Two syncs at once: the second ends with the first one's host, process and start."""
-    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock):
+    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock, int):
         code, _, errors = command.run("sync")
     assert code == 3
     assert f"process {os.getpid()}" in errors

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +309,7 @@ def test_another_clients_jobs_stop_the_run_before_it_writes(db: Connection) -> N
 def test_the_second_of_two_syncs_is_told_who_holds_the_source(db: Connection, url: str) -> None:
     """One writer a source: the other run ends at once with exit code 3, and leaves no row in the ledger."""
     scene = Scene(db, World(seed=17))
-    with connected(url) as other, record(other, scene.source, "incremental", scene.clock) as run:
+    with connected(url) as other, record(other, scene.source, "incremental", scene.clock, int) as run:
         with pytest.raises(Locked, match=rf"run {run.run_id} on .*process {os.getpid()}"):
             scene.sync()
         assert scene.one("SELECT count(*) FROM etl.runs") == 1
@@ -326,16 +327,17 @@ def test_every_kind_of_fault_is_overcome(db: Connection, kind: str) -> None:
 
 
 def test_nothing_is_asked_inside_a_retry_after_window(db: Connection) -> None:
-    """A source that throttles is left alone for as long as it says, by every thread."""
-    scene = Scene(db, populated(2_500, seed=19, rate=0))
-    scene.emulator.set_faults(Faults(rate=0.1, kinds=("429-seconds", "429-date"), seed=3))
+    """A source that throttles is left alone for as long as it says, in seconds or until a date."""
+    scene = Scene(db, populated(2_500, seed=19, rate=0), a_source(concurrency=1))
+    scene.emulator.set_faults(Faults(rate=0.3, kinds=("429-seconds", "429-date"), seed=3))
     scene.sync()
     log = scene.emulator.requests
-    throttled = [place for place, request in enumerate(log) if request.status == 429]
-    assert throttled
+    throttled = [(this, after) for this, after in pairwise(log) if this.status == 429]
+    assert len(throttled) > 5
+    assert all(after.time >= this.time + timedelta(seconds=2) for this, after in throttled)
+    scene.emulator.set_faults(Faults())
+    scene.sync()
     assert scene.differences() == []
-    sleeps = [seconds for seconds in scene.slept if seconds >= 1]
-    assert len(sleeps) >= len(throttled)
 
 
 def test_a_failed_run_is_in_the_ledger_with_its_reason_and_without_secrets(db: Connection) -> None:
