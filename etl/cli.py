@@ -5,6 +5,8 @@ Rooms are imported by the commands that need them: a sync that runs each minute 
 
 import json
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -180,6 +182,8 @@ def demo(
     data_dir = _data_dir(_settings())  # never DATABASE_URL: the demo makes and drops a database
     server = embedded.start(data_dir)
     room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, _clock(), console)
+    console.print(f'[bold]7.[/] Look around: psql "$({_db_command(data_dir, "url " + room.DATABASE)})"')
+    console.print(f"   Postgres goes on running; stop it: {_db_command(data_dir, 'stop')}")
 
 
 @app.command()
@@ -229,7 +233,7 @@ def db_start() -> None:
     data_dir = _data_dir(_settings())
     server = embedded.start(data_dir)
     typer.echo(
-        f"{'started' if server.started else 'runs already'} in {server.home}; stop it: {_stop_command(data_dir)}"
+        f"{'started' if server.started else 'runs already'} in {server.home}; stop it: {_db_command(data_dir, 'stop')}"
     )
 
 
@@ -269,9 +273,11 @@ def _data_dir(found: settings.Settings) -> Path:
     return Path(platformdirs.user_data_dir("aims360-etl", appauthor=False))
 
 
-def _stop_command(data_dir: Path) -> str:
-    is_default = "AIMS360_DATA_DIR" not in os.environ
-    return "aims360-etl db stop" if is_default else f"AIMS360_DATA_DIR={data_dir} aims360-etl db stop"
+def _db_command(data_dir: Path, words: str) -> str:
+    """A `db` command as it can be pasted into the shell that this one was called from."""
+    program = "aims360-etl" if shutil.which("aims360-etl") else shlex.quote(sys.argv[0])
+    where = f"AIMS360_DATA_DIR={shlex.quote(str(data_dir))} " if "AIMS360_DATA_DIR" in os.environ else ""
+    return f"{where}{program} db {words}"
 
 
 def _database_url(found: settings.Settings) -> str:
@@ -283,7 +289,9 @@ def _database_url(found: settings.Settings) -> str:
     data_dir = _data_dir(found)
     server = embedded.start(data_dir)
     if server.started:
-        typer.echo(f"started the embedded Postgres in {server.home}; stop it: {_stop_command(data_dir)}", err=True)
+        typer.echo(
+            f"started the embedded Postgres in {server.home}; stop it: {_db_command(data_dir, 'stop')}", err=True
+        )
     return settings.libpq_url(server.url)
 
 
@@ -356,17 +364,17 @@ def _watching() -> "Iterator[Watch]":
 @contextmanager
 def _bar() -> "Iterator[Callable[[Progress], None]]":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(progress: "Progress") -> None:
             if progress.what not in tasks:
                 tasks[progress.what] = bar.add_task(progress.what, total=progress.of)
-            bar.update(bar.task_ids[tasks[progress.what]], completed=progress.done, total=progress.of)
+            bar.update(tasks[progress.what], completed=progress.done, total=progress.of)
 
         yield show
 

@@ -123,7 +123,7 @@ def _compare(world: World, db: database.Connection, console: Console) -> None:
 
 
 def _show(place: Place, console: Console, clock: Clock) -> None:
-    """A question with its answer, the page, and the way in."""
+    """A question with its answer, and the page."""
     asked = reports.ask(place.url, "slowest_reports")
     console.print(f"[bold]5.[/] {asked.question} (sql/reports/slowest_reports.sql)")
     answer = Table(*map(str, asked.answer.columns))
@@ -133,8 +133,6 @@ def _show(place: Place, console: Console, clock: Clock) -> None:
     title = f"AIMS360 background jobs, {clock.now():%d %B %Y}"
     page = reports.page(place.url, place.folder / "demo.html", title)
     console.print(f"[bold]6.[/] Charts: [bold]{page}[/]")
-    console.print(f'[bold]7.[/] Look around: psql "$(AIMS360_DATA_DIR={place.folder} aims360-etl db url {DATABASE})"')
-    console.print(f"   Postgres goes on running; stop it: AIMS360_DATA_DIR={place.folder} aims360-etl db stop")
 
 
 @contextmanager
