@@ -64,7 +64,7 @@ def _stacked_bars(frame: pd.DataFrame) -> str:
     table = frame.pivot_table(index="day", columns="job_status", values="jobs", aggfunc="sum", fill_value=0)
     colours = _colours([str(name) for name in table.columns])
     highest = max(1, int(table.sum(axis=1).max())) if len(table) else 1
-    step = (_WIDTH - _LEFT) / max(1, len(table))
+    step = (_WIDTH - _LEFT - 16) / max(1, len(table))
     marks: list[str] = []
     for place, (day, row) in enumerate(table.iterrows()):
         left, top = _LEFT + place * step + step * 0.1, float(_HEIGHT - _BOTTOM)
