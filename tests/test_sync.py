@@ -14,7 +14,7 @@ from psycopg import sql
 
 from etl.database import Connection, connected
 from etl.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated
-from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed
+from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreachable
 from etl.model import Verdict
 from etl.runs import record
 from etl.settings import PasswordGrant, Secret
@@ -365,3 +365,37 @@ def test_the_history_keeps_every_version_seen_with_its_bounds(db: Connection) ->
         "FROM aims360.job_status_history ORDER BY history_id"
     )
     assert rows == [("Queued", None, True), ("Completed", first.complete_through, True)]
+
+
+def test_keys_of_another_form_are_held_against_the_sources_count(db: Connection) -> None:
+    """jobIDs that can't be ordered here: all come, and the run counts at the end."""
+    world = World(seed=22, generation="2019-08")
+    for number in range(250):
+        world.add(jobID=f"Job_{number:04d}")
+    scene = Scene(db, world)
+    assert scene.sync().counts.inserted == 250
+    assert any(request.query.get("$count") == "true" for request in scene.emulator.requests)
+    assert scene.differences() == []
+
+
+def test_an_interrupted_scan_goes_on_as_it_stands(db: Connection) -> None:
+    """The source dies in the midst: the next run reads the rest under the old probe, then what changed since."""
+    world = populated(900, seed=23, rate=0)
+    scene = Scene(db, world, a_source(concurrency=1))
+    scene.emulator.between_pages = lambda _: (
+        scene.emulator.fail_next(*["503"] * 8) if len(scene.emulator.requests) == 6 else None
+    )
+    with pytest.raises(Unreachable, match="nothing is lost"):
+        scene.sync()
+    scene.emulator.between_pages = None
+    kept = scene.one("SELECT count(*) FROM aims360.jobs")
+    assert 0 < kept < 900
+    opened = scene.one("SELECT as_of FROM etl.scans")
+    world.advance(timedelta(minutes=1))
+    run = scene.sync()
+    assert run.kind == "full"
+    assert run.counts.inserted == len(world) - kept
+    assert run.complete_through is not None
+    assert run.complete_through > opened
+    assert scene.rows("SELECT * FROM etl.scans") == []
+    assert scene.differences() == []
