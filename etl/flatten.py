@@ -20,6 +20,7 @@ from etl.model import Batch, DocumentRow, Job, JobRow, Reject
 _Integer = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 _BigInteger = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Label = Annotated[str, Meta(max_length=150)]  # indexed: a btree entry holds 2,700 bytes
+_Number = Annotated[str, Meta(max_length=40)]  # Postgres' numeric has an end
 _JobId = Annotated[str, Meta(min_length=1, max_length=250)]
 _SCOPES = {scope.lower(): scope for scope in ("Public", "Private", "PeopleInOrganization")}
 _YES_NO = {"yes": True, "no": False}
@@ -69,7 +70,7 @@ class _SourceDocument(msgspec.Struct):
 
     documentName: str | None = None
     DownloadLink: str | None = None
-    SizeInMB: float | str | None = None
+    SizeInMB: float | _Number | None = None
     Type: str | None = None
     DocumentID: str | None = None
     DocumentGUID: str | None = None
@@ -225,7 +226,7 @@ def _document(position: int, item: dict[str, object]) -> DocumentRow:
     try:
         document = msgspec.convert(item, _SourceDocument)
         size = None if document.SizeInMB is None else Decimal(str(document.SizeInMB))
-        if size is not None and not (size.is_finite() and abs(size.adjusted()) < 300):
+        if size is not None and not (size.is_finite() and abs(size.adjusted()) < 400):
             raise ValueError("SizeInMB is no size")
     except (msgspec.ValidationError, ArithmeticError, ValueError) as error:
         raise ValueError(f"response, document {position}: {error}") from None

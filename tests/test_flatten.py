@@ -73,6 +73,7 @@ def test_rowversions(properties: dict[str, str], number: int | None) -> None:
         ({"rowversion": "AAA="}, "bytes"),
         ({"rowversion": "%%%"}, "base64"),
         ({"response": json.dumps([{"documentName": "a", "SizeInMB": "big"}])}, "document 0"),
+        ({"response": json.dumps([{"documentName": "a", "SizeInMB": "0." + "1" * 20_000}])}, "document 0"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_a_reject_with_its_reason(properties: dict[str, Any], reason: str) -> None:
