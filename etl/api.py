@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from etl import odata
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source
+from etl.settings import PasswordGrant, Secret, Source, is_token
 
 COLLECTION = "/jobsmanagement/odata/v1.0/backgroundjob"
 SIGN_IN = "/authentication/v1/authentication/token"
@@ -29,6 +29,7 @@ _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the ru
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
+_FAR_AHEAD = timedelta(hours=1)  # a Date header beyond is wrong: it would move the watermark for ever
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
@@ -93,7 +94,7 @@ class Api:
         if response.status_code != 200:
             message = f"{self._base} refused a request ({_said(response, body)}) with {_shown(query)}"
             raise Refused(message, response.status_code)
-        return Page(odata.parse_page(body), _date(response) or self._clock.now())
+        return Page(odata.parse_page(body), self._answered_at(response))
 
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
@@ -106,6 +107,8 @@ class Api:
                     body += chunk
                     if self._clock.monotonic() > deadline or len(body) > _LARGEST_ANSWER:
                         raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+        except httpx.LocalProtocolError:  # its message quotes headers, the token among them
+            raise Refused("a request can't be written: check the token and AIMS360_BASE_URL", 0) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, bytes(body)
@@ -154,6 +157,11 @@ class Api:
         moment = _http_date(text)
         now = _date(response) or self._clock.now()
         return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+    def _answered_at(self, response: httpx.Response) -> datetime:
+        """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
+        date, now = _date(response), self._clock.now()
+        return now if date is None or date > now + _FAR_AHEAD else date
 
     def _count(self, _request: httpx.Request) -> None:
         with self._lock:
@@ -233,6 +241,8 @@ class _Grant(httpx.Auth):
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise _Again("signing in: the answer holds no token") from None
+        if not is_token(token):
+            raise _Again("signing in: the answer holds no token")
         early = min(_EARLY.total_seconds(), lifetime / 10)
         self._good_until = self._clock.monotonic() + lifetime - early
         self._token = Secret(token)

@@ -188,7 +188,7 @@ def demo(
 
 @app.command()
 def emulator(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8360,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8360,
     jobs: Annotated[int, typer.Option(min=0, max=1_000_000, help="Jobs it has when it starts.")] = 5_000,
     seed: Annotated[int, typer.Option(help="Another seed, another company.")] = 360,
     generation: Annotated[
@@ -218,7 +218,11 @@ def emulator(
         faults=Faults(rate=fault_rate, seed=seed) if fault_rate else None,
         clock=lambda: datetime.now(UTC),
     )
-    with serve(app_, port=port, latency=latency) as server:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(serve(app_, port=port, latency=latency))
+        except OSError as error:
+            raise ConfigError(f"--port: can't listen on 127.0.0.1:{port}: {error.strerror}") from None
         typer.echo(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
         typer.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={token}")
         sys.stdout.flush()

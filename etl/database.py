@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import conninfo
 
-from etl.errors import DatabaseError
+from etl.errors import ConfigError, DatabaseError
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -25,6 +25,7 @@ _OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_t
 
 def connect(url: str) -> Connection:
     """An autocommit connection: transactions are opened by name, `with db.transaction():`. Raises DatabaseError."""
+    check(url)
     try:
         given = conninfo.conninfo_to_dict(url)
         options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
@@ -35,6 +36,16 @@ def connect(url: str) -> Connection:
         db.close()
         raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; 14 or newer is needed")
     return db
+
+
+def check(url: str) -> None:
+    """Raises ConfigError for an address that libpq can't read; its own words would quote the password."""
+    try:
+        conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise ConfigError(
+            "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
+        ) from None
 
 
 @contextmanager

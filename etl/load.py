@@ -4,6 +4,7 @@ All of it happens in the caller's transaction, together with the cursor that cov
 (`etl.runs` holds the lock) makes "read the versions, then write" safe.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import NamedTuple
 
-import msgspec
 from psycopg import sql
 
 from etl.database import Connection
@@ -30,12 +30,20 @@ SELECT job_id, reason, purge_date_time
 FROM aims360.purged_jobs
 WHERE source_id = %s AND job_id = ANY(%s)
 """
+_JSON = ("response_json", "extra")
+
+
+def _as_text(names: tuple[str, ...]) -> sql.Composed:
+    """Columns to read back, jsonb as its text."""
+    return sql.SQL(", ").join(sql.SQL("{}::text" if n in _JSON else "{}").format(sql.Identifier(n)) for n in names)
+
+
 _STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s)").format(
-    sql.SQL(", ").join(map(sql.Identifier, JobRow._fields))
+    _as_text(JobRow._fields)
 )
 _STORED_DOCUMENTS = sql.SQL(
     "SELECT job_id, {} FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s) ORDER BY job_id, position"
-).format(sql.SQL(", ").join(map(sql.Identifier, DocumentRow._fields)))
+).format(_as_text(DocumentRow._fields))
 _DELETE_DOCUMENTS = "DELETE FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s)"
 
 _COPY_JOBS = sql.SQL("COPY aims360.jobs (source_id, {}, synced_at) FROM STDIN").format(
@@ -192,10 +200,10 @@ def _same_documents(job: Job, stored: Mapping[object, list[DocumentRow]]) -> boo
 
 
 def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
-    """A row's values with its JSON as values: Postgres hands jsonb back parsed, and spells it in its own way."""
+    """A row's values with its JSON as values: jsonb spells the same JSON, and numbers in it, in its own way."""
     fields = zip(row._fields, row, strict=True)
     return tuple(
-        msgspec.json.decode(value) if name in ("response_json", "extra") and isinstance(value, str) else value
+        json.loads(value, parse_int=float) if name in _JSON and isinstance(value, str) else value
         for name, value in fields
     )
 

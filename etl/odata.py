@@ -19,7 +19,7 @@ from etl.model import Key
 
 _SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a query's value
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-\d{17}", re.ASCII)
-_ADDRESS = re.compile(r"(?:https?|ftp)://\S+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?|ftp)://\S+|Bearer\s+\S+", re.IGNORECASE)
 _ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -37,7 +37,8 @@ class Stamp(msgspec.Struct, frozen=True):
     def key(self, name: str) -> Key | None:
         """The row's key, or None where it has none of the right type."""
         if name == "ID":
-            return self.ID if isinstance(self.ID, int) and not isinstance(self.ID, bool) else None
+            is_number = isinstance(self.ID, int) and not isinstance(self.ID, bool) and abs(self.ID) < 2**63
+            return self.ID if is_number else None  # type: ignore[return-value]
         return self.jobID if isinstance(self.jobID, str) and self.jobID else None
 
     @property
@@ -151,7 +152,7 @@ def stamp(row: bytes) -> Stamp:
     """What steers the scan, out of a raw row; an empty stamp where the row isn't an object."""
     try:
         return _stamp.decode(row)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return Stamp()
 
 
@@ -172,11 +173,11 @@ def parse_page(body: bytes) -> Answer:
     replaced = 0
     try:
         envelope = _envelope.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         body, replaced = _repaired(body)
         try:
             envelope = _envelope.decode(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             raise BadAnswer("the answer is JSON, but no page of jobs") from None
     if envelope.error is not msgspec.UNSET:
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
@@ -195,16 +196,16 @@ def error_message(body: bytes) -> str:
         said = error["message"] if isinstance(error, dict) else f"{error} {value.get('error_description', '')}"
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
         said = "an HTML page" if b"<html" in body[:2000].lower() else "no message"
-    return _ADDRESS.sub("(address)", " ".join(str(said).split()))[:300]
+    return _ADDRESS.sub("(withheld)", " ".join(str(said).split()))[:300]
 
 
 def _repaired(body: bytes) -> tuple[bytes, int]:
     """A page that msgspec refuses and Python's json reads (lone surrogates), made readable."""
     try:
         value, replaced = _storable(_decode_leniently(body))
-    except ValueError:
-        raise BadAnswer("the answer is not JSON, or was cut short") from None
-    return json.dumps(value).encode(), replaced
+        return json.dumps(value).encode(), replaced
+    except (ValueError, RecursionError):
+        raise BadAnswer("the answer is not JSON, was cut short, or is nested too deeply") from None
 
 
 def _decode_leniently(data: bytes | str) -> object:

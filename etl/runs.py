@@ -226,6 +226,11 @@ class Recorder:
     def complete(self, scan: Scan) -> None:
         """The scan came to its end: watermark, complete_through and result move in the transaction that closes it."""
         self.window = scan.window
+        if scan.kind is ScanKind.FULL and self.counts.refused:
+            self.notes.append(
+                f"{self.counts.refused} rows changed here within the look-back are newer than the source's; "
+                "if the source was restored, run `aims360-etl sync --full` again after a look-back"
+            )
         self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
         rewritten = FLATTEN_VERSION if scan.rewrite else None
         with self.db.transaction():

@@ -69,12 +69,17 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
     try:
+        ends: set[tuple[int, Key | None]] = set()
         waiting: dict[Future[Page], None] = dict.fromkeys(pool.submit(_fetch, api, scan, cursor) for cursor in todo)
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in [future for future in waiting if future in done]:
                 del waiting[future]
                 page = future.result()
+                end = (page.cursor.part, page.cursor.after)
+                if page.opaque and end in ends:
+                    raise BrokenPromise(f"pages come in circles: one ended at {page.cursor.after!r} before")
+                ends.update([end] if page.opaque else [])
                 if not page.cursor.done:
                     waiting[pool.submit(_fetch, api, scan, page.cursor)] = None
                 yield page
@@ -107,12 +112,24 @@ def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
     found: set[str] = set()
     for start in range(0, len(job_ids), _KEYS_A_REQUEST):
         asked = {*job_ids[start : start + _KEYS_A_REQUEST], witness}
-        rows = api.page(odata.query([odata.any_of("jobID", sorted(asked))])).answer.rows
-        answered = {str(odata.stamp(row).jobID) for row in rows}
-        if witness not in answered or not answered <= asked:
+        answered = _answered(api, asked)
+        if answered is None or witness not in answered:
             return None
         found |= answered
     return found & set(job_ids)
+
+
+def _answered(api: Api, asked: set[str]) -> set[str] | None:
+    """Those of the jobs that are shown, over as many pages as it takes; None where others come, or the same again."""
+    answered: set[str] = set()
+    conditions = [odata.any_of("jobID", sorted(asked))]
+    while rows := api.page(odata.query(conditions, "jobID")).answer.rows:
+        keys = [str(odata.stamp(row).jobID) for row in rows]
+        if not asked.issuperset(keys) or answered.issuperset(keys):
+            return None
+        answered.update(keys)
+        conditions = [conditions[0], f"jobID gt {odata.literal(keys[-1])}"]
+    return answered
 
 
 def lost_its_key(scan: Scan, found: Probe) -> bool:
@@ -188,9 +205,11 @@ def _check_dates(scan: Scan, stamps: Sequence[odata.Stamp]) -> None:
         return
     for stamp in stamps:
         modified = stamp.modified
+        if modified is None and stamp.modifiedDate is not None:
+            continue  # unreadable: flatten makes a reject of it
         if modified is None or modified < lower - _SHOWN_PLAY:
             raise BrokenPromise(
-                f"the source ignores $filter: a row modified {modified or 'at no readable time'} came, "
+                f"the source ignores $filter: a row modified {modified or 'at no time'} came, "
                 f"asked for were rows since {odata.literal(lower)}"
             )
 

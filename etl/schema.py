@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from etl.database import Connection, masked
+from etl.database import Connection, check, masked
 from etl.errors import DatabaseError, SchemaError
 
 _VERSION = "SELECT version_num FROM etl.alembic_version"
@@ -54,6 +54,7 @@ def migrate(url: str) -> tuple[str | None, str]:
     # Imported here: alembic and sqlalchemy cost as much time as a whole quiet sync.
     import sqlalchemy as sa
 
+    check(url)
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
     try:
         with engine.begin() as connection:

@@ -45,6 +45,7 @@ SETTINGS = (
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+_LONGEST_LOOK_BACK = timedelta(days=30)
 _Text = Callable[[str], str]  # a value by its key
 _Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
 _SECRETS = ("token", "client_secret", "password")
@@ -111,6 +112,8 @@ def read(environ: Mapping[str, str], directory: Path, source: str | None = None)
 
     Without a file the environment describes one source, called `source` or "aims360". Raises ConfigError.
     """
+    if source is not None and not (source.isprintable() and source.isascii() and source):
+        raise ConfigError("--source: a name is written in visible ASCII characters")
     environ = {name: value.strip() for name, value in environ.items() if value.strip()}
     unknown = [name for name in environ if name.startswith("AIMS360_") and name not in _DEFAULTS]
     known_env = {s.name.removeprefix("AIMS360_").lower(): environ.get(s.name, "") for s in SETTINGS}
@@ -140,6 +143,11 @@ def duration(text: str) -> timedelta:
         raise ValueError(f"{text!r} is not a duration; write 900, 900s, 15m, 2h or 3d")
     unit = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
     return timedelta(**{unit: int(match[1])})
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a bearer token: visible ASCII. The HTTP library's errors would quote anything else."""
+    return re.fullmatch(r"[\x21-\x7e]+", text) is not None
 
 
 def is_loopback(host: str | None) -> bool:
@@ -205,6 +213,8 @@ def _source(name: str, values: Mapping[str, str]) -> Source:
     if text("purge") not in PURGE_MODES:
         wrong("purge", f"{text('purge')!r} is none of {', '.join(PURGE_MODES)}")
     try:
+        if text("time_zone").startswith(("posix", "right/", "localtime", "Factory")):
+            raise ValueError  # Python's own names: Postgres doesn't know them
         ZoneInfo(text("time_zone"))
     except (ValueError, OSError, KeyError):
         wrong("time_zone", f"{text('time_zone')!r} is no IANA time zone, such as America/Los_Angeles")
@@ -217,6 +227,8 @@ def _base_url(text: str, wrong: _Wrong) -> str:
     try:
         parts = urlsplit(text)
         port_is_fine = parts.port is None or parts.port > 0
+        (parts.hostname or "").encode("idna")
+        port_is_fine = port_is_fine and not re.search(r"[^\x21-\x7e]", text)
     except ValueError:
         parts, port_is_fine = urlsplit(""), False
     if not text:
@@ -232,6 +244,8 @@ def _base_url(text: str, wrong: _Wrong) -> str:
 
 def _credentials(text: _Text, wrong: _Wrong) -> Secret | PasswordGrant | None:
     if text("token"):
+        if not is_token(text("token")):
+            wrong("token", "holds a space, a line break or another character that no token has")
         return Secret(text("token"))
     grant = ("client_id", "client_secret", "username", "password")
     missing = [key for key in grant if not text(key)]
@@ -246,7 +260,9 @@ def _credentials(text: _Text, wrong: _Wrong) -> Secret | PasswordGrant | None:
 
 def _look_back(text: str, wrong: _Wrong) -> timedelta:
     try:
-        return duration(text)
+        if (look_back := duration(text)) <= _LONGEST_LOOK_BACK:
+            return look_back
+        raise ValueError(f"{text!r} is more than 30 days, after which the source has forgotten the job")
     except (ValueError, OverflowError) as error:
         wrong("look_back", str(error))
         return timedelta()

@@ -104,7 +104,10 @@ def _left_open(run: Recorder, found: Probe, order: Order) -> Scan | None:
     scan = run.open_scan()
     if scan is None:
         return None
-    wanted = not order.full or (scan.kind is ScanKind.FULL and scan.rewrite == order.rewrite)
+    newest, upper = found.newest.modified if found.newest else None, scan.window.upper
+    restored = newest is not None and upper is not None and newest < upper
+    # Asked for all rows of a source that went back, an older scan would leave those behind its cursor as they were.
+    wanted = not order.full or (scan.kind is ScanKind.FULL and scan.rewrite == order.rewrite and not restored)
     if wanted and not lost_its_key(scan, found):
         return scan
     run.drop_scan()

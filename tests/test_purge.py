@@ -233,3 +233,20 @@ def test_an_answer_without_its_witness_is_not_believed(db: Connection) -> None:
         run = sync(scene.source, api, db, scene.clock)
     assert run.counts.purged == 0
     assert any("can't be trusted" in note for note in run.notes)
+
+
+def test_a_small_page_of_the_source_hides_no_job_from_the_question(db: Connection) -> None:
+    """Asked about many keys, the source answers over several pages: what is on the later ones is still there."""
+    world = World(seed=7)
+    first = world.add(purgeDateTime=None)
+    leaving = [world.add(purgeDateTime=world.now + 30 * DAY) for _ in range(15)]
+    world.change_many(leaving, purgeDateTime="2026-03-02T14:00:00Z")
+    scene = Scene(db, world, page_size=10)
+    scene.sync()
+    world._events.clear()  # the source is slow to purge
+    world.advance(timedelta(hours=4))
+    world.change(first, jobStatusText="alive")
+    scene.sync()
+    world.advance(timedelta(hours=2))
+    assert scene.sync().counts.purged == 0
+    assert scene.differences() == []

@@ -21,7 +21,7 @@ def a_scan(key: str = "ID", lower: datetime | None = None) -> Scan:
     return Scan(ScanKind.FULL, Window(lower, NOON, NOON), key, (Cursor(0, None, None),))
 
 
-def an_answer(*keys: object, key: str = "ID", modified: str = "2026-03-02T11:59:00Z") -> odata.Answer:
+def an_answer(*keys: object, key: str = "ID", modified: str | None = "2026-03-02T11:59:00Z") -> odata.Answer:
     """A page of rows with these keys."""
     rows = [json.dumps({key: value, "modifiedDate": modified}).encode() for value in keys]
     return odata.Answer(tuple(rows), None, 0)
@@ -96,12 +96,13 @@ def test_a_page_that_does_not_keep_what_was_asked_is_refused(keys: tuple[int, ..
         after(a_scan(), an_answer(*keys), cursor)
 
 
-@pytest.mark.parametrize("modified", ["2026-03-02T11:00:00Z", "yesterday"])
-def test_a_row_outside_the_window_says_that_the_filter_is_ignored(modified: str) -> None:
-    """With a millisecond of play, since shown times are rounded."""
+@pytest.mark.parametrize("modified", ["2026-03-02T11:00:00Z", None])
+def test_a_row_outside_the_window_says_that_the_filter_is_ignored(modified: str | None) -> None:
+    """With a millisecond of play, since shown times are rounded; an unreadable date is the row's fault alone."""
     scan = a_scan(lower=NOON - LOOK_BACK)
     with pytest.raises(BrokenPromise, match=r"ignores \$filter"):
         after(scan, an_answer(1, modified=modified))
+    assert after(scan, an_answer(1, modified="yesterday")) == 1
     assert after(scan, an_answer(1, modified="2026-03-02T11:44:59.999Z")) == 1
 
 
