@@ -1,7 +1,10 @@
 """The command line: reads the clock and the environment once, builds, calls, prints, and exits with a code.
 
-Rooms are imported by the commands that need them: a sync that runs each minute shall not load the demo's charts.
+Rooms are imported by the commands that need them, and as late as they are needed: a sync that runs each minute pays for
+every import each minute, and one that finds its source held shall not pay for an HTTP client.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -10,14 +13,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from etl import settings
 from etl.errors import ConfigError, EtlError
@@ -26,7 +28,9 @@ from etl.model import Clock, Run
 if TYPE_CHECKING:
     from etl.api import Api
     from etl.database import Connection
-    from etl.sync import Progress, Watch
+
+# Where click and rich are installed, as here, httpx loads a command line of its own: 0.2 s of every run, for nothing.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 EXIT_CODES = (
     (0, "done"),
@@ -42,136 +46,136 @@ _EPILOG = "\n\n".join(
         ("Exit codes:", [(str(code), meaning) for code, meaning in EXIT_CODES]),
     )
 )
+_WITH_DEFAULTS = {"show_default": True}
 
-app = typer.Typer(
-    name="aims360-etl",
-    help="Mirrors the background jobs of AIMS360 into Postgres.",
-    epilog=_EPILOG,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,  # they would print local variables, secrets among them
-    context_settings={"help_option_names": ["-h", "--help"]},
+_source_option = click.option(
+    "--source", metavar="NAME", help="Which source; needed where several are configured.", default=None
 )
-database_app = typer.Typer(
-    help="The embedded Postgres that is used where DATABASE_URL isn't set.", no_args_is_help=True
-)
-app.add_typer(database_app, name="db")
-
-SourceName = Annotated[
-    str | None, typer.Option("--source", metavar="NAME", help="Which source; needed where several are configured.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
+class _Program(click.Group):
+    """The commands; what goes wrong in one becomes a line on stderr and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # as they are written below, not by the alphabet
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EtlError as error:
+            said, code = str(error), error.exit_code
+        except KeyboardInterrupt:
+            said, code = "stopped; nothing is lost, the next run goes on", 1
+        for line in said.splitlines():
+            click.echo(f"aims360-etl: {line}", err=True)
+        raise click.exceptions.Exit(code)
+
+
+@click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aims360-etl", message="aims360-etl %(version)s")
 def main() -> None:
-    """The entry of the command: errors become one line on stderr and an exit code."""
-    try:
-        app()
-    except EtlError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"aims360-etl: {line}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("aims360-etl: stopped; nothing is lost, the next run goes on", err=True)
-        sys.exit(1)
+    """Mirror the background jobs of AIMS360 into Postgres."""
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"aims360-etl {version('aims360-etl')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
+@main.command()
 def migrate() -> None:
-    """Make the schema, or bring it up to date. All or nothing; safe to run again."""
-    from etl import schema
+    """Make the schema, or bring it up to date.
 
-    before, after = schema.migrate(_database_url(_settings()))
-    typer.echo(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+    All or nothing; safe to run again.
+    """
+    _migrate(_settings())
 
 
-@app.command()
-def sync(
-    source: SourceName = None,
-    full: Annotated[bool, typer.Option("--full", help="Read all rows, not only those since the last run.")] = False,
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="With --full: write rows anew that are the same.")] = False,
-    same_source: Annotated[
-        bool, typer.Option("--same-source", help="Go on though the source shows a client never seen: it moved.")
-    ] = False,
-    migrate_first: Annotated[bool, typer.Option("--migrate", help="Run migrations first.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the mirror up to date: read what changed, write what differs, purge what is due. Made for a schedule."""
-    from etl import schema
-    from etl.sync import Order
-    from etl.sync import sync as run_sync
+@main.command()
+@_source_option
+@click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
+@click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
+@click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
+@click.option("--migrate", "migrate_first", is_flag=True, help="Run migrations first.")
+@_json_option
+def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migrate_first: bool, as_json: bool) -> None:
+    """Bring the mirror up to date.
 
+    Reads what changed since the last run, writes what differs, purges what is due. Made for a schedule: a run that
+    fails or is killed is gone on with by the next.
+    """
     if rewrite and not full:
         raise ConfigError("--rewrite goes with --full")
+    found = _settings(source)
+    chosen = found.source(source)
     if migrate_first:
-        schema.migrate(_database_url(_settings(source)))
-    with _ready(source) as (chosen, api, db), _watching() as watch:
-        run = run_sync(chosen, api, db, _clock(), Order(full, rewrite, same_source), watch)
+        _migrate(found, quietly=True)
+    with _database(found) as db:
+        from etl import progress
+        from etl.sync import Order
+        from etl.sync import sync as run_sync
+
+        with progress.shown() as watch:
+            run = run_sync(chosen, _service(chosen), db, _clock(), Order(full, rewrite, same_source), watch)
     _report(run, as_json)
 
 
-@app.command()
-def purge(
-    source: SourceName = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Purge what is due now. Every sync does it too; this also asks the source about jobs just past their date."""
-    from etl.sync import purge_now, what_is_due
+@main.command()
+@_source_option
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_json_option
+def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
+    """Purge what is due now.
 
-    if dry_run:
-        with _database() as db:
-            due = what_is_due(_settings(source).source(source), db, _clock())
-        lines = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
-        typer.echo(json.dumps(asdict(due)) if as_json else lines)
-        return
-    with _ready(source) as (chosen, api, db), _watching() as watch:
-        run = purge_now(chosen, api, db, _clock(), watch)
+    Every sync does it too; this one also asks the source at once about jobs just past their date.
+    """
+    found = _settings(source)
+    chosen = found.source(source)
+    with _database(found) as db:
+        from etl import progress
+        from etl.sync import purge_now, what_is_due
+
+        if dry_run:
+            due = what_is_due(chosen, db, _clock())
+            said = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
+            click.echo(json.dumps(asdict(due)) if as_json else said)
+            return
+        with progress.shown() as watch:
+            run = purge_now(chosen, _service(chosen), db, _clock(), watch)
     _report(run, as_json)
 
 
-@app.command()
-def status(as_json: AsJson = False) -> None:
-    """Say how fresh and how complete the mirror is, and what the last runs did."""
+@main.command()
+@_json_option
+def status(as_json: bool) -> None:
+    """Say how fresh and complete the mirror is."""
     from etl import status as room
 
-    with _database() as db:
+    with _database(_settings()) as db:
         found = room.read(db)
-    typer.echo(json.dumps(found, default=str, indent=2) if as_json else room.text(found))
+    click.echo(json.dumps(found, default=str, indent=2) if as_json else room.text(found))
 
 
-@app.command()
-def doctor(source: SourceName = None, as_json: AsJson = False) -> None:
-    """Check settings, database, rights, schema and service, and what the service honours. Exit code 0 or 1."""
+@main.command()
+@_source_option
+@_json_option
+@click.pass_context
+def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
+    """Check everything that a sync needs.
+
+    Settings, database, rights, schema and service, and what the service honours. Exit code 0 or 1.
+    """
     from etl import doctor as room
 
     checks = list(room.examine(os.environ, Path.cwd(), source, _clock(), _database_url))
-    typer.echo(json.dumps([asdict(check) for check in checks]) if as_json else room.table(checks))
-    raise typer.Exit(0 if all(check.state is not room.State.FAILED for check in checks) else 1)
+    click.echo(json.dumps([asdict(check) for check in checks]) if as_json else room.table(checks))
+    ctx.exit(1 if any(check.state is room.State.FAILED for check in checks) else 0)
 
 
-@app.command()
-def demo(
-    jobs: Annotated[int, typer.Option(min=200, max=200_000, help="Jobs of the pretend AIMS360.")] = 5_000,
-    seed: Annotated[int, typer.Option(help="Another seed, another company.")] = 360,
-) -> None:
-    """Show the whole job on embedded parts: a pretend AIMS360, its life, and the mirror that follows it."""
+@main.command(context_settings=_WITH_DEFAULTS)
+@click.option("--jobs", type=click.IntRange(200, 200_000), default=5_000, help="Jobs of the pretend AIMS360.")
+@click.option("--seed", default=360, help="Another seed, another company.")
+def demo(jobs: int, seed: int) -> None:
+    """Show the whole job on embedded parts.
+
+    A pretend AIMS360, an hour of its life, the mirror that follows it, and a page of charts at the end.
+    """
     from rich.console import Console
 
     from etl import demo as room
@@ -186,79 +190,99 @@ def demo(
     console.print(f"   Postgres goes on running; stop it: {_db_command(data_dir, 'stop')}")
 
 
-@app.command()
+@main.command(context_settings=_WITH_DEFAULTS)
+@click.option("--port", type=click.IntRange(0, 65535), default=8360, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--jobs", type=click.IntRange(0, 1_000_000), default=5_000, help="Jobs it has when it starts.")
+@click.option("--seed", default=360, help="Another seed, another company.")
+@click.option(
+    "--generation",
+    type=click.Choice(["2019-06", "2019-08"]),
+    default="2019-06",
+    help="Payloads with ID, or without it.",
+)
+@click.option("--page-size", type=click.IntRange(1), default=100, help="Rows a page.")
+@click.option(
+    "--next-link",
+    type=click.Choice(["standard", "always", "never", "foreign"]),
+    default="always",
+    help="When a page shows a nextLink.",
+)
+@click.option(
+    "--comparison",
+    type=click.Choice(["datetime", "datetime2"]),
+    default="datetime",
+    help="How dates in $filter meet ticks of 1/300 s.",
+)
+@click.option(
+    "--fault-rate", type=click.FloatRange(0, 0.9), default=0.0, help="Share of requests that fail, in all ways."
+)
+@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds each answer takes longer.")
 def emulator(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8360,
-    jobs: Annotated[int, typer.Option(min=0, max=1_000_000, help="Jobs it has when it starts.")] = 5_000,
-    seed: Annotated[int, typer.Option(help="Another seed, another company.")] = 360,
-    generation: Annotated[
-        Literal["2019-06", "2019-08"], typer.Option(help="Payloads with ID, or without it.")
-    ] = "2019-06",
-    page_size: Annotated[int, typer.Option(min=1, help="Rows a page.")] = 100,
-    next_link: Annotated[
-        Literal["standard", "always", "never", "foreign"], typer.Option(help="When a page shows a nextLink.")
-    ] = "always",
-    comparison: Annotated[
-        Literal["datetime", "datetime2"], typer.Option(help="How dates in $filter meet ticks of 1/300 s.")
-    ] = "datetime",
-    fault_rate: Annotated[float, typer.Option(min=0, max=0.9, help="Share of requests that fail, in all ways.")] = 0.0,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds each answer takes longer.")] = 0.0,
+    port: int, jobs: int, seed: int, generation: Any, fault_rate: float, latency: float, **habits: Any
 ) -> None:
-    """Serve a pretend AIMS360 on this machine, whose jobs live by the real clock. Ctrl-C ends it."""
+    """Serve a pretend AIMS360 on this machine.
+
+    Its jobs live by the real clock. Ctrl-C ends it.
+    """
     from etl.emulator import Emulator, Faults, populated, serve
 
-    world = populated(jobs, seed=seed, now=datetime.now(UTC), generation=generation)
+    clock = _clock()
     token = "emulator"  # noqa: S105 - opens nothing else
-    app_ = Emulator(
-        world,
-        token=token,
-        page_size=page_size,
-        next_link=next_link,
-        comparison=comparison,
-        faults=Faults(rate=fault_rate, seed=seed) if fault_rate else None,
-        clock=lambda: datetime.now(UTC),
-    )
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(serve(app_, port=port, latency=latency))
-        except OSError as error:
-            raise ConfigError(f"--port: can't listen on 127.0.0.1:{port}: {error.strerror}") from None
-        typer.echo(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
-        typer.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={token}")
+    world = populated(jobs, seed=seed, now=clock.now(), generation=generation)
+    faults = Faults(rate=fault_rate, seed=seed) if fault_rate else None
+    pretend = Emulator(world, token=token, faults=faults, clock=clock.now, **habits)
+    try:
+        server = serve(pretend, port=port, latency=latency)
+    except OSError as error:
+        raise ConfigError(f"--port: can't listen on 127.0.0.1:{port}: {error.strerror}") from None
+    with server:
+        click.echo(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
+        click.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={token}")
         sys.stdout.flush()
         _until_stopped()
 
 
-@database_app.command("start")
-def db_start() -> None:
+@main.group()
+def db() -> None:
+    """Start and stop the embedded Postgres.
+
+    It is used where DATABASE_URL isn't set.
+    """
+
+
+@db.command()
+def start() -> None:
     """Make it where it doesn't exist, and start it."""
     from etl import embedded
 
     data_dir = _data_dir(_settings())
     server = embedded.start(data_dir)
-    typer.echo(
-        f"{'started' if server.started else 'runs already'} in {server.home}; stop it: {_db_command(data_dir, 'stop')}"
-    )
+    how = "started" if server.started else "runs already"
+    click.echo(f"{how} in {server.home}; stop it: {_db_command(data_dir, 'stop')}")
 
 
-@database_app.command("stop")
-def db_stop() -> None:
+@db.command()
+def stop() -> None:
     """Stop it; its data stays."""
     from etl import embedded
 
-    typer.echo("stopped" if embedded.stop(_data_dir(_settings())) else "it was not running")
+    click.echo("stopped" if embedded.stop(_data_dir(_settings())) else "it was not running")
 
 
-@database_app.command("url")
-def db_url(
-    name: Annotated[str, typer.Argument(metavar="[DATABASE]", help="Another database of it, such as demo.")] = "",
-) -> None:
-    """Print its address with the password, for psql and BI tools; starts it where it isn't running."""
+@db.command()
+@click.argument("database", default="")
+def url(database: str) -> None:
+    """Print its address with the password.
+
+    For psql and BI tools; it is started where it isn't running.
+
+    DATABASE is another database of it, such as demo.
+    """
     from etl import embedded
     from etl.database import sibling
 
-    url = settings.libpq_url(embedded.start(_data_dir(_settings())).url)
-    typer.echo(sibling(url, name) if name else url)
+    address = settings.libpq_url(embedded.start(_data_dir(_settings())).url)
+    click.echo(sibling(address, database) if database else address)
 
 
 def _settings(source: str | None = None) -> settings.Settings:
@@ -293,43 +317,48 @@ def _database_url(found: settings.Settings) -> str:
     data_dir = _data_dir(found)
     server = embedded.start(data_dir)
     if server.started:
-        typer.echo(
-            f"started the embedded Postgres in {server.home}; stop it: {_db_command(data_dir, 'stop')}", err=True
-        )
+        said = f"started the embedded Postgres in {server.home}; stop it: {_db_command(data_dir, 'stop')}"
+        click.echo(said, err=True)
     return settings.libpq_url(server.url)
 
 
 @contextmanager
-def _database() -> "Iterator[Connection]":
+def _database(found: settings.Settings) -> Iterator[Connection]:
     """A connection to a database that is migrated."""
     from etl import database, schema
 
-    with database.connected(_database_url(_settings())) as db:
-        schema.require(db)
-        yield db
+    with database.connected(_database_url(found)) as connection:
+        schema.require(connection)
+        yield connection
 
 
-@contextmanager
-def _ready(name: str | None) -> "Iterator[tuple[settings.Source, Api, Connection]]":
-    """The source, its service and the database; settings are judged before anything is started."""
-    from etl.api import Api
+def _service(source: settings.Source) -> Callable[[], Api]:
+    """Makes the client of a source when it is wanted."""
 
-    source = _settings(name).source(name)
-    with _database() as db, Api(source, _clock()) as api:
-        yield source, api, db
+    def service() -> Api:
+        from etl.api import Api
+
+        return Api(source, _clock())
+
+    return service
 
 
-def _report(run: Run, as_json: bool) -> NoReturn:
+def _migrate(found: settings.Settings, quietly: bool = False) -> None:
+    from etl import schema
+
+    before, after = schema.migrate(_database_url(found))
+    if not quietly:
+        click.echo(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+
+
+def _report(run: Run, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected."""
-    if as_json:
-        typer.echo(json.dumps(asdict(run), default=str))
-    else:
-        typer.echo(_summary(run))
+    click.echo(json.dumps(asdict(run), default=str) if as_json else _summary(run))
     for note in run.notes:
-        typer.echo(f"note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)
     if run.counts.rejected:
-        typer.echo(f"{run.counts.rejected} rows could not be read; they wait in etl.rejects, with the reason", err=True)
-    raise typer.Exit(4 if run.counts.rejected else 0)
+        click.echo(f"{run.counts.rejected} rows could not be read; they wait in etl.rejects, with the reason", err=True)
+        click.get_current_context().exit(4)
 
 
 def _summary(run: Run) -> str:
@@ -342,50 +371,9 @@ def _summary(run: Run) -> str:
     return f"{run.source}: run {run.run_id} ({run.kind}) {run.verdict}, complete through {through}: {rows}; {cost}"
 
 
-@contextmanager
-def _watching() -> "Iterator[Watch]":
-    """Progress of anything longer than two seconds, on stderr: a bar on a terminal, else a line now and then."""
-    began = last = time.monotonic()
-    with ExitStack() as stack:
-        bar: Callable[[Progress], None] | None = None
-
-        def watch(progress: "Progress") -> None:
-            nonlocal bar, last
-            now = time.monotonic()
-            if now - began < 2:
-                return
-            if sys.stderr.isatty():
-                bar = bar or stack.enter_context(_bar())
-                bar(progress)
-            elif now - last >= 5:
-                last = now
-                of = f" of about {progress.of:,}" if progress.of else ""
-                typer.echo(f"{progress.done:,}{of} {progress.what}, {now - began:.0f} s", err=True)
-
-        yield watch
-
-
-@contextmanager
-def _bar() -> "Iterator[Callable[[Progress], None]]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(progress: "Progress") -> None:
-            if progress.what not in tasks:
-                tasks[progress.what] = bar.add_task(progress.what, total=progress.of)
-            bar.update(tasks[progress.what], completed=progress.done, total=progress.of)
-
-        yield show
-
-
 def _until_stopped() -> None:
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+        click.echo("stopped", err=True)

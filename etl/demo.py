@@ -1,7 +1,5 @@
 """The whole job on embedded parts: a pretend AIMS360, an hour of its life in seconds, and the mirror that follows."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,16 +7,14 @@ from typing import NamedTuple
 
 from psycopg import sql
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from etl import database, reports, schema, settings
+from etl import database, progress, reports, schema, settings
 from etl.api import Api
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import EtlError
 from etl.model import Clock, Run
-from etl.sync import Progress as Step
-from etl.sync import Watch, silent, sync
+from etl.sync import sync
 
 DATABASE = "demo"
 _TOKEN = "demo"  # noqa: S105 - opens nothing but the pretend AIMS360
@@ -79,8 +75,12 @@ def _live(world: World, source: settings.Source, db: database.Connection, clock:
     table = Table(title="What was done")
     for heading in ("at the source", "new", "changed", "the same", "purged", "jobs written", "requests", "seconds"):
         table.add_column(heading, justify="left" if heading == "at the source" else "right")
-    with Api(source, clock) as api, _progress(console) as watch:
-        _add(table, f"{len(world):,} jobs", sync(source, api, db, clock, watch=watch))
+
+    def service() -> Api:
+        return Api(source, clock)
+
+    with progress.bars(console) as watch:
+        _add(table, f"{len(world):,} jobs", sync(source, service, db, clock, watch=watch))
     console.print("[bold]3.[/] They are in Postgres. Now an hour of the source's life, with a sync every ten minutes.")
     for _ in range(_ROUNDS):
         before = {str(job["jobID"]) for job in world.jobs()}
@@ -88,10 +88,8 @@ def _live(world: World, source: settings.Source, db: database.Connection, clock:
         _rerun_one(world)
         now = {str(job["jobID"]) for job in world.jobs()}
         happened = f"10 minutes: +{len(now - before)}, 1 rerun, -{len(before - now)}"
-        with Api(source, clock) as api:
-            _add(table, happened, sync(source, api, db, clock, watch=silent))
-    with Api(source, clock) as api:
-        _add(table, "nothing", sync(source, api, db, clock, watch=silent))
+        _add(table, happened, sync(source, service, db, clock))
+    _add(table, "nothing", sync(source, service, db, clock))
     return table
 
 
@@ -133,15 +131,3 @@ def _show(place: Place, console: Console, clock: Clock) -> None:
     title = f"AIMS360 background jobs, {clock.now():%d %B %Y}"
     page = reports.page(place.url, place.folder / "demo.html", title)
     console.print(f"[bold]6.[/] Charts: [bold]{page}[/]")
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Watch]:
-    columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("jobs read", total=None)
-
-        def watch(step: Step) -> None:
-            bar.update(task, completed=step.done, total=step.of)
-
-        yield watch

@@ -4,63 +4,53 @@ The lock is a session advisory lock on the very connection that writes: losing o
 that covers them are saved in one transaction, so that a kill at any instruction costs what was in flight and no more.
 """
 
+from __future__ import annotations
+
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import astuple, fields
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from etl import rejects, sources
 from etl.database import Connection
-from etl.errors import ConfigError, EtlError, Locked
-from etl.flatten import flatten
+from etl.errors import EtlError, Locked
 from etl.load import Rules, load
-from etl.model import (
-    FLATTEN_VERSION,
-    Batch,
-    Clock,
-    Counts,
-    Cursor,
-    Page,
-    Reject,
-    Run,
-    Scan,
-    ScanKind,
-    Verdict,
-    Window,
-)
+from etl.model import Batch, Clock, Counts, Cursor, Page, Run, Scan, ScanKind, Verdict, Window
 from etl.scan import Probe
 from etl.settings import Source
+from etl.sources import State
+
+if TYPE_CHECKING:
+    from etl.api import Api
 
 _LOCK_CLASS = 360_361
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
-_KEEP_REJECTS = timedelta(days=30)
 
-_FIND = """
-SELECT source_id, base_url, client_ids, unknown_properties, time_zone, watermark, complete_through, purge_asked_at
-FROM etl.sources
-WHERE name = %s
-"""
-_REGISTER = """
-INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
-VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (name) DO NOTHING
-"""
-_LOCK = "SELECT pg_try_advisory_lock(%s, %s)"
-_UNLOCK = "SELECT pg_advisory_unlock(%s, %s)"
+_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
+_UNLOCK = "SELECT pg_advisory_unlock(%(class)s, %(source_id)s)"
 _HOLDER = """
-SELECT run_id, host, pid, started_at
-FROM etl.runs
-WHERE source_id = %s AND outcome = 'running'
-ORDER BY run_id DESC
+SELECT a.application_name, r.run_id, r.started_at
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+LEFT JOIN etl.runs AS r
+    ON r.source_id = %(source_id)s
+    AND r.outcome = 'running'
+    AND a.application_name = left('aims360-etl on ' || r.host || ', process ' || r.pid, 63)
+WHERE l.locktype = 'advisory'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid = %(class)s
+  AND l.objid = %(source_id)s
+  AND l.objsubid = 2
+  AND l.granted
+ORDER BY r.run_id DESC NULLS LAST
 LIMIT 1
 """
-_HAS_TOTALS = "SELECT EXISTS (SELECT FROM aims360.purged_daily WHERE source_id = %s)"
-_MOVE = "UPDATE etl.sources SET base_url = %s, time_zone = %s WHERE source_id = %s"
 _BURY_DEAD_RUNS = """
 UPDATE etl.runs
 SET outcome = 'interrupted', verdict = 'incomplete', finished_at = %s
@@ -98,58 +88,12 @@ ON CONFLICT (source_id) DO UPDATE
 SET opaque = excluded.opaque, delivered = excluded.delivered, cursors = excluded.cursors
 """
 _CLOSE_SCAN = "DELETE FROM etl.scans WHERE source_id = %s"
-_ADVANCE = """
-UPDATE etl.sources
-SET watermark = greatest(watermark, %s),
-    complete_through = greatest(complete_through, %s),
-    flatten_version = coalesce(%s, flatten_version)
-WHERE source_id = %s
-RETURNING watermark, complete_through
-"""
-_LEARN = """
-UPDATE etl.sources
-SET client_ids = ARRAY(SELECT DISTINCT unnest(client_ids || %s::text[]) ORDER BY 1),
-    unknown_properties = ARRAY(SELECT DISTINCT unnest(unknown_properties || %s::text[]) ORDER BY 1)
-WHERE source_id = %s
-"""
-_ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
-_SAVE_REJECT = """
-INSERT INTO etl.rejects (source_id, job_id, run_id, reason, raw, purge_date_time, first_seen_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (source_id, job_id) DO UPDATE
-SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw, purge_date_time = excluded.purge_date_time
-WHERE (rejects.reason, rejects.raw) IS DISTINCT FROM (excluded.reason, excluded.raw)
-"""
-_DROP_REJECTS = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
-_REJECTS = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s ORDER BY job_id"
-_EXPIRE_REJECTS = """
-DELETE FROM etl.rejects
-WHERE source_id = %s AND coalesce(purge_date_time, first_seen_at + %s) < %s
-"""
-
-
-Tally = Callable[[], int]  # how many requests were made so far
-
-
-class State(NamedTuple):
-    """What `etl.sources` knows of a source."""
-
-    source_id: int
-    base_url: str
-    client_ids: list[str]
-    unknown_properties: list[str]
-    time_zone: str
-    watermark: datetime | None
-    complete_through: datetime | None
-    purge_asked_at: datetime | None
 
 
 class Recorder:
     """A run in the making: what it has done so far, and the only hand that writes to `etl`."""
 
-    def __init__(
-        self, db: Connection, source: Source, state: State, run_id: int, kind: str, clock: Clock, requests: Tally
-    ) -> None:
+    def __init__(self, db: Connection, source: Source, state: State, run_id: int, kind: str, clock: Clock) -> None:
         self.db = db
         self.source = source
         self.source_id = state.source_id
@@ -162,19 +106,22 @@ class Recorder:
         self.window: Window | None = None
         self.verdict = Verdict.INCOMPLETE
         self._clock = clock
-        self._requests = requests
         self._began = clock.monotonic()
+        self._requests: Callable[[], int] = lambda: 0
+
+    @contextmanager
+    def using(self, service: AbstractContextManager[Api]) -> Iterator[Api]:
+        """The client of the run, whose requests from here on are the run's."""
+        with service as api:
+            before = api.requests
+            self._requests = lambda: api.requests - before
+            yield api
 
     def recognise(self, found: Probe, same_source: bool) -> Probe:
-        """Stops before anything is written where the newest row is another client's than all that were seen."""
-        client = found.newest.clientID if found.newest else None
-        known = self.state.client_ids
-        if isinstance(client, str) and known and client.lower() not in known and not same_source:
-            raise ConfigError(
-                f"source {self.source.name!r} now shows the jobs of client {client}, never seen before (seen: "
-                f"{', '.join(known[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
-                "aims360.toml. If this source truly moved, run once with --same-source"
-            )
+        """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
+        if found.newest is not None and not same_source:
+            sources.judge_client(self.state, self.source, found.newest.clientID)
+        self.state = sources.follow_settings(self.db, self.state, self.source)
         return found
 
     def open_scan(self) -> Scan | None:
@@ -215,10 +162,8 @@ class Recorder:
         self.counts += counts
         self.window = scan.window
         self._learn(batch)
-        if batch.jobs:
-            self.db.execute(_DROP_REJECTS, (self.source_id, [job.row.job_id for job in batch.jobs]))
-        for reject in batch.rejects:
-            self._keep(reject, page.answered_at)
+        rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
+        rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         wrote = counts.written or batch.rejects
         if wrote or scan.kind is ScanKind.FULL or self.pages > _SAVE_EVERY_PAGE_AFTER:
             self._save(scan)
@@ -232,27 +177,20 @@ class Recorder:
                 "if the source was restored, run `aims360-etl sync --full` again after a look-back"
             )
         self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
-        rewritten = FLATTEN_VERSION if scan.rewrite else None
         with self.db.transaction():
-            moved = (scan.window.upper, scan.window.as_of, rewritten, self.source_id)
-            row = self.db.execute(_ADVANCE, moved).fetchone()
-            assert row is not None
-            self.state = self.state._replace(watermark=_moment(row[0]), complete_through=_moment(row[1]))
+            self.state = sources.advance(self.db, self.state, scan)
             self.db.execute(_CLOSE_SCAN, (self.source_id,))
             self._write("running")
 
     def retry_rejects(self, as_of: datetime) -> None:
-        """Tries the rejects again from their raw rows: what loads leaves, and so does what has expired."""
+        """Loads the rejects that can be read by now."""
+        rules = Rules(self.source.look_back, as_of, self.state.complete_through)
         with self.db.transaction():
-            self.db.execute(_EXPIRE_REJECTS, (self.source_id, _KEEP_REJECTS, as_of))
-            rows = self.db.execute(_REJECTS, (self.source_id,)).fetchall()
-            rules = Rules(self.source.look_back, as_of, self.state.complete_through)
-            for key, raw in rows:
-                batch = flatten([str(raw).encode()])
-                if batch.jobs:
-                    self.counts += load(self.db, self.source_id, batch, rules)
-                    self._learn(batch)
-                    self.db.execute(_DROP_REJECTS, (self.source_id, [key]))
+            rejects.expire(self.db, self.source_id, as_of)
+            for key, batch in rejects.readable(self.db, self.source_id):
+                self.counts += load(self.db, self.source_id, batch, rules)
+                self._learn(batch)
+                rejects.drop(self.db, self.source_id, [key])
 
     def purged(self, jobs: int) -> None:
         """The purge went over so many jobs."""
@@ -260,7 +198,7 @@ class Recorder:
 
     def asked_about_purge(self, as_of: datetime) -> None:
         """The source was asked about jobs past their purge date."""
-        self.db.execute(_ASKED, (as_of, self.source_id))
+        self.state = sources.asked_about_purge(self.db, self.state, as_of)
 
     def finish(self, outcome: str, error: str | None = None) -> None:
         """The run's last word in the ledger."""
@@ -284,22 +222,12 @@ class Recorder:
 
     def _learn(self, batch: Batch) -> None:
         """Client ids and unknown properties not met before are remembered; the properties are reported once."""
-        clients = {job.row.client_id.lower() for job in batch.jobs if job.row.client_id} - set(self.state.client_ids)
-        unknown = batch.unknown - set(self.state.unknown_properties)
+        clients = {job.row.client_id.lower() for job in batch.jobs if job.row.client_id}
+        unknown = batch.unknown.difference(self.state.unknown_properties)
         if unknown:
-            self.notes.append(
-                f"the source shows properties not known here, kept in `extra`: {', '.join(sorted(unknown))}"
-            )
-        if clients or unknown:
-            self.db.execute(_LEARN, (sorted(clients), sorted(unknown), self.source_id))
-            self.state = self.state._replace(
-                client_ids=[*self.state.client_ids, *clients],
-                unknown_properties=[*self.state.unknown_properties, *unknown],
-            )
-
-    def _keep(self, reject: Reject, now: datetime) -> None:
-        columns = (reject.job_id, self.run_id, reject.reason, reject.raw, reject.purge_date_time, now)
-        self.db.execute(_SAVE_REJECT, (self.source_id, *columns))
+            said = ", ".join(sorted(unknown))
+            self.notes.append(f"the source shows properties not known here, kept in `extra`: {said}")
+        self.state = sources.learn(self.db, self.state, clients, unknown)
 
     def _save(self, scan: Scan) -> None:
         span = scan.window
@@ -328,19 +256,19 @@ class Recorder:
 
 
 @contextmanager
-def record(db: Connection, source: Source, kind: str, clock: Clock, requests: Tally) -> Iterator[Recorder]:
+def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[Recorder]:
     """A run under the source's lock, in the ledger from its first moment; a failure is recorded, then raised.
 
     Raises Locked at once where another run holds the source, ConfigError where the settings contradict the mirror.
     """
-    state = _register(db, source)
-    with _locked(db, source, state.source_id):
-        state = _settle(db, source, clock)
-        row = db.execute(
-            _BEGIN, (state.source_id, kind, socket.gethostname(), os.getpid(), clock.now(), state.watermark)
-        ).fetchone()
+    with _locked(db, source, sources.register(db, source).source_id):
+        state = sources.register(db, source)  # read again: another run may have ended between the two
+        sources.judge_time_zone(db, state, source)
+        db.execute(_BURY_DEAD_RUNS, (clock.now(), state.source_id))
+        begun = (state.source_id, kind, socket.gethostname(), os.getpid(), clock.now(), state.watermark)
+        row = db.execute(_BEGIN, begun).fetchone()
         assert row is not None
-        run = Recorder(db, source, state, int(str(row[0])), kind, clock, requests)
+        run = Recorder(db, source, state, int(str(row[0])), kind, clock)
         try:
             yield run
         except BaseException as error:
@@ -350,54 +278,26 @@ def record(db: Connection, source: Source, kind: str, clock: Clock, requests: Ta
         run.finish("succeeded")
 
 
-def find(db: Connection, name: str) -> State | None:
-    """What is known of a source, None where it never ran."""
-    row = db.execute(_FIND, (name,)).fetchone()
-    return None if row is None else State._make(row)
-
-
-def _register(db: Connection, source: Source) -> State:
-    # Looked for first: an INSERT that meets a conflict would use up a number of the smallint key each time.
-    state = find(db, source.name)
-    if state is None:
-        db.execute(_REGISTER, (source.name, source.base_url, FLATTEN_VERSION, source.purge, source.time_zone))
-        state = find(db, source.name)
-        assert state is not None
-    return state
-
-
-def _settle(db: Connection, source: Source, clock: Clock) -> State:
-    """Under the lock: dead runs are marked, a moved address is taken over, a changed time zone is judged."""
-    state = _register(db, source)
-    db.execute(_BURY_DEAD_RUNS, (clock.now(), state.source_id))
-    if (state.base_url, state.time_zone) == (source.base_url, source.time_zone):
-        return state
-    row = db.execute(_HAS_TOTALS, (state.source_id,)).fetchone()
-    if state.time_zone != source.time_zone and row and row[0]:
-        raise ConfigError(
-            f"AIMS360_TIME_ZONE: is {source.time_zone}, but days were already counted in {state.time_zone} for jobs "
-            f"that are purged since; set AIMS360_TIME_ZONE={state.time_zone}"
-        )
-    db.execute(_MOVE, (source.base_url, source.time_zone, state.source_id))
-    return state._replace(base_url=source.base_url, time_zone=source.time_zone)
-
-
 @contextmanager
 def _locked(db: Connection, source: Source, source_id: int) -> Iterator[None]:
-    row = db.execute(_LOCK, (_LOCK_CLASS, source_id)).fetchone()
+    key = {"class": _LOCK_CLASS, "source_id": source_id}
+    row = db.execute(_LOCK, key).fetchone()
     if not (row and row[0]):
-        holder = db.execute(_HOLDER, (source_id,)).fetchone()
-        who = (
-            f"run {holder[0]} on {holder[1]}, process {holder[2]}, since {holder[3]:%Y-%m-%d %H:%M:%S} UTC"
-            if holder
-            else "?"
-        )
-        raise Locked(f"source {source.name!r} is held by another run ({who}); nothing was done")
+        raise Locked(f"source {source.name!r} is held by {_holder(db, key)}; nothing was done")
     try:
         yield
     finally:
         with suppress(psycopg.Error):  # a lost connection has lost its lock
-            db.execute(_UNLOCK, (_LOCK_CLASS, source_id))
+            db.execute(_UNLOCK, key)
+
+
+def _holder(db: Connection, key: Mapping[str, int]) -> str:
+    """Who holds the lock, from the session that has it: a killed run's row may still say that it is running."""
+    row = db.execute(_HOLDER, key).fetchone()
+    if row is None:
+        return "another run, which has just ended"
+    session, run_id, started_at = row
+    return f"{session}" + (f" (run {run_id}, since {started_at:%Y-%m-%d %H:%M:%S} UTC)" if run_id else "")
 
 
 def _said(error: BaseException) -> str:

@@ -5,15 +5,19 @@ is committed after the probe is stamped later than the next window's beginning; 
 current is on the page that contains its key. It stops only at an empty page; nextLink is never followed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from etl import odata
-from etl.api import Api
 from etl.errors import BrokenPromise
 from etl.model import TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+
+if TYPE_CHECKING:
+    from etl.api import Api
 
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save

@@ -10,13 +10,15 @@
 The promise, and why each step is as it is: `docs/correctness.md`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from etl import odata, purge, runs
-from etl.api import Api
+from etl import odata, purge, runs, sources
 from etl.database import Connection
 from etl.errors import BrokenPromise
 from etl.flatten import flatten
@@ -25,6 +27,9 @@ from etl.model import Clock, Cursor, Run, Scan, ScanKind, Verdict
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
 from etl.settings import Source
+
+if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded when the source is ours
+    from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
 
@@ -39,6 +44,8 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+# Opens the client of the source. Called under the lock, so that a run that finds its source held ends at once.
+Service = Callable[[], AbstractContextManager["Api"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,11 @@ def silent(_progress: Progress) -> None:
     """Watches nothing."""
 
 
-def sync(source: Source, api: Api, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent) -> Run:
+def sync(
+    source: Source, service: Service, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent
+) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
-    with runs.record(db, source, ScanKind.INCREMENTAL, clock, lambda: api.requests) as run:
+    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
         left_open = _left_open(run, found, order)
@@ -72,9 +81,9 @@ def sync(source: Source, api: Api, db: Connection, clock: Clock, order: Order = 
     return run.result()
 
 
-def purge_now(source: Source, api: Api, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
+def purge_now(source: Source, service: Service, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with runs.record(db, source, "purge", clock, lambda: api.requests) as run:
+    with runs.record(db, source, "purge", clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), same_source=False)
         _follow_purge(run, api, found, watch, ask_now=True)
         run.verdict = Verdict.COMPLETE
@@ -91,7 +100,7 @@ class Due:
 
 def what_is_due(source: Source, db: Connection, clock: Clock) -> Due:
     """What `purge_now` would go over, without doing it."""
-    state = runs.find(db, source.name)
+    state = sources.find(db, source.name)
     if state is None or state.watermark is None:
         return Due(0, 0)
     due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back))

@@ -5,7 +5,7 @@ The oracle reads the source's payloads on its own: it shares no code with the pi
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -77,19 +77,17 @@ class Scene:
         self.slept.append(seconds)
         self.world.advance(timedelta(seconds=seconds))
 
-    def api(self) -> Api:
-        """A client of the source."""
-        return Api(self.source, self.clock, httpx.WSGITransport(app=self.emulator))
+    def api(self, app: Callable[..., Any] | None = None) -> Api:
+        """A client of the source, or of an application that stands before it."""
+        return Api(self.source, self.clock, httpx.WSGITransport(app=app or self.emulator))
 
-    def sync(self, **order: bool) -> Run:
+    def sync(self, app: Callable[..., Any] | None = None, **order: bool) -> Run:
         """One run."""
-        with self.api() as api:
-            return sync(self.source, api, self.db, self.clock, Order(**order))
+        return sync(self.source, lambda: self.api(app), self.db, self.clock, Order(**order))
 
     def purge(self) -> Run:
         """One run of the purge alone."""
-        with self.api() as api:
-            return purge_now(self.source, api, self.db, self.clock)
+        return purge_now(self.source, self.api, self.db, self.clock)
 
     def set(self, **settings: Any) -> None:
         """The source with other settings from now on."""

@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,10 +35,10 @@ class Command:
         }
         self.folder = folder
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> "subprocess.Popen[str]":
         """The command, running."""
         return subprocess.Popen(
-            [sys.executable, "-m", "etl", *arguments],
+            [sys.executable, *program, *arguments],
             env=self.environ,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -47,9 +47,9 @@ class Command:
             text=True,
         )
 
-    def run(self, *arguments: str) -> tuple[int, str, str]:
+    def run(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> tuple[int, str, str]:
         """Exit code, output and errors of the command at its end."""
-        with self.start(*arguments) as process:
+        with self.start(*arguments, program=program) as process:
             output, errors = process.communicate(timeout=120)
         return process.returncode, output, errors
 
@@ -143,10 +143,18 @@ def test_rejected_rows_exit_4(command: Command, world: World) -> None:
 
 def test_a_held_source_exits_3_and_says_who_holds_it(command: Command, url: str, db: Connection) -> None:
     """Two syncs at once: the second ends with the first one's host, process and start."""
-    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock, int):
+    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock):
         code, _, errors = command.run("sync")
     assert code == 3
     assert f"process {os.getpid()}" in errors
+
+
+def test_a_held_source_costs_no_http_client(command: Command, url: str, db: Connection) -> None:
+    """It ends within a second, half of which an HTTP client would take: that is loaded once the source is ours."""
+    words = "import sys, etl.cli\ntry: etl.cli.main(['sync'])\nfinally: print('httpx' in sys.modules)"
+    with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock):
+        assert command.run(program=["-c", words])[:2] == (3, "False\n")
+    assert command.run(program=["-c", words])[1].endswith("True\n")
 
 
 def test_a_wrong_database_is_one_line_without_its_password(command: Command) -> None:

@@ -2,17 +2,17 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import sqlalchemy as sa
-import typer
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from typer.main import get_command
 
 from etl import reports, schema
-from etl.cli import EXIT_CODES, app
+from etl.cli import EXIT_CODES, main
 from etl.database import Connection
 from etl.emulator import populated
 from etl.errors import EtlError
@@ -28,13 +28,13 @@ VIEWS = sorted(path.stem for path in (HOUSE / "sql" / "views").glob("*.sql"))
 REPORTS = sorted(path.stem for path in (HOUSE / "sql" / "reports").glob("*.sql"))
 
 
-def commands() -> list[tuple[str, typer.core.TyperCommand]]:
+def commands(group: click.Group = main, words: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command with its words."""
-    found: list[tuple[str, typer.core.TyperCommand]] = []
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        subs = getattr(command, "commands", None)
-        found += [(f"{name} {sub}", value) for sub, value in subs.items()] if subs else [(name, command)]
-    return found
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} ")
+        else:
+            yield words + name, command
 
 
 def test_readme_names_every_setting_with_its_default_and_meaning() -> None:
@@ -53,11 +53,13 @@ def test_readme_names_every_command_and_exit_code() -> None:
 
 
 def test_every_command_and_option_has_help() -> None:
-    """`--help` says something everywhere."""
+    """`--help` says something everywhere; an argument is spoken of in the command's own text."""
     for name, command in commands():
         assert command.help, name
         for parameter in command.params:
-            assert getattr(parameter, "help", None) or parameter.name == "help", (name, parameter.name)
+            said = parameter.help if isinstance(parameter, click.Option) else parameter.human_readable_name
+            assert said, (name, parameter.name)
+            assert said in command.get_help(click.Context(command)).replace("\n", " ").replace("  ", ""), said
 
 
 def test_every_error_has_an_exit_code_that_is_documented() -> None:

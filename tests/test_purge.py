@@ -4,14 +4,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
-from etl.api import Api
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, Unreachable
-from etl.sync import sync
 from tests.scene import Scene, a_source
 
 TOTALS = """
@@ -227,8 +224,7 @@ def test_an_answer_without_its_witness_is_not_believed(db: Connection) -> None:
             environ["QUERY_STRING"] = "$filter=jobID%20eq%20'none'"
         return served(environ, start_response)
 
-    with Api(scene.source, scene.clock, httpx.WSGITransport(app=hiding)) as api:
-        run = sync(scene.source, api, db, scene.clock)
+    run = scene.sync(hiding)
     assert run.counts.purged == 0
     assert any("can't be trusted" in note for note in run.notes)
 

@@ -1,0 +1,132 @@
+"""What `etl.sources` knows of a source: whose jobs it shows, how far it is mirrored, and what was learnt on the way."""
+
+from collections.abc import Set
+from datetime import datetime
+from typing import NamedTuple
+
+from etl.database import Connection
+from etl.errors import ConfigError
+from etl.model import FLATTEN_VERSION, Scan
+from etl.settings import Source
+
+_FIND = """
+SELECT source_id, base_url, client_ids, unknown_properties, time_zone, watermark, complete_through, purge_asked_at
+FROM etl.sources
+WHERE name = %s
+"""
+_REGISTER = """
+INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO NOTHING
+"""
+_HAS_TOTALS = "SELECT EXISTS (SELECT FROM aims360.purged_daily WHERE source_id = %s)"
+_MOVE = "UPDATE etl.sources SET base_url = %s, time_zone = %s WHERE source_id = %s"
+_LEARN = """
+UPDATE etl.sources
+SET client_ids = ARRAY(SELECT DISTINCT unnest(client_ids || %s::text[]) ORDER BY 1),
+    unknown_properties = ARRAY(SELECT DISTINCT unnest(unknown_properties || %s::text[]) ORDER BY 1)
+WHERE source_id = %s
+RETURNING client_ids, unknown_properties
+"""
+_ADVANCE = """
+UPDATE etl.sources
+SET watermark = greatest(watermark, %s),
+    complete_through = greatest(complete_through, %s),
+    flatten_version = coalesce(%s, flatten_version)
+WHERE source_id = %s
+RETURNING watermark, complete_through
+"""
+_ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
+
+
+class State(NamedTuple):
+    """A row of `etl.sources`. Client ids are in lower case."""
+
+    source_id: int
+    base_url: str
+    client_ids: list[str]
+    unknown_properties: list[str]
+    time_zone: str
+    watermark: datetime | None
+    complete_through: datetime | None
+    purge_asked_at: datetime | None
+
+
+def find(db: Connection, name: str) -> State | None:
+    """What is known of a source, None where it never ran."""
+    row = db.execute(_FIND, (name,)).fetchone()
+    return None if row is None else State._make(row)
+
+
+def register(db: Connection, source: Source) -> State:
+    """What is known of a source, which has its row from now on."""
+    # Looked for first: an INSERT that meets a conflict would use up a number of the smallint key each time.
+    state = find(db, source.name)
+    if state is None:
+        db.execute(_REGISTER, (source.name, source.base_url, FLATTEN_VERSION, source.purge, source.time_zone))
+        state = find(db, source.name)
+        assert state is not None
+    return state
+
+
+def judge_time_zone(db: Connection, state: State, source: Source) -> None:
+    """Raises ConfigError where days were already counted in another time zone: a job would count on two of them."""
+    if state.time_zone == source.time_zone:
+        return
+    row = db.execute(_HAS_TOTALS, (state.source_id,)).fetchone()
+    if row and row[0]:
+        raise ConfigError(
+            f"AIMS360_TIME_ZONE: is {source.time_zone}, but days were already counted in {state.time_zone} for jobs "
+            f"that are purged since; set AIMS360_TIME_ZONE={state.time_zone}"
+        )
+
+
+def judge_client(state: State, source: Source, client: object) -> None:
+    """Raises ConfigError where the newest row is another client's than all that were seen: another account's jobs."""
+    known = state.client_ids
+    if isinstance(client, str) and known and client.lower() not in known:
+        raise ConfigError(
+            f"source {source.name!r} now shows the jobs of client {client}, never seen before (seen: "
+            f"{', '.join(known[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
+            "aims360.toml. If this source truly moved, run once with --same-source"
+        )
+
+
+def follow_settings(db: Connection, state: State, source: Source) -> State:
+    """The source's address and time zone as they are set now."""
+    if (state.base_url, state.time_zone) == (source.base_url, source.time_zone):
+        return state
+    db.execute(_MOVE, (source.base_url, source.time_zone, state.source_id))
+    return state._replace(base_url=source.base_url, time_zone=source.time_zone)
+
+
+def learn(db: Connection, state: State, clients: Set[str], unknown: Set[str]) -> State:
+    """Client ids (lower case) and unknown properties that rows showed."""
+    if clients <= set(state.client_ids) and unknown <= set(state.unknown_properties):
+        return state
+    row = db.execute(_LEARN, (sorted(clients), sorted(unknown), state.source_id)).fetchone()
+    assert row is not None
+    return state._replace(client_ids=_texts(row[0]), unknown_properties=_texts(row[1]))
+
+
+def advance(db: Connection, state: State, scan: Scan) -> State:
+    """Watermark and complete_through over a scan that came to its end. Neither ever falls."""
+    rewritten = FLATTEN_VERSION if scan.rewrite else None
+    row = db.execute(_ADVANCE, (scan.window.upper, scan.window.as_of, rewritten, state.source_id)).fetchone()
+    assert row is not None
+    return state._replace(watermark=_moment(row[0]), complete_through=_moment(row[1]))
+
+
+def asked_about_purge(db: Connection, state: State, as_of: datetime) -> State:
+    """The source was asked about jobs past their purge date."""
+    db.execute(_ASKED, (as_of, state.source_id))
+    return state._replace(purge_asked_at=as_of)
+
+
+def _moment(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+def _texts(value: object) -> list[str]:
+    assert isinstance(value, list)
+    return value
