@@ -365,10 +365,16 @@ def _summary(run: Run) -> str:
     counts = run.counts
     through = f"{run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "never"
     rows = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, {counts.purged} purged"
-    odd = {"refused as older": counts.refused, "already purged": counts.skipped, "rejected": counts.rejected}
+    odd = {
+        "refused as older": counts.refused,
+        "already purged": counts.skipped,
+        "judged by date": counts.unversioned,
+        "rejected": counts.rejected,
+    }
     rows += "".join(f", {number} {what}" for what, number in odd.items() if number)
     cost = f"{run.pages} pages, {run.requests} requests, {run.seconds:.1f} s"
-    return f"{run.source}: run {run.run_id} ({run.kind}) {run.verdict}, complete through {through}: {rows}; {cost}"
+    verdict = f" {run.verdict}" if run.verdict else ""
+    return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, complete through {through}: {rows}; {cost}"
 
 
 def _until_stopped() -> None:

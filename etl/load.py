@@ -134,7 +134,7 @@ def _extended(row: JobRow, purged: datetime | None) -> bool:
 
 def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     """Brings the mirror to the batch's versions, inside the transaction that is open on `db`."""
-    choices = _choices(db, source_id, batch.jobs, rules)
+    choices, unversioned = _choices(db, source_id, batch.jobs, rules)
     back = [job.row.job_id for job in choices[Choice.BACK]]
     if back:
         unearth(db, source_id, back)
@@ -153,12 +153,15 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         returned=len(back),
         rejected=len(batch.rejects),
         duplicates=batch.duplicates,
-        unversioned=sum(job.row.row_version is None for job in batch.jobs),
+        unversioned=unversioned,
         replaced_characters=batch.replaced_characters,
     )
 
 
-def _choices(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Mapping[Choice, list[Job]]:
+def _choices(
+    db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
+) -> tuple[Mapping[Choice, list[Job]], int]:
+    """What is done with each job, and how many were judged without a rowversion on one side."""
     keys = [job.row.job_id for job in jobs]
     found = db.execute(_VERSIONS, (source_id, keys), binary=True).fetchall() if keys else []
     stored = {row[0]: Stored._make(row[1:]) for row in found}
@@ -166,12 +169,15 @@ def _choices(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) 
     gone = db.execute(_TOMBSTONES, (source_id, missing), binary=True).fetchall() if missing else []
     tombstones = {row[0]: Tombstone._make(row[1:]) for row in gone}
     choices: dict[Choice, list[Job]] = defaultdict(list)
+    unversioned = 0
     for job in jobs:
         key = job.row.job_id
-        choices[choose(job.row, stored.get(key), tombstones.get(key), rules)].append(job)
+        known = stored.get(key)
+        unversioned += known is not None and None in (job.row.row_version, known.row_version)
+        choices[choose(job.row, known, tombstones.get(key), rules)].append(job)
     for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
         choices[Choice.SAME if same else Choice.NEWER].append(job)
-    return choices
+    return choices, unversioned
 
 
 def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, bool]]:

@@ -148,7 +148,8 @@ class Scan:
     """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
 
     `delivered` counts the rows read so far inside the window; it is needed only where keys can't be compared here
-    (`opaque`), to hold the end of the scan against the source's own count.
+    (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None: not counted)
+    are rows too, for the progress shown. `flatten_version` is that of the program that opened it.
     """
 
     kind: ScanKind
@@ -158,24 +159,39 @@ class Scan:
     rewrite: bool = False
     opaque: bool = False
     delivered: int = 0
+    done: int = 0
     expected: int | None = None
+    flatten_version: int = FLATTEN_VERSION
 
     def moved(self, page: "Page") -> "Scan":
         """The scan after a page: its cursor moved, its counts taken over."""
         cursors = tuple(page.cursor if c.part == page.cursor.part else c for c in self.cursors)
-        delivered = self.delivered + page.delivered
-        return replace(self, cursors=cursors, opaque=self.opaque or page.opaque, delivered=delivered)
+        return replace(
+            self,
+            cursors=cursors,
+            opaque=self.opaque or page.opaque,
+            delivered=self.delivered + page.delivered,
+            done=self.done + len(page.rows),
+        )
+
+    def anew(self) -> "Scan":
+        """The same scan from its beginning, in one range."""
+        return replace(self, cursors=(Cursor(0, None, None),), delivered=0, done=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer of the source that passed every check: raw rows, the cursor after them, and when it was given."""
+    """An answer of the source that passed every check: raw rows, the cursor after them, and when it was given.
+
+    `repeated` counts rows that an earlier page had brought already.
+    """
 
     rows: tuple[bytes, ...]
     cursor: Cursor
     answered_at: datetime
     opaque: bool = False
     delivered: int = 0
+    repeated: int = 0
     replaced_characters: int = 0
 
 
@@ -190,8 +206,8 @@ class Counts:
     skipped: int = 0  # purged here already, and not extended
     returned: int = 0  # of the inserted: had been purged or missing, and came back
     rejected: int = 0
-    duplicates: int = 0
-    unversioned: int = 0  # judged without a rowversion on one side
+    duplicates: int = 0  # rows that came twice, in a page or on a later one
+    unversioned: int = 0  # judged by modifiedDate, for want of a rowversion on one side
     replaced_characters: int = 0  # NUL and lone surrogates, stored as U+FFFD
     purged: int = 0
 
@@ -214,12 +230,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The result of a run, as `etl.runs` records it."""
+    """The result of a run, as `etl.runs` records it. A purge by itself has no verdict."""
 
     run_id: int
     source: str
     kind: str
-    verdict: Verdict
+    verdict: Verdict | None
     pages: int
     requests: int
     seconds: float

@@ -29,7 +29,7 @@ _COUNT_DUE = """
 SELECT count(*)
 FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
-  AND j.purged_at IS NULL
+  AND (j.purged_at IS NULL OR %(kept_too)s)
   AND j.purge_date_time <= %(until)s
   AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
 """
@@ -56,8 +56,6 @@ WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
   AND (download_link IS NOT NULL OR extra IS NOT NULL)
 """
 _RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purged_at IS NOT NULL"
-_REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
-_MODE = "SELECT purge_mode FROM etl.sources WHERE source_id = %s"
 
 
 class Due(NamedTuple):
@@ -77,9 +75,9 @@ def due(db: Connection, source_id: int, until: datetime, after: Due = FIRST, mos
     return [Due._make(row) for row in rows.fetchall()]
 
 
-def count_due(db: Connection, source_id: int, until: datetime) -> int:
-    """How many jobs have a purge date of `until` or earlier."""
-    row = db.execute(_COUNT_DUE, {"source_id": source_id, "until": until}).fetchone()
+def count_due(db: Connection, source_id: int, until: datetime, kept_too: bool = False) -> int:
+    """How many jobs have a purge date of `until` or earlier; with those that an earlier, milder purge kept."""
+    row = db.execute(_COUNT_DUE, {"source_id": source_id, "until": until, "kept_too": kept_too}).fetchone()
     assert row is not None
     return int(str(row[0]))
 
@@ -87,13 +85,13 @@ def count_due(db: Connection, source_id: int, until: datetime) -> int:
 def purge(
     db: Connection, source_id: int, mode: str, until: datetime, now: datetime, report: Callable[[int], None]
 ) -> int:
-    """Purges every job whose date is `until` or earlier; how many. `report` hears of each batch's size."""
+    """Purges every job whose date is `until` or earlier; how many. `report` hears of each batch, in its transaction."""
     total = 0
     while jobs := due(db, source_id, until):
         with db.transaction():
             remove(db, source_id, mode, [job.job_id for job in jobs], now)
+            report(len(jobs))
         total += len(jobs)
-        report(len(jobs))
     return total
 
 
@@ -109,12 +107,11 @@ def remove(db: Connection, source_id: int, mode: str, job_ids: Sequence[str], no
         db.execute(_KEEP, given)
 
 
-def follow_mode(db: Connection, source_id: int, mode: str) -> None:
-    """Where the mode has become stricter, what was kept until now is due again."""
-    with db.transaction():
-        row = db.execute(_MODE, (source_id,)).fetchone()
-        if row is None or row[0] == mode:
-            return
-        if mode != "keep":
-            db.execute(_RECONSIDER, (source_id,))
-        db.execute(_REMEMBER_MODE, (mode, source_id))
+def is_stricter(mode: str, than: str) -> bool:
+    """Whether jobs that were purged under one mode are due again under another."""
+    return mode not in ("keep", than)
+
+
+def reconsider(db: Connection, source_id: int) -> None:
+    """What was kept until now is due again, in the caller's transaction."""
+    db.execute(_RECONSIDER, (source_id,))

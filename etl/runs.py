@@ -10,18 +10,17 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import astuple, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg.types.json import Jsonb
 
-from etl import rejects, sources
+from etl import purge, rejects, scans, sources
 from etl.database import Connection
 from etl.errors import EtlError, Locked
 from etl.load import Rules, load
-from etl.model import Batch, Clock, Counts, Cursor, Page, Run, Scan, ScanKind, Verdict, Window
+from etl.model import FLATTEN_VERSION, Batch, Clock, Counts, Page, Run, Scan, ScanKind, Verdict, Window
 from etl.scan import Probe
 from etl.settings import Source
 from etl.sources import State
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 _LOCK_CLASS = 360_361
+PURGE = "purge"  # the kind of a run that only purges
+OLDER_RELEASE = (
+    "rows were last written by a release that read less of them; `aims360-etl sync --full --rewrite` writes them anew"
+)
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
 
 _LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
@@ -51,9 +54,10 @@ WHERE l.locktype = 'advisory'
 ORDER BY r.run_id DESC NULLS LAST
 LIMIT 1
 """
+# When a dead run ended nobody knows; its counts are those of its last committed page.
 _BURY_DEAD_RUNS = """
 UPDATE etl.runs
-SET outcome = 'interrupted', verdict = 'incomplete', finished_at = %s
+SET outcome = 'interrupted', verdict = CASE WHEN kind <> 'purge' THEN coalesce(verdict, 'incomplete') END
 WHERE source_id = %s AND outcome = 'running'
 """
 _BEGIN = """
@@ -74,24 +78,10 @@ WHERE run_id = %(run_id)s
         for name in _COUNTERS
     )
 )
-_OPEN_SCAN = """
-SELECT kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, cursors
-FROM etl.scans
-WHERE source_id = %s
-"""
-_SAVE_SCAN = """
-INSERT INTO etl.scans (
-    source_id, run_id, kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, cursors
-)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (source_id) DO UPDATE
-SET opaque = excluded.opaque, delivered = excluded.delivered, cursors = excluded.cursors
-"""
-_CLOSE_SCAN = "DELETE FROM etl.scans WHERE source_id = %s"
 
 
 class Recorder:
-    """A run in the making: what it has done so far, and the only hand that writes to `etl`."""
+    """A run in the making: what it has done so far, what is known of its source, and its row in the ledger."""
 
     def __init__(self, db: Connection, source: Source, state: State, run_id: int, kind: str, clock: Clock) -> None:
         self.db = db
@@ -104,7 +94,7 @@ class Recorder:
         self.pages = 0
         self.notes: list[str] = []
         self.window: Window | None = None
-        self.verdict = Verdict.INCOMPLETE
+        self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -124,26 +114,11 @@ class Recorder:
         self.state = sources.follow_settings(self.db, self.state, self.source)
         return found
 
-    def open_scan(self) -> Scan | None:
-        """The scan that an earlier run left open, as it stands."""
-        row = self.db.execute(_OPEN_SCAN, (self.source_id,)).fetchone()
-        if row is None:
-            return None
-        kind, key, lower, upper, as_of, rewrite, opaque, delivered, cursors = row
-        assert isinstance(cursors, list)
-        return Scan(
-            kind=ScanKind(str(kind)),
-            window=Window(_moment(lower), _moment(upper), _known(as_of)),
-            key=str(key),
-            cursors=tuple(Cursor(*cursor) for cursor in cursors),
-            rewrite=bool(rewrite),
-            opaque=bool(opaque),
-            delivered=int(str(delivered)),
-        )
-
-    def drop_scan(self) -> None:
-        """Closes an open scan that can't be gone on with; the watermark never counted on it."""
-        self.db.execute(_CLOSE_SCAN, (self.source_id,))
+    def begin(self, scan: Scan) -> None:
+        """A scan is begun or gone on with. The run has the kind of its first, and the window of its last."""
+        self.kind = self.kind if self.window else scan.kind
+        self.window = scan.window
+        self.verdict = Verdict.INCOMPLETE
 
     def rules(self, scan: Scan, seen_at: datetime) -> Rules:
         """How the rows of a page of this scan are judged."""
@@ -159,18 +134,17 @@ class Recorder:
     def loaded(self, scan: Scan, page: Page, batch: Batch, counts: Counts) -> None:
         """In the transaction that loaded a page: notes what its rows taught, keeps its rejects, moves the cursor."""
         self.pages += 1
-        self.counts += counts
-        self.window = scan.window
+        self.counts += counts + Counts(duplicates=page.repeated)
         self._learn(batch)
         rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         wrote = counts.written or batch.rejects
         if wrote or scan.kind is ScanKind.FULL or self.pages > _SAVE_EVERY_PAGE_AFTER:
-            self._save(scan)
+            scans.save(self.db, self.source_id, self.run_id, scan)
+            self._write("running")
 
     def complete(self, scan: Scan) -> None:
         """The scan came to its end: watermark, complete_through and result move in the transaction that closes it."""
-        self.window = scan.window
         if scan.kind is ScanKind.FULL and self.counts.refused:
             self.notes.append(
                 f"{self.counts.refused} rows changed here within the look-back are newer than the source's; "
@@ -179,8 +153,10 @@ class Recorder:
         self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
         with self.db.transaction():
             self.state = sources.advance(self.db, self.state, scan)
-            self.db.execute(_CLOSE_SCAN, (self.source_id,))
+            scans.close(self.db, self.source_id)
             self._write("running")
+        if self.state.flatten_version < FLATTEN_VERSION and OLDER_RELEASE not in self.notes:
+            self.notes.append(OLDER_RELEASE)
 
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
@@ -192,9 +168,20 @@ class Recorder:
                 self._learn(batch)
                 rejects.drop(self.db, self.source_id, [key])
 
+    def follow_purge_mode(self) -> None:
+        """Where AIMS360_PURGE has become stricter, what was kept until now is due again."""
+        mode, before = self.source.purge, self.state.purge_mode
+        if mode == before:
+            return
+        with self.db.transaction():
+            if purge.is_stricter(mode, before):
+                purge.reconsider(self.db, self.source_id)
+            self.state = sources.remember_purge_mode(self.db, self.state, mode)
+
     def purged(self, jobs: int) -> None:
-        """The purge went over so many jobs."""
+        """In the transaction that purged them: so many jobs went."""
         self.counts += Counts(purged=jobs)
+        self._write("running")
 
     def asked_about_purge(self, as_of: datetime) -> None:
         """The source was asked about jobs past their purge date."""
@@ -229,12 +216,6 @@ class Recorder:
             self.notes.append(f"the source shows properties not known here, kept in `extra`: {said}")
         self.state = sources.learn(self.db, self.state, clients, unknown)
 
-    def _save(self, scan: Scan) -> None:
-        span = scan.window
-        cursors = Jsonb([astuple(cursor) for cursor in scan.cursors])
-        head = (self.source_id, self.run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of)
-        self.db.execute(_SAVE_SCAN, (*head, scan.rewrite, scan.opaque, scan.delivered, cursors))
-
     def _write(self, outcome: str, error: str | None = None, finished_at: datetime | None = None) -> None:
         span = self.window
         given = {
@@ -264,7 +245,7 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
     with _locked(db, source, sources.register(db, source).source_id):
         state = sources.register(db, source)  # read again: another run may have ended between the two
         sources.judge_time_zone(db, state, source)
-        db.execute(_BURY_DEAD_RUNS, (clock.now(), state.source_id))
+        db.execute(_BURY_DEAD_RUNS, (state.source_id,))
         begun = (state.source_id, kind, socket.gethostname(), os.getpid(), clock.now(), state.watermark)
         row = db.execute(_BEGIN, begun).fetchone()
         assert row is not None
@@ -307,12 +288,3 @@ def _said(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return f"Postgres: {error.diag.message_primary or type(error).__name__}"
     return "stopped by hand" if isinstance(error, KeyboardInterrupt) else type(error).__name__
-
-
-def _moment(value: object) -> datetime | None:
-    return value if isinstance(value, datetime) else None
-
-
-def _known(value: object) -> datetime:
-    assert isinstance(value, datetime)
-    return value

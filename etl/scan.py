@@ -137,8 +137,8 @@ def _answered(api: Api, asked: set[str]) -> set[str] | None:
 
 
 def lost_its_key(scan: Scan, found: Probe) -> bool:
-    """Whether the source no longer shows the key that an open scan goes by."""
-    return found.newest is not None and found.newest.key(scan.key) is None
+    """Whether the source no longer shows the key that an open scan goes by; one unreadable key is no sign of that."""
+    return found.newest is not None and getattr(found.newest, scan.key) is None
 
 
 def _bounds(api: Api, key: str, parts: int) -> list[Key]:
@@ -192,13 +192,14 @@ def checked(scan: Scan, cursor: Cursor, answer: odata.Answer, answered_at: datet
     if not keys:
         raise BrokenPromise(f"no row of a page shows a readable {scan.key}")
     opaque = not all(odata.comparable(key) for key in keys)
-    last = _last_of_opaque(cursor, keys) if opaque else _last_of_ordered(cursor, keys)
+    last, repeated = (_last_of_opaque(cursor, keys), 0) if opaque else _last_of_ordered(cursor, keys)
     return Page(
         rows=answer.rows,
         cursor=Cursor(cursor.part, last, cursor.up_to),
         answered_at=answered_at,
         opaque=opaque,
         delivered=sum(_is_inside(scan.window, stamp) for stamp in stamps),
+        repeated=repeated,
         replaced_characters=answer.replaced_characters,
     )
 
@@ -218,8 +219,11 @@ def _check_dates(scan: Scan, stamps: Sequence[odata.Stamp]) -> None:
             )
 
 
-def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> Key:
-    """The last key of a page whose keys ascend. Repeated ones are no error, as long as something new comes."""
+def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
+    """The last key of a page whose keys ascend, and how many of its rows an earlier page had brought already.
+
+    Repeated rows are no error, as long as something new comes.
+    """
     seen: set[Key] = set()
     last = cursor.after if cursor.after is None or odata.comparable(cursor.after) else None
     last = last if last is None or type(last) is type(keys[0]) else None
@@ -235,7 +239,7 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> Key:
         last = key
     if not seen or last is None:
         raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
-    return last
+    return last, sum(begin is not None and not _less(begin, key) for key in keys)
 
 
 def _less(one: Key, other: Key) -> bool:

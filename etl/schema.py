@@ -1,19 +1,30 @@
 """The schema in the database: makes it, brings it up to date, and says when it isn't.
 
 Tables change by the numbered migrations in `migrations/`. Functions, views and comments have no data to carry along:
-`migrate` writes them anew each time, from `sql/` and `etl/tables.py`, in the same transaction.
+`migrate` writes them anew where they changed, from `sql/` and `etl/tables.py`, in the same transaction.
 """
 
+from __future__ import annotations
+
+import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from etl.database import Connection, check, masked
 from etl.errors import DatabaseError, SchemaError
 
+if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
+    from sqlalchemy import Connection as SqlConnection
+
 _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
+_DIGEST = "SELECT digest FROM etl.definitions"
+_FORGET_DIGEST = "DELETE FROM etl.definitions"
+_REMEMBER_DIGEST = "INSERT INTO etl.definitions (digest) VALUES (%s)"
 
 
 def folder(name: str) -> Path:
@@ -39,7 +50,7 @@ def require(db: Connection) -> None:
     """Raises SchemaError unless the database is at this program's revision."""
     found, wanted = revision(db), newest()
     if found is None:
-        raise SchemaError("the database has no aims360 schema yet: run `aims360-etl migrate`, or add --migrate")
+        raise SchemaError("the database has no aims360 schema yet: run `aims360-etl migrate`")
     if found < wanted:
         raise SchemaError(f"the schema is at {found}, this program needs {wanted}: run `aims360-etl migrate`")
     if found > wanted:
@@ -51,7 +62,6 @@ def migrate(url: str) -> tuple[str | None, str]:
 
     Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses.
     """
-    # Imported here: alembic and sqlalchemy cost as much time as a whole quiet sync.
     import sqlalchemy as sa
 
     check(url)
@@ -64,12 +74,10 @@ def migrate(url: str) -> tuple[str | None, str]:
         raise DatabaseError(f"{masked(url)}: can't migrate: {said or 'no connection'}") from None
 
 
-def _migrate(connection: "object") -> tuple[str | None, str]:
+def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import Connection as SqlConnection
 
-    assert isinstance(connection, SqlConnection)
     connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
     connection.exec_driver_sql(_ONE_AT_A_TIME)
     driver = connection.connection.driver_connection
@@ -81,22 +89,32 @@ def _migrate(connection: "object") -> tuple[str | None, str]:
     config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    _rewrite(connection)
+    _define(driver)
     return before, newest()
 
 
-def _rewrite(connection: "object") -> None:
-    """Functions, views and comments, as this program has them."""
-    from sqlalchemy import Connection as SqlConnection
-    from sqlalchemy.schema import SetColumnComment, SetTableComment
+def _define(db: Connection) -> None:
+    """Functions, views and comments as this program has them; nothing where they are: it would lock readers out."""
+    kinds = (folder("sql") / "functions", folder("sql") / "views")  # views call functions
+    files = [path for kind in kinds for path in sorted(kind.glob("*.sql"))]
+    statements = [*(path.read_text(encoding="utf-8") for path in files), *_comments()]
+    digest = hashlib.sha256("\0".join(statements).encode()).hexdigest()
+    if db.execute(_DIGEST).fetchone() == (digest,):
+        return
+    for statement in statements:
+        db.execute(statement.encode())
+    db.execute(_FORGET_DIGEST)
+    db.execute(_REMEMBER_DIGEST, (digest,))
 
+
+def _comments() -> list[str]:
     from etl.tables import metadata
 
-    assert isinstance(connection, SqlConnection)
-    for kind in ("functions", "views"):
-        for path in sorted((folder("sql") / kind).glob("*.sql")):
-            connection.exec_driver_sql(path.read_text(encoding="utf-8"))
-    for table in metadata.tables.values():
-        connection.execute(SetTableComment(table))
+    found: list[sql.Composed] = []
+    for table in metadata.sorted_tables:
+        name = sql.Identifier(str(table.schema), table.name)
+        found.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(table.comment)))
         for column in table.columns:
-            connection.execute(SetColumnComment(column))
+            place = sql.Identifier(str(table.schema), table.name, column.name)
+            found.append(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(column.comment)))
+    return [statement.as_string() for statement in found]

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from etl.database import Connection
 from etl.errors import ConfigError
-from etl.model import FLATTEN_VERSION, Scan
+from etl.model import FLATTEN_VERSION, Scan, ScanKind
 from etl.settings import Source
 
 _FIND = """
-SELECT source_id, base_url, client_ids, unknown_properties, time_zone, watermark, complete_through, purge_asked_at
+SELECT
+    source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
+    watermark, complete_through, purge_asked_at
 FROM etl.sources
 WHERE name = %s
 """
@@ -28,14 +30,16 @@ SET client_ids = ARRAY(SELECT DISTINCT unnest(client_ids || %s::text[]) ORDER BY
 WHERE source_id = %s
 RETURNING client_ids, unknown_properties
 """
+# Only a full scan may set the watermark back: to the newest row of a source that was restored.
 _ADVANCE = """
 UPDATE etl.sources
-SET watermark = greatest(watermark, %s),
-    complete_through = greatest(complete_through, %s),
-    flatten_version = coalesce(%s, flatten_version)
-WHERE source_id = %s
-RETURNING watermark, complete_through
+SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE greatest(watermark, %(upper)s) END,
+    complete_through = greatest(complete_through, %(as_of)s),
+    flatten_version = CASE WHEN %(rewrite)s THEN %(flatten_version)s ELSE flatten_version END
+WHERE source_id = %(source_id)s
+RETURNING watermark, complete_through, flatten_version
 """
+_REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
 _ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
 
 
@@ -46,6 +50,8 @@ class State(NamedTuple):
     base_url: str
     client_ids: list[str]
     unknown_properties: list[str]
+    flatten_version: int
+    purge_mode: str
     time_zone: str
     watermark: datetime | None
     complete_through: datetime | None
@@ -110,11 +116,29 @@ def learn(db: Connection, state: State, clients: Set[str], unknown: Set[str]) ->
 
 
 def advance(db: Connection, state: State, scan: Scan) -> State:
-    """Watermark and complete_through over a scan that came to its end. Neither ever falls."""
-    rewritten = FLATTEN_VERSION if scan.rewrite else None
-    row = db.execute(_ADVANCE, (scan.window.upper, scan.window.as_of, rewritten, state.source_id)).fetchone()
+    """Watermark and complete_through over a scan that came to its end. complete_through never falls."""
+    given = {
+        "full": scan.kind is ScanKind.FULL,
+        "upper": scan.window.upper,
+        "as_of": scan.window.as_of,
+        "rewrite": scan.rewrite,
+        "flatten_version": scan.flatten_version,
+        "source_id": state.source_id,
+    }
+    row = db.execute(_ADVANCE, given).fetchone()
     assert row is not None
-    return state._replace(watermark=_moment(row[0]), complete_through=_moment(row[1]))
+    watermark, complete_through, flatten_version = row
+    return state._replace(
+        watermark=_moment(watermark),
+        complete_through=_moment(complete_through),
+        flatten_version=int(str(flatten_version)),
+    )
+
+
+def remember_purge_mode(db: Connection, state: State, mode: str) -> State:
+    """What purges do from now on."""
+    db.execute(_REMEMBER_MODE, (mode, state.source_id))
+    return state._replace(purge_mode=mode)
 
 
 def asked_about_purge(db: Connection, state: State, as_of: datetime) -> State:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from etl import odata, purge, runs, sources
+from etl import odata, purge, runs, scans, sources
 from etl.database import Connection
 from etl.errors import BrokenPromise
 from etl.flatten import flatten
 from etl.load import load
-from etl.model import Clock, Cursor, Run, Scan, ScanKind, Verdict
+from etl.model import Clock, Run, Scan, ScanKind
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
 from etl.settings import Source
@@ -56,6 +56,10 @@ class Order:
     rewrite: bool = False
     same_source: bool = False
 
+    def with_all_of(self, scan: Scan) -> Order:
+        """What is asked, and what a scan that is dropped was to do."""
+        return replace(self, full=self.full or scan.kind is ScanKind.FULL, rewrite=self.rewrite or scan.rewrite)
+
 
 def silent(_progress: Progress) -> None:
     """Watches nothing."""
@@ -68,13 +72,15 @@ def sync(
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
-        left_open = _left_open(run, found, order)
-        if left_open is not None:
-            run.kind = left_open.kind
+        left_open = scans.find(db, run.source_id)
+        if left_open and _is_wanted(left_open, found, order):
             _read(run, api, left_open, watch)
-            found, order = probe(api), Order()
+            # What was asked for is done; what changed since is an increment.
+            found, order = run.recognise(probe(api), order.same_source), Order()
+        elif left_open:
+            scans.close(db, run.source_id)
+            order = order.with_all_of(left_open)
         kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
-        run.kind = run.kind if left_open else kind
         span = window(kind, found, run.state.watermark, source.look_back)
         _read(run, api, plan(api, kind, found, span, source.concurrency, order.rewrite), watch)
         _follow_purge(run, api, found, watch)
@@ -83,62 +89,52 @@ def sync(
 
 def purge_now(source: Source, service: Service, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with runs.record(db, source, "purge", clock) as run, run.using(service()) as api:
+    with runs.record(db, source, runs.PURGE, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), same_source=False)
         _follow_purge(run, api, found, watch, ask_now=True)
-        run.verdict = Verdict.COMPLETE
     return run.result()
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DryRun:
     """What a purge would go over: jobs that are due, and jobs that the source would be asked about."""
 
     due: int
     to_ask: int
 
 
-def what_is_due(source: Source, db: Connection, clock: Clock) -> Due:
+def what_is_due(source: Source, db: Connection, clock: Clock) -> DryRun:
     """What `purge_now` would go over, without doing it."""
     state = sources.find(db, source.name)
     if state is None or state.watermark is None:
-        return Due(0, 0)
-    due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back))
-    past = purge.count_due(db, state.source_id, odata.plus(clock.now(), -source.look_back))
-    return Due(due, max(0, past - due))
+        return DryRun(0, 0)
+    kept_too = purge.is_stricter(source.purge, state.purge_mode)
+    due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back), kept_too)
+    past = purge.count_due(db, state.source_id, odata.plus(clock.now(), -source.look_back), kept_too)
+    return DryRun(due, max(0, past - due))
 
 
-def _left_open(run: Recorder, found: Probe, order: Order) -> Scan | None:
-    """The scan that an earlier run left open, if it is what is wanted and can be gone on with."""
-    scan = run.open_scan()
-    if scan is None:
-        return None
+def _is_wanted(scan: Scan, found: Probe, order: Order) -> bool:
+    """Whether a scan that was left open is what is asked for, and can be gone on with."""
     newest, upper = found.newest.modified if found.newest else None, scan.window.upper
-    restored = newest is not None and upper is not None and newest < upper
+    went_back = newest is not None and upper is not None and newest < upper
     # Asked for all rows of a source that went back, an older scan would leave those behind its cursor as they were.
-    wanted = not order.full or (scan.kind is ScanKind.FULL and scan.rewrite == order.rewrite and not restored)
-    if wanted and not lost_its_key(scan, found):
-        return scan
-    run.drop_scan()
-    return None
+    does_as_much = scan.kind is ScanKind.FULL and scan.rewrite >= order.rewrite and not went_back
+    return (does_as_much or not order.full) and not lost_its_key(scan, found)
 
 
 def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
-    """A scan to its end: every page flattened and loaded, and the watermark moved over it."""
-    run.verdict = Verdict.INCOMPLETE
-    for is_last_try in (False, True):
-        scan = _pages(run, api, scan, watch)
-        missing = shortfall(api, scan)
-        if not missing:
-            break
-        if is_last_try:
+    """A scan to its end: every page flattened and loaded, and the watermark moved over it. Raises BrokenPromise."""
+    run.begin(scan)
+    scan = _pages(run, api, scan, watch)
+    if shortfall(api, scan):  # a late commit, perhaps: once more, and then the source must keep its word
+        scan = _pages(run, api, scan.anew(), watch)
+        if missing := shortfall(api, scan):
             raise BrokenPromise(f"the source counts {missing} rows in the window that its pages never showed")
-        scan = replace(scan, cursors=(Cursor(0, None, None),), delivered=0)
     run.complete(scan)
 
 
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
-    done = 0
     with closing(pages(api, scan)) as answers:
         for page in answers:
             batch = flatten(page.rows, page.replaced_characters)
@@ -146,8 +142,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
             with run.db.transaction():
                 counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
                 run.loaded(scan, page, batch, counts)
-            done += len(page.rows)
-            watch(Progress("jobs read", done, scan.expected))
+            watch(Progress("jobs read", scan.done, scan.expected))
     return scan
 
 
@@ -160,7 +155,7 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: 
     if found.newest is None or watermark is None:
         return
     horizon = odata.plus(watermark, -run.source.look_back)
-    purge.follow_mode(run.db, run.source_id, mode)
+    run.follow_purge_mode()
 
     def report(jobs: int) -> None:
         run.purged(jobs)
@@ -187,6 +182,6 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, re
         gone = [job_id for job_id in job_ids if job_id not in still_there]
         with run.db.transaction():
             purge.remove(run.db, run.source_id, run.source.purge, gone, found.as_of)
-        report(len(gone))
+            report(len(gone))
         after = jobs[-1]
     run.asked_about_purge(found.as_of)

@@ -33,6 +33,7 @@ metadata = MetaData()
 _Kind = type[TypeEngine[Any]] | TypeEngine[Any]
 
 _TIME = DateTime(timezone=True)
+_CREATED_AT_UTC = text("timezone('UTC', created_date)")
 
 
 def _column(name: str, kind: _Kind, comment: str) -> Column[object]:
@@ -98,7 +99,7 @@ jobs = Table(
     _column("can_rerun", Boolean, "canReRun"),
     _column("can_publish", Boolean, "CanPublish"),
     _column("maximum_date_time_to_execute_job", _TIME, "maximumDateTimeToExecuteJob: last moment for a rerun"),
-    _column("number_of_attempts", Integer, "numberOfAttempts"),
+    _column("number_of_attempts", Integer, "numberOfAttempts: 0 for a job that ran once"),
     _column("created_by", Text, "createdBy: an e-mail address; personal data"),
     _column("modified_by", Text, "modifiedBy: an e-mail address; personal data"),
     _column("row_version", BigInteger, "rowversion, or the one in @odata.etag: which of two versions is newer"),
@@ -107,11 +108,11 @@ jobs = Table(
     _column("extra", JSONB, "properties this program doesn't know, by name"),
     _required("synced_at", _TIME, "when this version was read, by the source's clock"),
     _column("purged_at", _TIME, "when the purge reached the row (only under AIMS360_PURGE=scrub or keep)"),
-    Index("jobs_created", "source_id", "created_date"),
-    Index("jobs_modified", "source_id", "modified_date"),
-    Index("jobs_status", "source_id", "job_status", "created_date"),
-    Index("jobs_category", "source_id", "category_name", "created_date"),
-    Index("jobs_account", "source_id", "account_code", "created_date"),
+    # On the expression that bi.jobs shows as created_at_utc: a condition on that column finds no other index.
+    Index("jobs_created", "source_id", _CREATED_AT_UTC),
+    Index("jobs_status", "source_id", "job_status", _CREATED_AT_UTC),
+    Index("jobs_category", "source_id", "category_name", _CREATED_AT_UTC),
+    Index("jobs_account", "source_id", "account_code", _CREATED_AT_UTC),
     Index("jobs_purge", "source_id", "purge_date_time", postgresql_where=text("purged_at IS NULL")),
     schema="aims360",
     comment="The mirror: one row a job, as the source shows it.",
@@ -236,13 +237,13 @@ runs = Table(
     metadata,
     _numbered("run_id", BigInteger, "ascending"),
     _required("source_id", SmallInteger, "the source (etl.sources)"),
-    _required("kind", Text, "incremental, full or purge"),
+    _required("kind", Text, "incremental, full or purge; of a run that first ended an earlier scan, that one's"),
     _required("host", Text, "machine that ran it"),
     _required("pid", Integer, "process that ran it"),
     _required("started_at", _TIME, "by this machine's clock"),
-    _column("finished_at", _TIME, "by this machine's clock; null while it runs"),
+    _column("finished_at", _TIME, "by this machine's clock; null while it runs, and where it was interrupted"),
     _required("outcome", Text, "running, succeeded, failed, or interrupted (ended without saying so)"),
-    _column("verdict", Text, "complete, complete_with_rejects or incomplete"),
+    _column("verdict", Text, "complete, complete_with_rejects or incomplete; null of a purge by itself"),
     _column("window_from", _TIME, "rows modified since then were asked for; null: all"),
     _column("window_to", _TIME, "newest modifiedDate when the scan was opened"),
     _column("as_of", _TIME, "when the scan was opened, by the source's clock"),
@@ -257,7 +258,7 @@ runs = Table(
     _required("skipped", BigInteger, "jobs purged here and not extended: not written", "0"),
     _required("returned", BigInteger, "of the inserted: jobs that had been purged or missing", "0"),
     _required("rejected", BigInteger, "rows that could not be read: in etl.rejects", "0"),
-    _required("duplicates", BigInteger, "rows that came twice in a page", "0"),
+    _required("duplicates", BigInteger, "rows that came twice, in a page or on a later one", "0"),
     _required("unversioned", BigInteger, "rows judged by modifiedDate for want of a rowversion", "0"),
     _required("replaced_characters", BigInteger, "NUL and lone surrogates stored as U+FFFD", "0"),
     _required("purged", BigInteger, "jobs the purge removed, scrubbed or marked", "0"),
@@ -282,8 +283,19 @@ scans = Table(
     _required("opaque", Boolean, "whether keys came that can't be compared here"),
     _required("delivered", BigInteger, "rows read so far inside the window"),
     _required("cursors", JSONB, "[part, after, up_to, done] of each key range"),
+    _required("flatten_version", Integer, "what the program read that opened it", "1"),
+    _column("expected", BigInteger, "rows that the source counted when it was opened, for the progress shown"),
+    _required("done", BigInteger, "rows read so far, for the progress shown", "0"),
     schema="etl",
     comment="Open scans: where the next run goes on. A source has one or none.",
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    _required("digest", Text, "digest of functions, views and comments"),
+    schema="etl",
+    comment="Which functions, views and comments the last migrate wrote: one row.",
 )
 
 rejects = Table(

@@ -49,7 +49,7 @@ SELECT
     nullif(j.account_code, ''), nullif(j.category_name, ''), nullif(j.sub_category_name, ''), nullif(j.job_status, ''),
     coalesce(j.number_of_attempts, 0),
     (SELECT count(*) FROM aims360.job_documents AS d WHERE d.source_id = j.source_id AND d.job_id = j.job_id),
-    aims360.seconds_between(j.created_date, j.start_date),
+    aims360.seconds_since_creation(j.created_date, j.start_date, j.number_of_attempts),
     aims360.seconds_between(j.start_date, j.completed_date)
 FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)

@@ -3,8 +3,8 @@
 -- Columns:  additive: sum them over any grouping. `*_le_N` counts the jobs with a time of at most N seconds, so
 --           sum(run_le_60) / sum(run_count) is the share that ran within a minute.
 -- Notes:    live jobs plus what purged jobs left behind (aims360.purged_daily): a purge never changes a total. Queue
---           time is startDate - createdDate, run time completedDate - startDate; days are those of the source's time
---           zone (AIMS360_TIME_ZONE).
+--           and run time as in bi.jobs: no queue time for jobs that were rerun. Days are those of the source's time zone
+--           (AIMS360_TIME_ZONE).
 CREATE OR REPLACE VIEW bi.job_daily AS
 WITH live AS (
     SELECT
@@ -15,15 +15,16 @@ WITH live AS (
         j.sub_category_name,
         j.job_status,
         coalesce(j.number_of_attempts, 0) AS attempts,
-        (
-            SELECT count(*)
-            FROM aims360.job_documents AS d
-            WHERE d.source_id = j.source_id AND d.job_id = j.job_id
-        ) AS documents,
-        aims360.seconds_between(j.created_date, j.start_date) AS queued_seconds,
+        coalesce(d.documents, 0) AS documents,
+        aims360.seconds_since_creation(j.created_date, j.start_date, j.number_of_attempts) AS queued_seconds,
         aims360.seconds_between(j.start_date, j.completed_date) AS run_seconds
     FROM aims360.jobs AS j
     JOIN etl.sources AS s USING (source_id)
+    LEFT JOIN (
+        SELECT source_id, job_id, count(*) AS documents
+        FROM aims360.job_documents
+        GROUP BY source_id, job_id
+    ) AS d USING (source_id, job_id)
 ),
 counted AS (
     SELECT

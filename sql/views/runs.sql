@@ -1,7 +1,9 @@
 -- Question: what did each run do?
 -- Grain:    one row a run.
 -- Columns:  times are UTC `timestamp` columns named so; counts are jobs unless they say otherwise.
--- Notes:    `succeeded` with verdict `complete` moved complete_through to as_of_utc.
+-- Notes:    verdict `complete` or `complete_with_rejects`: its scan came to its end and moved complete_through to
+--           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window. A run that
+--           first ended the scan of an earlier one has that one's kind and the window of its own increment.
 CREATE OR REPLACE VIEW bi.runs AS
 SELECT
     r.run_id,
@@ -26,7 +28,11 @@ SELECT
     r.rejected,
     r.duplicates,
     r.purged,
-    r.error
+    r.error,
+    r.watermark_before AT TIME ZONE 'UTC' AS watermark_before_utc,
+    r.watermark_after AT TIME ZONE 'UTC' AS watermark_after_utc,
+    r.unversioned,
+    r.replaced_characters
 FROM etl.runs AS r
 JOIN etl.sources AS s USING (source_id);
 
@@ -54,3 +60,7 @@ COMMENT ON COLUMN bi.runs.rejected IS 'rows that could not be read: they wait in
 COMMENT ON COLUMN bi.runs.duplicates IS 'rows that came twice in a page';
 COMMENT ON COLUMN bi.runs.purged IS 'removed, scrubbed or marked by the purge';
 COMMENT ON COLUMN bi.runs.error IS 'why it failed';
+COMMENT ON COLUMN bi.runs.watermark_before_utc IS 'watermark when the run began, UTC';
+COMMENT ON COLUMN bi.runs.watermark_after_utc IS 'watermark when the run ended, UTC';
+COMMENT ON COLUMN bi.runs.unversioned IS 'rows judged by modifiedDate for want of a rowversion';
+COMMENT ON COLUMN bi.runs.replaced_characters IS 'NUL and lone surrogates stored as U+FFFD';

@@ -1,0 +1,65 @@
+"""Open scans in `etl.scans`: where the next run goes on. A source has one or none."""
+
+from dataclasses import astuple
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from etl.database import Connection
+from etl.model import Cursor, Scan, ScanKind, Window
+
+_FIND = """
+SELECT
+    kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected, flatten_version, cursors
+FROM etl.scans
+WHERE source_id = %s
+"""
+_SAVE = """
+INSERT INTO etl.scans (
+    source_id, run_id, kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected,
+    flatten_version, cursors
+)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (source_id) DO UPDATE
+SET opaque = excluded.opaque, delivered = excluded.delivered, done = excluded.done, cursors = excluded.cursors
+"""
+_CLOSE = "DELETE FROM etl.scans WHERE source_id = %s"
+
+
+def find(db: Connection, source_id: int) -> Scan | None:
+    """The scan that an earlier run left open, as it stands."""
+    row = db.execute(_FIND, (source_id,)).fetchone()
+    if row is None:
+        return None
+    kind, key, lower, upper, as_of, rewrite, opaque, delivered, done, expected, flatten_version, cursors = row
+    assert isinstance(as_of, datetime)
+    assert isinstance(cursors, list)
+    return Scan(
+        kind=ScanKind(str(kind)),
+        window=Window(_moment(lower), _moment(upper), as_of),
+        key=str(key),
+        cursors=tuple(Cursor(*cursor) for cursor in cursors),
+        rewrite=bool(rewrite),
+        opaque=bool(opaque),
+        delivered=int(str(delivered)),
+        done=int(str(done)),
+        expected=None if expected is None else int(str(expected)),
+        flatten_version=int(str(flatten_version)),
+    )
+
+
+def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
+    """Where the scan stands, in the transaction that loaded the page. `run_id` is that of the run that opened it."""
+    span, cursors = scan.window, Jsonb([astuple(cursor) for cursor in scan.cursors])
+    head = (source_id, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
+    state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version, cursors)
+    db.execute(_SAVE, (*head, *state))
+
+
+def close(db: Connection, source_id: int) -> None:
+    """The scan is done, or can't be gone on with."""
+    db.execute(_CLOSE, (source_id,))
+
+
+def _moment(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
