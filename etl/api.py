@@ -174,6 +174,7 @@ class _Token(httpx.Auth):
     def __init__(self, source: Source, token: Secret) -> None:
         self._host = httpx.URL(source.base_url).netloc
         self._token = token
+        self._from = source.credentials_from
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if request.url.netloc == self._host:
@@ -181,8 +182,8 @@ class _Token(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             raise SignInFailed(
-                "AIMS360_TOKEN: the service refuses the token (401): it expired or was withdrawn. "
-                "Make a new one in AIMS360's user settings and set AIMS360_TOKEN"
+                f"{self._from}: the service refuses the token (401): it expired or was withdrawn. "
+                "Make a new one in AIMS360's user settings and set it there"
             )
 
 
@@ -193,6 +194,7 @@ class _Grant(httpx.Auth):
         self._base = source.base_url
         self._host = httpx.URL(source.base_url).netloc
         self._grant = grant
+        self._from = source.credentials_from
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Secret | None = None
@@ -232,10 +234,7 @@ class _Grant(httpx.Auth):
         if response.status_code in _AGAIN:
             raise _Again(f"signing in: HTTP {response.status_code}")
         if response.status_code != 200:
-            raise SignInFailed(
-                f"{self._base} refused to sign in (HTTP {response.status_code}): check AIMS360_CLIENT_ID, "
-                "AIMS360_CLIENT_SECRET, AIMS360_USERNAME and AIMS360_PASSWORD"
-            )
+            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
         try:
             answer: Any = json.loads(response.content)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)

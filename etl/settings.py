@@ -46,8 +46,10 @@ SETTINGS = (
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _LONGEST_LOOK_BACK = timedelta(days=30)
+_SHARED = ("look_back", "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 _Text = Callable[[str], str]  # a value by its key
 _Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
+_GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
 _PLAIN = ("base_url", "client_id", "username", "look_back", "concurrency", "purge", "time_zone")
 
@@ -83,10 +85,20 @@ class Source:
     name: str
     base_url: str
     credentials: Secret | PasswordGrant
+    credentials_from: str  # the settings to look at when the service refuses them
     look_back: timedelta
     concurrency: int
     purge: str
     time_zone: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Given:
+    """What is set for one source, not yet judged: values by key, and what each is called where it was set."""
+
+    values: Mapping[str, str]
+    names: Mapping[str, str]
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ class Settings:
 
     database_url: Secret | None
     data_dir: Path | None
-    sources: Mapping[str, Mapping[str, str]]
+    sources: Mapping[str, Given]
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
@@ -115,17 +127,16 @@ def read(environ: Mapping[str, str], directory: Path, source: str | None = None)
     if source is not None and not (source.isprintable() and source.isascii() and source):
         raise ConfigError("--source: a name is written in visible ASCII characters")
     environ = {name: value.strip() for name, value in environ.items() if value.strip()}
-    unknown = [name for name in environ if name.startswith("AIMS360_") and name not in _DEFAULTS]
-    known_env = {s.name.removeprefix("AIMS360_").lower(): environ.get(s.name, "") for s in SETTINGS}
+    known = set(_DEFAULTS)
     file = directory / environ.get("AIMS360_CONFIG", CONFIG_FILE)
     if file.is_file():
-        sources = _from_file(file, known_env, environ)
-        unknown = []  # the file names variables of its own, as secrets
+        sources = _from_file(file, environ)
+        known |= {name for given in sources.values() for name in given.names.values()}  # variables the file names
     elif "AIMS360_CONFIG" in environ:
         raise ConfigError(f"AIMS360_CONFIG: there is no file {file}")
     else:
-        sources = {source or DEFAULT_SOURCE: {k: known_env[k] for k in (*_PLAIN, *_SECRETS)}}
-    if unknown:
+        sources = {source or DEFAULT_SOURCE: _from_environment(environ)}
+    if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
     url = environ.get("DATABASE_URL")
     data_dir = environ.get("AIMS360_DATA_DIR")
@@ -166,46 +177,56 @@ def libpq_url(url: str) -> str:
     return f"postgresql://{rest}"
 
 
-def _from_file(file: Path, defaults: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def _variable(key: str) -> str:
+    return "AIMS360_" + key.upper()
+
+
+def _from_environment(environ: Mapping[str, str]) -> Given:
+    names = {key: _variable(key) for key in (*_PLAIN, *_SECRETS)}
+    return Given({key: environ.get(name, "") for key, name in names.items()}, names)
+
+
+def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8")).get("sources")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{file}: can't be read: {error}") from None
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
-    return {name: _file_source(f"{file}: [sources.{name}]", t, defaults, environ) for name, t in tables.items()}
+    return {name: _file_source(f"{file}: [sources.{name}]", table, environ) for name, table in tables.items()}
 
 
-def _file_source(
-    where: str, table: Mapping[str, object], defaults: Mapping[str, str], environ: Mapping[str, str]
-) -> dict[str, str]:
-    values = {key: defaults[key] for key in ("look_back", "concurrency", "purge", "time_zone")}
+def _file_source(where: str, table: Mapping[str, object], environ: Mapping[str, str]) -> Given:
+    values = {key: environ.get(_variable(key), "") for key in _SHARED}
+    names = {key: f"{where} {key}" for key in _PLAIN} | {key: f"{where} {key}_env" for key in _SECRETS}
+    names |= {key: _variable(key) for key in _SHARED if values[key] and key not in table}
+    problems: list[str] = []
     for key, value in table.items():
         secret = key.removesuffix("_env")
         if key in _PLAIN and isinstance(value, str | int) and not isinstance(value, bool):
             values[key] = str(value)
         elif key in _SECRETS:
-            raise ConfigError(f'{where} {key}: secrets don\'t belong in a file; write {key}_env = "NAME_OF_A_VARIABLE"')
+            problems.append(f'{where} {key}: no secrets in a file; write {key}_env = "NAME_OF_A_VARIABLE"')
         elif secret != key and secret in _SECRETS and isinstance(value, str):
+            values[secret], names[secret] = environ.get(value, ""), value
             if value not in environ:
-                raise ConfigError(f"{where} {key}: the environment variable {value} is not set")
-            values[secret] = environ[value]
+                problems.append(f"{where} {key}: the environment variable {value} is not set")
         else:
-            raise ConfigError(f"{where} {key}: no such setting, or not a text")
-    return values
+            problems.append(f"{where} {key}: no such setting, or not a text")
+    return Given(values, names, tuple(problems))
 
 
-def _source(name: str, values: Mapping[str, str]) -> Source:
-    problems: list[str] = []
+def _source(name: str, given: Given) -> Source:
+    problems = list(given.problems)
 
     def text(key: str) -> str:
-        return values.get(key) or _DEFAULTS["AIMS360_" + key.upper()]
+        return given.values.get(key) or _DEFAULTS[_variable(key)]
 
     def wrong(key: str, what: str) -> None:
-        problems.append(f"AIMS360_{key.upper()}: {what}")
+        problems.append(f"{given.names[key]}: {what}")
 
     base_url = _base_url(text("base_url"), wrong)
-    credentials = _credentials(text, wrong)
+    credentials = None if given.problems else _credentials(text, wrong, given.names)
     look_back = _look_back(text("look_back"), wrong)
     concurrency = text("concurrency")
     if not (concurrency.isdecimal() and 1 <= int(concurrency) <= 32):
@@ -220,7 +241,10 @@ def _source(name: str, values: Mapping[str, str]) -> Source:
         wrong("time_zone", f"{text('time_zone')!r} is no IANA time zone, such as America/Los_Angeles")
     if problems or credentials is None:
         raise ConfigError("\n".join(problems))
-    return Source(name, base_url, credentials, look_back, int(concurrency), text("purge"), text("time_zone"))
+    keys = ("token",) if isinstance(credentials, Secret) else _GRANT
+    credentials_from = ", ".join(given.names[key] for key in keys)
+    shared = (look_back, int(concurrency), text("purge"), text("time_zone"))
+    return Source(name, base_url, credentials, credentials_from, *shared)
 
 
 def _base_url(text: str, wrong: _Wrong) -> str:
@@ -242,16 +266,15 @@ def _base_url(text: str, wrong: _Wrong) -> str:
     return text.rstrip("/")
 
 
-def _credentials(text: _Text, wrong: _Wrong) -> Secret | PasswordGrant | None:
+def _credentials(text: _Text, wrong: _Wrong, names: Mapping[str, str]) -> Secret | PasswordGrant | None:
     if text("token"):
         if not is_token(text("token")):
             wrong("token", "holds a space, a line break or another character that no token has")
         return Secret(text("token"))
-    grant = ("client_id", "client_secret", "username", "password")
-    missing = [key for key in grant if not text(key)]
-    if len(missing) == len(grant):
-        wrong("token", "is not set, nor are AIMS360_CLIENT_ID, _CLIENT_SECRET, _USERNAME and _PASSWORD: set one or all")
-    for key in missing if len(missing) < len(grant) else ():
+    missing = [key for key in _GRANT if not text(key)]
+    if len(missing) == len(_GRANT):
+        wrong("token", f"is not set, nor are {', '.join(names[key] for key in _GRANT)}: set the one or all four")
+    for key in missing if len(missing) < len(_GRANT) else ():
         wrong(key, "is not set, and the password grant needs it")
     if missing:
         return None

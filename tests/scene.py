@@ -110,7 +110,7 @@ class Scene:
 
 def a_source(**settings: Any) -> Source:
     """A source with the defaults of the settings."""
-    given = Source("aims360", BASE, Secret(TOKEN), timedelta(minutes=15), 4, "delete", "UTC")
+    given = Source("aims360", BASE, Secret(TOKEN), "AIMS360_TOKEN", timedelta(minutes=15), 4, "delete", "UTC")
     return replace(given, **settings)
 
 

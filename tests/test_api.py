@@ -66,8 +66,13 @@ def test_it_signs_in_again_once_after_a_401() -> None:
     wire.emulator.fail_next("expired-token")
     wire.api.page(odata.query())
     assert wire.grants() == 2
-    bad = Wire(a_source(credentials=PasswordGrant("client", Secret("wrong-secret"), "me", Secret("password"))))
-    with pytest.raises(SignInFailed, match="check AIMS360_CLIENT_ID") as caught:
+    bad = Wire(
+        a_source(
+            credentials=PasswordGrant("client", Secret("wrong-secret"), "me", Secret("password")),
+            credentials_from="the four",
+        )
+    )
+    with pytest.raises(SignInFailed, match="check the four") as caught:
         bad.api.page(odata.query())
     assert "wrong-secret" not in str(caught.value)
     assert bad.grants() == 1

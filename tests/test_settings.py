@@ -106,7 +106,11 @@ def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[sources.a]\ntoken = 'secret-itself'", "secrets don't belong in a file"),
+        ("[sources.a]\ntoken = 'secret-itself'", "a] token: no secrets in a file"),
+        ("[sources.a]\ncolour = 'red'\n[sources.b]\nbase_url = 'https://b'\ntoken_env = 'B'", "a] colour: no such"),
+        ("[sources.a]\npurge = 'never'", r"\[sources.a\] purge: 'never' is none of"),
+        ("[sources.a]\nbase_url = 'https://a'", r"a\] token_env: is not set, nor are .*client_secret_env"),
+        ("[sources.a]\nbase_url = 'https://a'\nclient_id = 'c'", r"a\] password_env: is not set"),
         ("[sources.a]\ntoken_env = 'NOT_SET'", "NOT_SET is not set"),
         ("[sources.a]\ncolour = 'red'", "colour: no such setting"),
         ("sources = 5", "needs a table"),
@@ -117,9 +121,30 @@ def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, said: st
     """File, table and key."""
     (tmp_path / "aims360.toml").write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
-        settings.read({}, tmp_path)
+        settings.read({}, tmp_path).source("a")
     assert "aims360.toml" in str(caught.value)
     assert "secret-itself" not in str(caught.value)
+
+
+def test_a_mistake_in_a_file_concerns_its_own_source(tmp_path: Path) -> None:
+    """The others can be read; a setting from the environment is named as the environment names it."""
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.a]\nbase_url = "https://a"\ntoken_env = "A"\n[sources.b]\ntoken_env = "UNSET"\n'
+    )
+    found = settings.read({"A": "two words"}, tmp_path)
+    with pytest.raises(ConfigError, match=r"^A: holds a space"):
+        found.source("a")
+    assert settings.read({"A": "t"}, tmp_path).source("a").credentials_from == "A"
+    with pytest.raises(ConfigError, match=r"^AIMS360_PURGE: 'never'"):
+        settings.read({"A": "t", "AIMS360_PURGE": "never"}, tmp_path).source("a")
+
+
+def test_a_misspelt_variable_is_found_beside_a_file_too(tmp_path: Path) -> None:
+    """But for those that the file names."""
+    (tmp_path / "aims360.toml").write_text('[sources.a]\nbase_url = "https://a"\ntoken_env = "AIMS360_TOKEN_OF_A"\n')
+    assert settings.read({"AIMS360_TOKEN_OF_A": "t"}, tmp_path).source().credentials == Secret("t")
+    with pytest.raises(ConfigError, match="AIMS360_LOOKBACK: no such setting"):
+        settings.read({"AIMS360_TOKEN_OF_A": "t", "AIMS360_LOOKBACK": "5m"}, tmp_path)
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:

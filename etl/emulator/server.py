@@ -160,8 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _reset(self) -> None:
         """Close so that the other side gets a TCP reset and not an end."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.rfile.close()
-        self.wfile.close()
+        self.rfile.close()  # it holds the socket open; http.server still wants to flush wfile
         self.server.closed(self.connection)
         self.connection.close()
         self.close_connection = True
