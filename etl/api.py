@@ -28,13 +28,15 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
+_PIECE = 1.0  # seconds
+_NEVER = threading.Event()
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 _FAR_AHEAD = timedelta(hours=1)  # a Date header beyond is wrong: it would move the watermark for ever
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
 
-class Page(NamedTuple):
+class Reply(NamedTuple):
     """A good answer of the collection with the time it was given, by the source's clock."""
 
     answer: odata.Answer
@@ -73,19 +75,23 @@ class Api:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def page(self, query: str, *, page_size: int | None = None) -> Page:
-        """The rows that a query of the collection brings. Raises SourceError after every retry."""
-        headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
-        return self._retried(lambda: self._page(query, headers), query)
+    def page(self, query: str, stop: threading.Event = _NEVER) -> Reply:
+        """The rows that a query of the collection brings. Raises SourceError after every retry.
 
-    def once(self, query: str, *, page_size: int | None = None) -> Page:
+        `stop`, set by another thread, ends the waiting for a next attempt.
+        """
+        return self._retried(lambda: self._page(query, {}, stop), query, stop)
+
+    def once(self, query: str, page_size: int | None = None) -> Reply:
         """Like `page`, with a single attempt: for `doctor`, which wants to see what happens."""
         try:
-            return self._page(query, {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"})
+            headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
+            return self._page(query, headers, _NEVER)
         except _Again as error:
             raise Unreachable(str(error)) from None
 
-    def _page(self, query: str, headers: dict[str, str]) -> Page:
+    def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
+        self._hold(stop)
         response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
         if response.status_code in _AGAIN:
             raise _Again(_said(response, body), self._retry_after(response))
@@ -94,11 +100,10 @@ class Api:
         if response.status_code != 200:
             message = f"{self._base} refused a request ({_said(response, body)}) with {_shown(query)}"
             raise Refused(message, response.status_code)
-        return Page(odata.parse_page(body), self._answered_at(response))
+        return Reply(odata.parse_page(body), self._answered_at(response))
 
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
-        self._hold()
         deadline = self._clock.monotonic() + _WHOLE_ANSWER
         body = bytearray()
         try:
@@ -113,12 +118,12 @@ class Api:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, bytes(body)
 
-    def _retried(self, attempt: Callable[[], Page], query: str) -> Page:
+    def _retried(self, attempt: Callable[[], Reply], query: str, stop: threading.Event) -> Reply:
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=self._wait,
             retry=retry_if_exception_type((_Again, BadAnswer)),
-            sleep=self._clock.sleep,
+            sleep=lambda seconds: self._pause(seconds, stop),
             reraise=True,
         )
         try:
@@ -144,10 +149,18 @@ class Api:
             self._held_until = max(self._held_until, self._clock.monotonic() + asked)
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
 
-    def _hold(self) -> None:
+    def _hold(self, stop: threading.Event) -> None:
         """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""
         while (wait := self._held_until - self._clock.monotonic()) > 0:
-            self._clock.sleep(wait)
+            self._pause(wait, stop)
+
+    def _pause(self, seconds: float, stop: threading.Event) -> None:
+        """Sleeps in pieces, so that a run that has failed elsewhere isn't kept waiting for a patient thread."""
+        while seconds > 0:
+            if stop.is_set():
+                raise Unreachable("given up, since the run has ended")
+            self._clock.sleep(min(seconds, _PIECE))
+            seconds -= _PIECE
 
     def _retry_after(self, response: httpx.Response) -> float | None:
         """Retry-After in seconds: a number, a date by the source's clock, or none."""

@@ -6,7 +6,6 @@ every import each minute, and one that finds its source held shall not pay for a
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -14,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from etl import settings
 from etl.errors import ConfigError, EtlError
@@ -134,7 +133,7 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
         if dry_run:
             due = what_is_due(chosen, db, _clock())
             said = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
-            click.echo(json.dumps(asdict(due)) if as_json else said)
+            click.echo(_json(due) if as_json else said)
             return
         with progress.shown() as watch:
             run = purge_now(chosen, _service(chosen), db, _clock(), watch)
@@ -149,7 +148,7 @@ def status(as_json: bool) -> None:
 
     with _database(_settings()) as db:
         found = room.read(db)
-    click.echo(json.dumps(found, default=str, indent=2) if as_json else room.text(found))
+    click.echo(_json(found) if as_json else room.text(found))
 
 
 @main.command()
@@ -164,8 +163,8 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     from etl import doctor as room
 
     checks = list(room.examine(os.environ, Path.cwd(), source, _clock(), _database_url))
-    click.echo(json.dumps([asdict(check) for check in checks]) if as_json else room.table(checks))
-    ctx.exit(1 if any(check.state is room.State.FAILED for check in checks) else 0)
+    click.echo(_json(checks) if as_json else room.table(checks))
+    ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)
 
 
 @main.command(context_settings=_WITH_DEFAULTS)
@@ -353,12 +352,18 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
 
 def _report(run: Run, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected."""
-    click.echo(json.dumps(asdict(run), default=str) if as_json else _summary(run))
+    click.echo(_json(run) if as_json else _summary(run))
     for note in run.notes:
         click.echo(f"note: {note}", err=True)
     if run.counts.rejected:
         click.echo(f"{run.counts.rejected} rows could not be read; they wait in etl.rejects, with the reason", err=True)
         click.get_current_context().exit(4)
+
+
+def _json(value: object) -> str:
+    """For scripts: numbers are numbers, times ISO 8601 with their zone."""
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(value)
+    return msgspec.json.format(encoded, indent=2 if sys.stdout.isatty() else 0).decode()
 
 
 def _summary(run: Run) -> str:

@@ -148,6 +148,13 @@ def comparable(key: Key) -> bool:
     return isinstance(key, int) or _JOB_ID.fullmatch(key) is not None
 
 
+def is_less(one: Key, other: Key) -> bool:
+    """Order of two comparable keys of one type: numbers as numbers, jobIDs of the documented form as text."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one < other
+    return str(one) < str(other)
+
+
 def stamp(row: bytes) -> Stamp:
     """What steers the scan, out of a raw row; an empty stamp where the row isn't an object."""
     try:

@@ -7,6 +7,7 @@ current is on the page that contains its key. It stops only at an empty page; ne
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
@@ -71,10 +72,13 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     Raises SourceError, BrokenPromise among them.
     """
     todo = [cursor for cursor in scan.cursors if not cursor.done]
+    stop = threading.Event()
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
     try:
         ends: set[tuple[int, Key | None]] = set()
-        waiting: dict[Future[Page], None] = dict.fromkeys(pool.submit(_fetch, api, scan, cursor) for cursor in todo)
+        waiting: dict[Future[Page], None] = dict.fromkeys(
+            pool.submit(_fetch, api, scan, cursor, stop) for cursor in todo
+        )
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in [future for future in waiting if future in done]:
@@ -85,9 +89,10 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
                     raise BrokenPromise(f"pages come in circles: one ended at {page.cursor.after!r} before")
                 ends.update([end] if page.opaque else [])
                 if not page.cursor.done:
-                    waiting[pool.submit(_fetch, api, scan, page.cursor)] = None
+                    waiting[pool.submit(_fetch, api, scan, page.cursor, stop)] = None
                 yield page
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
@@ -166,14 +171,14 @@ def _since(scan: Scan) -> list[str]:
     return [] if lower is None else [f"modifiedDate ge {odata.literal(lower)}"]
 
 
-def _fetch(api: Api, scan: Scan, cursor: Cursor) -> Page:
+def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
     conditions = _since(scan)
     if cursor.after is not None:
         conditions.append(f"{scan.key} gt {odata.literal(cursor.after)}")
     if cursor.up_to is not None:
         conditions.append(f"{scan.key} le {odata.literal(cursor.up_to)}")
     query = odata.query(conditions, scan.key)
-    answer, answered_at = api.page(query)
+    answer, answered_at = api.page(query, stop)
     try:
         return checked(scan, cursor, answer, answered_at)
     except BrokenPromise as error:
@@ -229,24 +234,17 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
     last = last if last is None or type(last) is type(keys[0]) else None
     begin = last
     for key in keys:
-        if key in seen or (begin is not None and not _less(begin, key)):
+        if key in seen or (begin is not None and not odata.is_less(begin, key)):
             continue
-        if last is not None and not _less(last, key):
+        if last is not None and not odata.is_less(last, key):
             raise BrokenPromise("the source ignores $orderby: keys don't ascend")
-        if isinstance(cursor.up_to, int) and not _less(key, cursor.up_to + 1):
+        if isinstance(cursor.up_to, int) and not odata.is_less(key, cursor.up_to + 1):
             raise BrokenPromise("the source ignores $filter: a key beyond the range came")
         seen.add(key)
         last = key
     if not seen or last is None:
         raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
-    return last, sum(begin is not None and not _less(begin, key) for key in keys)
-
-
-def _less(one: Key, other: Key) -> bool:
-    """Order of two keys of one type: numbers as numbers, jobIDs of the documented form as text."""
-    if isinstance(one, int) and isinstance(other, int):
-        return one < other
-    return str(one) < str(other)
+    return last, sum(begin is not None and not odata.is_less(begin, key) for key in keys)
 
 
 def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:

@@ -1,24 +1,27 @@
 """How fresh and how complete the mirror is, from the views that BI tools read too."""
 
+from datetime import UTC, datetime
+
 from etl.database import Connection
 
-_FRESHNESS = "SELECT * FROM bi.freshness ORDER BY source"
-_RUNS = "SELECT * FROM bi.runs ORDER BY run_id DESC LIMIT 5"
-_JOBS = """
-SELECT source, count(*) AS jobs, count(*) FILTER (WHERE is_open) AS open, sum(documents) AS documents
-FROM bi.jobs
-GROUP BY source
+_SOURCES = """
+SELECT f.*, coalesce(j.jobs, 0) AS jobs, coalesce(j.open, 0) AS open, coalesce(d.documents, 0) AS documents
+FROM bi.freshness AS f
+LEFT JOIN (
+    SELECT source, count(*) AS jobs, count(*) FILTER (WHERE is_open) AS open FROM bi.jobs GROUP BY source
+) AS j USING (source)
+LEFT JOIN (SELECT source, count(*) AS documents FROM bi.job_documents GROUP BY source) AS d USING (source)
+ORDER BY source
 """
+_RUNS = "SELECT * FROM bi.runs ORDER BY run_id DESC LIMIT 5"
 
 Row = dict[str, object]
 Status = dict[str, list[Row]]
 
 
 def read(db: Connection) -> Status:
-    """The sources with their freshness and their jobs, and the last five runs, as rows by name."""
-    sources, jobs = _rows(db, _FRESHNESS), {row["source"]: row for row in _rows(db, _JOBS)}
-    empty: Row = {"jobs": 0, "open": 0, "documents": 0}
-    return {"sources": [{**row, **jobs.get(row["source"], empty)} for row in sources], "runs": _rows(db, _RUNS)}
+    """The sources with their freshness and what is held of them, and the last five runs, as rows by name."""
+    return {"sources": _rows(db, _SOURCES), "runs": _rows(db, _RUNS)}
 
 
 def text(status: Status) -> str:
@@ -38,7 +41,7 @@ def _source(row: Row) -> str:
         if through
         else "not yet complete"
     )
-    held = f"{row['jobs']} jobs ({row['open']} open), {row['documents'] or 0} documents"
+    held = f"{row['jobs']} jobs ({row['open']} open), {row['documents']} documents"
     waiting = f", {row['open_rejects']} rejected rows" if row["open_rejects"] else ""
     halfway = ", a scan is half done" if row["scan_is_open"] else ""
     return f"{row['source']}: {fresh}; {held}{waiting}{halfway}"
@@ -55,4 +58,9 @@ def _run(row: Row) -> str:
 def _rows(db: Connection, statement: str) -> list[Row]:
     cursor = db.execute(statement)
     names = [column.name for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [{name: _zoned(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
+
+
+def _zoned(value: object) -> object:
+    """The views' times are UTC without a zone, for BI tools; a script wants to be told."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

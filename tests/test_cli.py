@@ -103,7 +103,10 @@ def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(
     assert code == 0
     assert "300 jobs" in output
     code, output, _ = command.run("status", "--json")
-    assert json.loads(output)["sources"][0]["last_outcome"] == "succeeded"
+    [source] = json.loads(output)["sources"]
+    assert (source["last_outcome"], source["jobs"]) == ("succeeded", 300)
+    assert isinstance(source["lag_seconds"], float)
+    assert datetime.fromisoformat(source["complete_through_utc"]).tzinfo is not None
     code, output, _ = command.run("purge", "--dry-run")
     assert code == 0
     assert "jobs are due" in output
