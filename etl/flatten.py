@@ -65,6 +65,13 @@ class _SourceJob(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     etag: str | None = msgspec.field(default=None, name="@odata.etag")
 
 
+class _RejectLabel(msgspec.Struct):
+    """What a row that can't be read is kept by, of whatever type it came."""
+
+    jobID: object = None
+    purgeDateTime: object = None
+
+
 class _SourceDocument(msgspec.Struct):
     """A document of the list inside `response`."""
 
@@ -81,6 +88,7 @@ class _SourceDocument(msgspec.Struct):
 _JOB_PROPERTIES = frozenset(_SourceJob.__struct_encode_fields__)
 _DOCUMENT_PROPERTIES = frozenset(_SourceDocument.__struct_encode_fields__)
 _job = msgspec.json.Decoder(_SourceJob)
+_label = msgspec.json.Decoder(_RejectLabel)
 
 
 class _Response(NamedTuple):
@@ -147,7 +155,7 @@ def _read_carefully(raw: bytes) -> _Read:
     extra = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
     known = {name: item for name, item in value.items() if name in _JOB_PROPERTIES}
     job = msgspec.convert(known, _SourceJob)
-    return _shape(job, _json(extra), replaced, frozenset(extra))
+    return _shape(job, _json(extra) if extra else None, replaced, frozenset(extra))
 
 
 def _shape(job: _SourceJob, extra: str | None, replaced: int, unknown: frozenset[str]) -> _Read:
@@ -230,6 +238,7 @@ def _document(position: int, item: dict[str, object]) -> DocumentRow:
             raise ValueError("SizeInMB is no size")
     except (msgspec.ValidationError, ArithmeticError, ValueError) as error:
         raise ValueError(f"response, document {position}: {error}") from None
+    extra = {name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}
     return DocumentRow(
         position=position,
         document_name=document.documentName,
@@ -239,13 +248,13 @@ def _document(position: int, item: dict[str, object]) -> DocumentRow:
         document_id=document.DocumentGUID if document.DocumentID is None else document.DocumentID,
         expiry_date=_instant("ExpiryDate", document.ExpiryDate),
         version=None if document.Version is None else str(document.Version),
-        extra=_json({name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}),
+        extra=_json(extra) if extra else None,
     )
 
 
-def _json(value: object) -> str | None:
-    """JSON text for a jsonb column; None for an empty object."""
-    return None if value == {} else msgspec.json.encode(value).decode()
+def _json(value: object) -> str:
+    """JSON text for a jsonb column."""
+    return msgspec.json.encode(value).decode()
 
 
 def _instant(name: str, text: str | None) -> datetime | None:
@@ -273,12 +282,15 @@ def _scope(text: str | None) -> str | None:
 def _reject(raw: bytes, reason: str) -> Reject:
     """The raw row with the reason, under its jobID where that is readable, else under a digest of the row."""
     try:
-        value, _ = odata.decode(raw)
-    except (ValueError, RecursionError):
-        value = None
-    row = value if isinstance(value, dict) else {}
-    job_id = row.get("jobID")
+        label = _label.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        label = _RejectLabel()
+    job_id = label.jobID
     if not isinstance(job_id, str) or not 0 < len(job_id) <= 250:
         job_id = "sha256:" + hashlib.sha256(raw).hexdigest()
-    purge_date = odata.readable_instant(row.get("purgeDateTime"))
-    return Reject(job_id, reason[:500], raw.decode("utf-8", "replace").replace("\x00", "\ufffd"), purge_date)
+    purge_date = odata.readable_instant(label.purgeDateTime)
+    return Reject(_storable(job_id), reason[:500], _storable(raw.decode("utf-8", "replace")), purge_date)
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\ufffd")

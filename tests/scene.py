@@ -115,7 +115,7 @@ def a_source(**settings: Any) -> Source:
 
 
 def differences(db: Connection, there: dict[str, dict[str, Any]]) -> Iterable[str]:
-    """Sentences on what differs between the mirror and the payloads of the source."""
+    """Sentences on what differs between the mirror and the payloads of the source, column by column."""
     here = {row["job_id"]: row for row in named(db, "SELECT * FROM aims360.jobs")}
     documents: dict[str, list[dict[str, Any]]] = {}
     for row in named(db, "SELECT * FROM aims360.job_documents ORDER BY job_id, position"):
@@ -123,15 +123,20 @@ def differences(db: Connection, there: dict[str, dict[str, Any]]) -> Iterable[st
     yield from (f"{job_id} is missing" for job_id in there.keys() - here.keys())
     yield from (f"{job_id} is a ghost" for job_id in here.keys() - there.keys())
     for job_id in there.keys() & here.keys():
-        wanted = expected(there[job_id])
-        yield from (
-            f"{job_id}: {name} is {here[job_id][name]!r}, not {value!r}"
-            for name, value in wanted.items()
-            if here[job_id][name] != value
-        )
-        found = [(d["document_name"], d["download_link"], d["size_in_mb"]) for d in documents.get(job_id, [])]
-        if found != expected_documents(there[job_id]):
-            yield f"{job_id}: its documents differ"
+        yield from _unlike(job_id, here[job_id], expected(there[job_id]), {"source_id", "synced_at", "purged_at"})
+        wanted, found = expected_documents(there[job_id]), documents.get(job_id, [])
+        if len(wanted) != len(found):
+            yield f"{job_id} has {len(found)} documents, not {len(wanted)}"
+        for document, columns in zip(found, wanted, strict=False):
+            yield from _unlike(f"{job_id}, document {columns['position']}", document, columns, {"source_id", "job_id"})
+
+
+def _unlike(whose: str, found: dict[str, Any], wanted: dict[str, Any], ours: set[str]) -> Iterable[str]:
+    """What differs in a row, every column of which is the source's but for `ours`."""
+    assert found.keys() - ours == wanted.keys()
+    for name, value in wanted.items():
+        if found[name] != value:
+            yield f"{whose}: {name} is {found[name]!r}, not {value!r}"
 
 
 def expected(payload: dict[str, Any]) -> dict[str, Any]:
@@ -139,21 +144,38 @@ def expected(payload: dict[str, Any]) -> dict[str, Any]:
     wanted = {column: payload.get(name) for column, name in TEXTS.items()}
     wanted |= {column: a_time(payload.get(name)) for column, name in TIMES.items()}
     wanted |= {column: {"Yes": True, "No": False, None: None}[payload.get(name)] for column, name in ANSWERS.items()}
+    scope = payload.get("publishLinkAccessScope")
+    wanted["publish_link_access_scope"] = {"PUBLIC": "Public"}.get(scope, scope)  # type: ignore[arg-type]
     wanted["row_version"] = a_rowversion(payload)
     response = payload.get("response") or ""
     is_json, is_list = response[:1] in ("{", "["), payload.get("responseType") != "In-line JSON" and response[:1] == "["
     wanted["response_json"] = json.loads(response) if is_json and not is_list else None
     wanted["response_text"] = None if is_json else response or None
+    known = {*TEXTS.values(), *TIMES.values(), *ANSWERS.values(), "publishLinkAccessScope", "response", "rowversion"}
+    wanted["extra"] = {name: value for name, value in payload.items() if name not in known and "@" not in name} or None
     return wanted
 
 
-def expected_documents(payload: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Name, link and size of the documents in a payload's response."""
+def expected_documents(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The columns of the documents in a payload's response."""
     response = payload.get("response")
     if response is None or not response.startswith("[") or payload.get("responseType") == "In-line JSON":
         return []
-    listed = json.loads(response)
-    return [(d["documentName"], d["DownloadLink"], Decimal(str(d["SizeInMB"]))) for d in listed]
+    known = {"documentName", "DownloadLink", "SizeInMB", "Type", "DocumentID", "DocumentGUID", "ExpiryDate", "Version"}
+    return [
+        {
+            "position": position,
+            "document_name": document.get("documentName"),
+            "download_link": document.get("DownloadLink"),
+            "size_in_mb": Decimal(str(document["SizeInMB"])),
+            "type": document.get("Type"),
+            "document_id": document.get("DocumentID") or document.get("DocumentGUID"),
+            "expiry_date": a_time(document.get("ExpiryDate")),
+            "version": document.get("Version"),
+            "extra": {name: value for name, value in document.items() if name not in known} or None,
+        }
+        for position, document in enumerate(json.loads(response))
+    ]
 
 
 def a_time(text: str | None) -> datetime | None:

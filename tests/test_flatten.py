@@ -92,6 +92,12 @@ def test_a_row_without_a_key_is_kept_under_its_digest(raw: bytes) -> None:
     assert reject.job_id.startswith("sha256:")
 
 
+def test_a_row_is_kept_under_its_key_even_where_the_rest_is_no_json() -> None:
+    """A number that nothing holds: the key can be read, so the job's next version takes the reject's place."""
+    [reject] = flatten([b'{"jobID": "a", "purgeDateTime": "2026-04-01T00:00:00Z", "extra": 1e999}']).rejects
+    assert (reject.job_id, reject.purge_date_time) == ("a", datetime(2026, 4, 1, tzinfo=UTC))
+
+
 def test_the_response_is_documents_json_or_text() -> None:
     """A list of documents in a string, in two strings or plain; other JSON; text."""
     documents = [{"documentName": "a.xlsx", "SizeInMB": 0.1, "DocumentGUID": "g", "Version": 2}]
@@ -102,6 +108,7 @@ def test_the_response_is_documents_json_or_text() -> None:
     assert a_row(response='{"a": 1}').response_json == '{"a":1}'
     assert a_row(response=json.dumps(documents), responseType="In-line JSON").response_json is not None
     assert a_row(response="5").response_json == "5"
+    assert a_row(response="{}", responseType="In-line JSON").response_json == "{}"
     assert a_row(response="plain text").response_text == "plain text"
     assert a_row(response="1e999").response_text == "1e999"
     for nothing in (None, "", "null", "[]"):
