@@ -18,7 +18,7 @@ from etl.database import Connection
 from etl.emulator import Emulator, World
 from etl.model import Clock, Run
 from etl.settings import Secret, Source
-from etl.sync import Order, purge_now, sync
+from etl.sync import DryRun, Order, purge_now, sync, what_is_due
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"
@@ -88,6 +88,10 @@ class Scene:
     def purge(self) -> Run:
         """One run of the purge alone."""
         return purge_now(self.source, self.api, self.db, self.clock)
+
+    def dry_run(self) -> DryRun:
+        """What the purge would go over."""
+        return what_is_due(self.source, self.db, self.clock)
 
     def set(self, **settings: Any) -> None:
         """The source with other settings from now on."""

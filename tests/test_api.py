@@ -1,6 +1,7 @@
 """The client: who it is, how long it waits, and what it never gives away."""
 
 import re
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -140,6 +141,26 @@ def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:
     api = Api(a_source(), Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None), httpx.WSGITransport(app=busy))
     with pytest.raises(Unreachable, match="3600 s"):
         api.page(odata.query())
+
+
+def test_a_run_that_has_ended_waits_for_no_patient_request() -> None:
+    """Told to wait ten minutes, a request gives up as soon as another thread of the run has failed."""
+    stop = threading.Event()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            stop.set()
+
+    def busy(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("429 Too Many Requests", [("Retry-After", "600")])
+        return [b""]
+
+    api = Api(a_source(), Clock(lambda: datetime.now(UTC), lambda: 0.0, sleep), httpx.WSGITransport(app=busy))
+    with pytest.raises(Unreachable, match="the run has ended"):
+        api.page(odata.query(), stop)
+    assert slept == [1.0] * 3
 
 
 @pytest.mark.parametrize("kind", ["reset", "cut", "slow"])

@@ -9,6 +9,7 @@ import pytest
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, Unreachable
+from etl.sync import DryRun
 from tests.scene import Scene, a_source
 
 TOTALS = """
@@ -32,6 +33,11 @@ def a_day_passes(scene: Scene) -> None:
     """A day and a half later, with a new job at the end of it: the source is alive, the leaving job is gone there."""
     scene.world.advance(1.5 * DAY)
     scene.world.add()
+
+
+def hold(world: World) -> None:
+    """The source is slow to purge."""
+    world.stop_life()
 
 
 def test_a_purged_job_leaves_a_tombstone_and_its_day_totals(db: Connection) -> None:
@@ -60,6 +66,60 @@ def test_totals_never_change_when_a_purge_runs(db: Connection) -> None:
     assert scene.purge().counts.purged > 50
     assert scene.rows(TOTALS) == before
     assert scene.one("SELECT sum(jobs) FROM aims360.purged_daily") > 50
+
+
+def test_a_dry_run_says_what_would_go(db: Connection) -> None:
+    """Due by the watermark, to be asked about, and what a milder mode kept: the numbers of the purge that follows."""
+    scene, _ = a_month_old(db, purge="keep")
+    assert scene.dry_run() == DryRun(0, 0)
+    a_day_passes(scene)
+    scene.sync()
+    assert scene.dry_run() == DryRun(0, 0)
+    scene.set(purge="delete")
+    assert scene.dry_run() == DryRun(1, 0)
+    assert scene.sync().counts.purged == 1
+    scene.world.add(purgeDateTime=scene.world.now + timedelta(minutes=1))
+    scene.sync()
+    scene.world.advance(DAY)
+    assert scene.dry_run() == DryRun(0, 1)
+    assert scene.purge().counts.purged == 1
+
+
+def test_a_job_that_was_rerun_after_we_purged_it_comes_back(db: Connection) -> None:
+    """The source was slower than its date: someone ran the job again, which moved the date."""
+    scene, job = a_month_old(db)
+    hold(scene.world)
+    a_day_passes(scene)
+    assert scene.sync().counts.purged == 1
+    before = scene.rows("SELECT sum(jobs), sum(documents) FROM bi.job_daily")
+    scene.world.advance(timedelta(minutes=1))
+    scene.world.rerun(job["jobID"])
+    assert scene.sync().counts.returned == 1
+    assert scene.rows("SELECT sum(jobs) FROM bi.job_daily")[0][0] == before[0][0]
+    assert scene.rows("SELECT * FROM aims360.purged_jobs") == []
+    assert scene.differences() == []
+
+
+def test_the_time_between_two_runs_is_no_time_in_the_queue(db: Connection) -> None:
+    """A job that was rerun six hours later has a run time, and no queue time: not live, and not when it is purged."""
+    world = World(seed=9)
+    job = world.arrive()
+    world.advance(timedelta(hours=6))
+    world.rerun(job)
+    world.advance(timedelta(hours=1))
+    scene = Scene(db, world)
+    scene.sync()
+    [[queued, run, total, is_rerun]] = scene.rows(
+        "SELECT queued_seconds, run_seconds, total_seconds, is_rerun FROM bi.jobs"
+    )
+    assert (queued, total, is_rerun) == (None, None, True)
+    assert run > 0
+    before = scene.rows(TOTALS)
+    world.advance(31 * DAY)
+    world.add()
+    scene.sync()
+    assert scene.one("SELECT queued_count FROM aims360.purged_daily") == 0
+    assert [row for row in scene.rows(TOTALS) if row in before] == before
 
 
 def test_the_purge_never_outruns_the_sync(db: Connection) -> None:
@@ -127,7 +187,7 @@ def test_a_quiet_source_that_still_shows_a_job_keeps_it(db: Connection) -> None:
     world.add()
     scene = Scene(db, world)
     scene.sync()
-    world._events.clear()  # the source is slow to purge
+    hold(world)
     world.advance(2 * DAY)
     assert scene.sync().counts.purged == 0
     assert any("jobID eq" in request.query.get("$filter", "") for request in scene.emulator.requests)
@@ -237,7 +297,7 @@ def test_a_small_page_of_the_source_hides_no_job_from_the_question(db: Connectio
     world.change_many(leaving, purgeDateTime="2026-03-02T14:00:00Z")
     scene = Scene(db, world, page_size=10)
     scene.sync()
-    world._events.clear()  # the source is slow to purge
+    hold(world)
     world.advance(timedelta(hours=4))
     world.change(first, jobStatusText="alive")
     scene.sync()

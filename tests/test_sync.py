@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from psycopg import sql
 
@@ -18,7 +19,7 @@ from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreach
 from etl.model import Verdict
 from etl.runs import record
 from etl.settings import PasswordGrant, Secret
-from tests.scene import Scene, a_source, differences
+from tests.scene import BASE, Scene, a_source, differences
 
 _PAGES = "SELECT count(*) > 0 FROM etl.scans"
 A_MOMENT = timedelta(milliseconds=700)
@@ -80,6 +81,8 @@ def test_nothing_is_lost_while_the_source_changes_under_the_scan(
         scene.sync()
     assert scene.differences() == []
     assert 4_000 < len(world) < 4_900
+    assert {request.headers["host"] for request in scene.emulator.requests} == {httpx.URL(BASE).host}
+    assert not any("$skip" in request.query for request in scene.emulator.requests)
 
 
 def tuples(db: Connection) -> list[tuple[Any, ...]]:
@@ -301,9 +304,12 @@ def test_another_clients_jobs_stop_the_run_before_it_writes(db: Connection) -> N
     scene.sync()
     world.advance(timedelta(seconds=1))
     world.add(clientID="22222222-0000-0000-0000-000000000000")
+    scene.set(base_url=BASE + "/moved", look_back=timedelta(minutes=1))
+    known = scene.rows("SELECT * FROM etl.sources")
     with pytest.raises(ConfigError, match="--same-source"):
         scene.sync()
     assert scene.one("SELECT count(*) FROM aims360.jobs") == 1
+    assert scene.rows("SELECT * FROM etl.sources") == known
     assert scene.sync(same_source=True).counts.inserted == 1
 
 
@@ -471,3 +477,138 @@ def test_a_date_header_of_the_far_future_is_not_believed(db: Connection) -> None
     world.add()
     scene.sync()
     assert scene.differences() == []
+
+
+def test_a_dropped_scan_is_begun_anew_as_what_it_was(db: Connection) -> None:
+    """A full scan that goes by ID is left open, and then no row shows ID: all rows are read again, by jobID."""
+    world = populated(900, seed=28, rate=0)
+    scene = Scene(db, world, a_source(concurrency=1))
+    scene.sync()
+    world.change_many(list(world.jobs()), touch=False, jobStatusText="changed behind the watermark")
+    scene.emulator.between_pages = lambda _: scene.emulator.fail_next(*["503"] * 8) if scene.one(_PAGES) else None
+    with pytest.raises(Unreachable):
+        scene.sync(full=True)
+    scene.emulator.between_pages = None
+    scene.emulator.set_faults(Faults())
+    newer = World.serving([without_id(world.payload(job)) for job in world.jobs()], now=world.now)
+    scene.emulator.world = scene.world = newer
+    assert scene.sync().kind == "full"
+    assert [name for name in scene.differences() if ": id is" not in name] == []
+
+
+def without_id(payload: dict[str, Any]) -> dict[str, Any]:
+    """A row as newer responses show it."""
+    return {name: value for name, value in payload.items() if name != "ID"}
+
+
+def test_one_unreadable_key_does_not_throw_a_scan_away(db: Connection) -> None:
+    """The newest row's ID is a text: the open scan goes on by ID, and the row waits in rejects."""
+    world = populated(900, seed=29, rate=0)
+    scene = Scene(db, world, a_source(concurrency=1))
+    scene.emulator.between_pages = lambda _: (
+        scene.emulator.fail_next(*["503"] * 8) if len(scene.emulator.requests) == 6 else None
+    )
+    with pytest.raises(Unreachable):
+        scene.sync()
+    scene.emulator.between_pages = None
+    kept = scene.one("SELECT count(*) FROM aims360.jobs")
+    world.advance(timedelta(seconds=1))
+    world.change(list(world.jobs())[-20], overrides={"ID": "x"})
+    scene.emulator.reset_log()
+    assert scene.sync().counts.inserted == 900 - kept - 1
+    assert any("ID gt" in text and "modifiedDate" not in text for text in fetched(scene))
+
+
+def test_a_full_scan_sets_the_watermark_back_after_a_restore(db: Connection) -> None:
+    """An increment never does, nor does complete_through ever fall."""
+    world = World(seed=30)
+    world.ties(3)
+    scene = Scene(db, world)
+    backup = world.snapshot()
+    world.advance(timedelta(hours=1))
+    world.ties(3)
+    first = scene.sync()
+    world.restore(backup)
+    world.advance(timedelta(hours=1))
+    assert scene.sync().watermark == first.watermark
+    again = scene.sync(full=True)
+    assert again.watermark is not None
+    assert first.watermark is not None
+    assert again.watermark == first.watermark - timedelta(hours=1)
+    assert again.complete_through == world.now
+
+
+def test_a_reject_is_tried_again_and_leaves_when_it_loads(db: Connection) -> None:
+    """From its raw row, by a release that can read it; the source is not asked."""
+    world = World(seed=31)
+    job = world.add(overrides={"percentCompleted": "half"})
+    world.advance(timedelta(hours=1))
+    world.add()
+    scene = Scene(db, world)
+    assert scene.sync().counts.rejected == 1
+    assert scene.one("SELECT job_id FROM etl.rejects") == job["jobID"]
+    assert scene.sync().counts.inserted == 0
+    scene.db.execute("UPDATE etl.rejects SET raw = replace(raw, '\"half\"', '50')")
+    world.advance(timedelta(hours=1))
+    run = scene.sync()
+    assert (run.counts.inserted, run.verdict) == (1, Verdict.COMPLETE)
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+    assert scene.one("SELECT percent_completed FROM aims360.jobs WHERE job_id = %s", job["jobID"]) == 50
+
+
+@pytest.mark.parametrize("purge_date", ["2026-03-05T00:00:00Z", "at no time"])
+def test_a_reject_expires_with_its_purge_date_or_after_30_days(db: Connection, purge_date: str) -> None:
+    """What the source has forgotten is not kept for ever."""
+    world = World(seed=32)
+    world.add(overrides={"percentCompleted": "half", "purgeDateTime": purge_date})
+    world.add(purgeDateTime=None)
+    scene = Scene(db, world)
+    scene.sync()
+    world.delete(next(world.jobs()))
+    world.advance(timedelta(days=1))
+    scene.sync()
+    assert scene.one("SELECT count(*) FROM etl.rejects") == 1
+    world.advance(timedelta(days=30))
+    scene.sync()
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+
+
+def test_a_newer_readable_version_takes_the_rejects_place(db: Connection) -> None:
+    """The job was mended at the source."""
+    world = World(seed=33)
+    job = world.add(overrides={"percentCompleted": "half"})
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.change(job, percentCompleted=50)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+    assert scene.differences() == []
+
+
+def test_rows_without_a_version_on_either_side_are_judged_by_date_and_counted(db: Connection) -> None:
+    """New ones are not judged; the same ones are."""
+    world = World(seed=34, generation="2019-08")
+    job = world.add(overrides={"@odata.etag": ABSENT})
+    world.add()
+    scene = Scene(db, world)
+    assert scene.sync().counts.unversioned == 0
+    assert scene.sync().counts.unversioned == 1
+    world.advance(timedelta(seconds=1))
+    world.change(job, jobStatusText="with a version from now on")
+    run = scene.sync()
+    assert (run.counts.unversioned, run.counts.updated) == (1, 1)
+    assert scene.differences() == []
+
+
+def test_an_older_releases_rows_are_told_until_they_are_written_anew(db: Connection) -> None:
+    """flatten_version is the program's that wrote all rows last."""
+    world = World(seed=35)
+    world.ties(3)
+    scene = Scene(db, world)
+    assert scene.sync().notes == ()
+    scene.db.execute("UPDATE etl.sources SET flatten_version = 0")
+    assert any("--full --rewrite" in note for note in scene.sync().notes)
+    assert any("--full --rewrite" in note for note in scene.sync(full=True).notes)
+    assert scene.sync(full=True, rewrite=True).notes == ()
+    assert scene.sync().notes == ()

@@ -213,7 +213,9 @@ class World:
         """Remove a row, as the purge does, but before its time. ValueError while it is locked."""
         self.table.remove(self._unlocked(job))
 
-    purge = delete
+    def stop_life(self) -> None:
+        """From now on nothing happens by itself but what is queued or changed later: a database whose jobs hang."""
+        self._events.clear()
 
     # -- backup ------------------------------------------------------------------------------------------------------
 
