@@ -212,24 +212,34 @@ def demo(jobs: int, seed: int) -> None:
     default="datetime",
     help="How dates in $filter meet ticks of 1/300 s.",
 )
-@click.option(
-    "--fault-rate", type=click.FloatRange(0, 0.9), default=0.0, help="Share of requests that fail, in all ways."
-)
+@click.option("--late-share", type=click.FloatRange(0, 1), default=0.0, help="Share of changes that commit late.")
+@click.option("--fault-rate", type=click.FloatRange(0, 0.9), default=0.0, help="Share of requests that fail.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND", help="In which way; may be repeated. Else in all.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds each answer takes longer.")
 def emulator(
-    port: int, jobs: int, seed: int, generation: Any, fault_rate: float, latency: float, **habits: Any
+    port: int,
+    jobs: int,
+    seed: int,
+    generation: Any,
+    late_share: float,
+    fault_rate: float,
+    faults: tuple[str, ...],
+    latency: float,
+    **habits: Any,
 ) -> None:
     """Serve a pretend AIMS360 on this machine.
 
     Its jobs live by the real clock. Ctrl-C ends it.
     """
-    from etl.emulator import Emulator, Faults, populated, serve
+    from etl.emulator import FAULT_KINDS, Emulator, Faults, populated, serve
 
+    if unknown := set(faults).difference(FAULT_KINDS):
+        raise ConfigError(f"--fault: {', '.join(sorted(unknown))}: none of {', '.join(sorted(FAULT_KINDS))}")
     clock = _clock()
     token = "emulator"  # noqa: S105 - opens nothing else
-    world = populated(jobs, seed=seed, now=clock.now(), generation=generation)
-    faults = Faults(rate=fault_rate, seed=seed) if fault_rate else None
-    pretend = Emulator(world, token=token, faults=faults, clock=clock.now, **habits)
+    world = populated(jobs, seed=seed, now=clock.now(), generation=generation, late_share=late_share)
+    plan = Faults(rate=fault_rate, kinds=faults or FAULT_KINDS, seed=seed)
+    pretend = Emulator(world, token=token, faults=plan, clock=clock.now, **habits)
     try:
         server = serve(pretend, port=port, latency=latency)
     except OSError as error:

@@ -4,7 +4,15 @@
     with serve(Emulator(world)) as server: ...          # on a socket
     httpx.WSGITransport(app=Emulator(World()))          # in-process
 
-It imports nothing else of `etl`, so that a mistake shared with the client can't cancel out.
+It imports nothing else of `etl`, so that a mistake shared with the client can't cancel out. Inside:
+
+    world      the database as it lives: commits, reruns, purges, restores, by a clock that is a value
+    job        a row, and how each generation of the API shows it; edit makes and changes one
+    catalogue  what kinds of job there are, whose they are, how their lives go; populate makes a month of them
+    table      the committed rows, in the orders that order keeps; ticks are the database's times
+    query      what an OData query says (reading: its words); find does what it says
+    app        the service (WSGI): calls are its requests, answers its responses, tokens who may ask
+    faults     what goes wrong; server puts it all on a socket
 """
 
 from etl.emulator.app import Emulator, NextLink

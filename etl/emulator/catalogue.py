@@ -70,7 +70,9 @@ KINDS = (
          0.07, (0,), ".json", "Yes", "Allocation finished 👕", 10),
 )  # fmt: skip
 
+# The first is twice as busy.
 ACCOUNTS = (
+    Account(CLIENT, "AZ0XXData1", "AZ022"),
     Account(CLIENT, "AZ0XXData1", "AZ022"),
     Account(CLIENT, "AZSTEData1", "AZ0012"),
     Account(CLIENT, "AZ0XXData1", "AZ031"),

@@ -44,7 +44,7 @@ def born(home: Home, rng: Random, number: int, tick: int) -> Job:
         number=number,
         job_id=f"{some_guid(rng)}-{stamp(tick)}",
         kind=kind,
-        account=ACCOUNTS[rng.random() < 0.3],
+        account=one_of(ACCOUNTS, rng),
         created_by=person,
         modified_by=person,
         request=f"req-{number}" if number % 5 == 0 else None,
