@@ -7,8 +7,6 @@ VENV ?= .venv
 PYTHON ?=
 PYTEST_ARGS ?=
 WORKERS ?= logical
-# What is installed beside the pins: the checkout itself, or (tests/prove_wheel.py) a wheel.
-PROJECT ?= --editable .
 
 UV := $(shell command -v uv 2>/dev/null)
 # An environment works only where it was made and with the installer that made it: both are in the stamps' names.
@@ -50,7 +48,7 @@ check: setup ## what CI runs: ruff, mypy --strict, import-linter, all tests
 fast: setup ## the quick tests, up to the first failure
 	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
 
-bench: setup ## the numbers of the README
+bench: setup ## times a backfill and an idle sync against floors of the same run
 	@$(BIN)/python -m tests.bench
 
 dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder
@@ -94,5 +92,5 @@ $(MADE): pins.txt
 	@touch $@
 
 $(READY): $(MADE) pyproject.toml
-	@$(INSTALL) --no-deps --no-index --no-build-isolation $(PROJECT)
+	@$(INSTALL) --no-deps --no-index --no-build-isolation --editable .
 	@touch $@

@@ -5,6 +5,7 @@ commands run there from an empty folder, with an empty HOME, against an emulator
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -52,9 +53,21 @@ def build(place: Path) -> Path:
 
 
 def install(wheel: Path, venv: Path) -> None:
-    """The pins and the wheel in an environment of their own, as `make setup` does it with the checkout."""
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    run(["make", "--no-print-directory", "setup", f"VENV={venv}", f"PROJECT={wheel}"], ROOT, surroundings)
+    """The wheel with what it says it needs, and nothing else, in an environment of its own; in the pinned versions."""
+    pins = re.findall(r"^([a-z0-9][^\\\n]*?) *\\?$", (ROOT / "pins.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    constraints = venv.with_name("constraints.txt")
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    wanted = ["--constraint", constraints, f"{wheel}[embedded]"]
+    python = venv / "bin" / "python"
+    if uv := shutil.which("uv"):
+        run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, venv], ROOT)
+        run([uv, "pip", "install", "--quiet", "--python", python, *wanted], ROOT)
+        run([uv, "pip", "check", "--quiet", "--python", python], ROOT)
+    else:
+        pip = [python, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+        run([sys.executable, "-m", "venv", venv], ROOT)
+        run([*pip, "install", "--no-compile", *wanted], ROOT)
+        run([*pip, "check"], ROOT)
 
 
 def prove(command: Path, home: Path, empty: Path) -> None:
