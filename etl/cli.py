@@ -110,7 +110,7 @@ def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migra
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with progress.shown() as watch:
+        with progress.shown(_clock()) as watch:
             run = run_sync(chosen, _service(chosen), db, _clock(), Order(full, rewrite, same_source), watch)
     _report(run, as_json)
 
@@ -135,7 +135,7 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
             said = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
             click.echo(_json(due) if as_json else said)
             return
-        with progress.shown() as watch:
+        with progress.shown(_clock()) as watch:
             run = purge_now(chosen, _service(chosen), db, _clock(), watch)
     _report(run, as_json)
 

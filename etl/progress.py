@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from etl.model import Clock
 from etl.sync import Progress, Watch
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ _EVERY = 5.0  # seconds between two plain lines
 
 
 @contextmanager
-def shown() -> Iterator[Watch]:
+def shown(clock: Clock) -> Iterator[Watch]:
     """Watches for whoever called the command, from the second second on."""
-    began = last = time.monotonic()
+    began = last = clock.monotonic()
     with ExitStack() as stack:
         shows: Watch | None = None
 
         def watch(progress: Progress) -> None:
             nonlocal shows, last
-            now = time.monotonic()
+            now = clock.monotonic()
             if now - began < _PATIENCE:
                 return
             if sys.stderr.isatty():

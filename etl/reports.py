@@ -4,6 +4,7 @@ The page stands alone: no script, no font and no picture from elsewhere, light a
 """
 
 import html
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,18 +83,18 @@ def _stacked_bars(frame: pd.DataFrame) -> str:
 
 
 def _paired_bars(frame: pd.DataFrame) -> str:
-    """Mean queue and run time, two bars a category."""
+    """Mean queue and run time, two bars a category; none where the time isn't known."""
     colours = {"in the queue": "#b7a13a", "running": "#3b82d9"}
-    longest = max(1.0, float(frame[["mean_queued_seconds", "mean_run_seconds"]].max().max())) if len(frame) else 1.0
+    times = frame[["mean_queued_seconds", "mean_run_seconds"]].astype(float)
+    longest = max([1.0, *times.stack().dropna()])
     marks: list[str] = []
-    for place, row in enumerate(frame.itertuples(index=False)):
+    for place, (category, pair) in enumerate(zip(frame["category_name"], times.itertuples(index=False), strict=True)):
         top = 8 + place * 46
-        marks.append(_text(0, top + 11, str(row.category_name), "start"))
-        pair = zip(colours.items(), (row.mean_queued_seconds, row.mean_run_seconds), strict=True)
-        for line, ((what, colour), seconds) in enumerate(pair):
-            length = max(1.0, float(str(seconds)) / longest * (_WIDTH - 300))
-            said = f"{float(str(seconds)):,.1f} s {what}"
-            marks.append(_rect(150, top + line * 16, length, 13, colour, said))
+        marks.append(_text(0, top + 11, str(category), "start"))
+        for line, ((what, colour), seconds) in enumerate(zip(colours.items(), map(float, pair), strict=True)):
+            length = 0.0 if math.isnan(seconds) else max(1.0, seconds / longest * (_WIDTH - 300))
+            said = f"{seconds:,.1f} s {what}" if length else f"not known {what}"
+            marks += [_rect(150, top + line * 16, length, 13, colour, said)] if length else []
             marks.append(_text(156 + length, top + 11 + line * 16, said, "start"))
     return _legend(colours) + _svg(16 + 46 * len(frame), marks, "queue and run time by category")
 

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from etl import reports, schema
 from etl.cli import EXIT_CODES, main
 from etl.database import Connection
-from etl.emulator import populated
+from etl.emulator import World, populated
 from etl.errors import EtlError
 from etl.model import Counts, DocumentRow, JobRow
 from etl.settings import SETTINGS
@@ -109,6 +109,17 @@ def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Pat
     assert page.count("<rect") > 30
     assert "&lt;Title&gt;" in page
     assert not re.search(r"https?://|<script|@example", page)
+
+
+def test_the_page_says_what_is_not_known(url: str, db: Connection, tmp_path: Path) -> None:
+    """A job that was never started has no times, and an empty mirror has no bars."""
+    assert "<svg" in reports.page(url, tmp_path / "empty.html", "Empty").read_text(encoding="utf-8")
+    world = World(seed=1)
+    world.add(startDate=None, completedDate=None)
+    Scene(db, world).sync()
+    page = reports.page(url, tmp_path / "page.html", "Title").read_text(encoding="utf-8")
+    assert "not known in the queue" in page
+    assert "not known running" in page
 
 
 def test_migrations_make_the_tables(url: str) -> None:
