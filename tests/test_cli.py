@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -238,18 +237,19 @@ def test_a_backfill_that_is_killed_again_and_again_ends_equal(url: str, tmp_path
     """kill -9 at twenty random moments, rows changing meanwhile: equal, and no committed page is fetched again."""
     rng = random.Random(generation)
     world = populated(16_000, seed=2, rate=0, generation=generation)
-    killer = Killer(rng, [str(job["jobID"]) for job in world.jobs()])
-    emulator = Emulator(world, token=TOKEN, between_pages=killer)
+    job_ids = [str(job["jobID"]) for job in world.jobs()]
+    emulator = Emulator(world, token=TOKEN, between_pages=lambda world: touch(world, rng.choice(job_ids)))
     with serve(emulator) as server, connect(url) as db:
         command = Command(server.url, url, tmp_path)
-        for _ in range(20):
+        for number in range(1, 21):
             committed = cursors(db)
             emulator.reset_log()
-            killer.let_live(rng.randint(2, 7))
             with command.start("sync") as process:
-                killer.victim = process
-                process.communicate(timeout=120)
+                wait_for_page(db, run_id=number, pages=rng.randint(0, 4), process=process)
+                db.execute("SELECT pg_sleep(%s)", (rng.uniform(0, 0.03),))
+                process.kill()
             assert process.returncode == -signal.SIGKILL
+            wait_for_the_lock(db)
             asked = [request.query for request in emulator.requests if "$top" not in request.query]
             assert all(went_on(query.get("$filter", ""), committed) for query in asked), (asked, committed)
         emulator.between_pages = None
@@ -264,29 +264,24 @@ def test_a_backfill_that_is_killed_again_and_again_ends_equal(url: str, tmp_path
         assert counted == [(16_000, 2)]
 
 
-class Killer:
-    """Changes a row before each page; after so many pages the source falls silent, and the victim dies in a moment.
+def touch(world: World, job_id: str) -> None:
+    """Changes a job, if it is there."""
+    if world.get(job_id) is not None:
+        world.change(job_id, jobStatusText=f"changed as version {world.version}")
 
-    By then up to four pages are on their way into Postgres: the moment falls anywhere in their transactions.
-    """
 
-    def __init__(self, rng: random.Random, job_ids: list[str]) -> None:
-        self.rng, self.job_ids = rng, job_ids
-        self.victim: subprocess.Popen[str] | None = None
-        self.left = 0
+def wait_for_page(db: Connection, run_id: int, pages: int, process: "subprocess.Popen[str]") -> None:
+    """Until a run has committed so many pages."""
+    reached = "SELECT FROM etl.runs WHERE run_id = %s AND pages >= %s"
+    while db.execute(reached, (run_id, pages)).fetchone() is None:
+        assert process.poll() is None, process.communicate()
+        db.execute("SELECT pg_sleep(0.001)")
 
-    def let_live(self, pages: int) -> None:
-        """So many pages from now on."""
-        self.victim, self.left = None, pages
 
-    def __call__(self, world: World) -> None:
-        job_id = self.rng.choice(self.job_ids)
-        if world.get(job_id) is not None:
-            world.change(job_id, jobStatusText=f"changed {world.version}")
-        self.left -= 1
-        if self.left <= 0 and self.victim is not None:
-            threading.Timer(self.rng.uniform(0, 0.04), self.victim.kill).start()
-            self.victim.wait(timeout=60)
+def wait_for_the_lock(db: Connection) -> None:
+    """Until Postgres has noticed that the holder of the source is gone: a run before that would end with code 3."""
+    while db.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 360361").fetchone():
+        db.execute("SELECT pg_sleep(0.001)")
 
 
 def cursors(db: Connection) -> list[list[object]]:
