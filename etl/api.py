@@ -57,11 +57,12 @@ class Api:
     def __init__(self, source: Source, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
         self._base = source.base_url
         self._clock = clock
+        self._auth = sign_in(source, clock)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._lock = threading.Lock()
         self.requests = 0
         self._client = httpx.Client(
-            auth=_sign_in(source, clock),
+            auth=self._auth,
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
@@ -93,14 +94,17 @@ class Api:
     def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
         self._hold(stop)
         response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
+        if response.status_code == 200:
+            try:
+                return Reply(odata.parse_page(body), self._answered_at(response))
+            except BadAnswer as error:
+                raise BadAnswer(self._auth.masked(str(error))) from None
+        said = f"HTTP {response.status_code}: {self._auth.masked(odata.error_message(body))}"
         if response.status_code in _AGAIN:
-            raise _Again(_said(response, body), self._retry_after(response))
+            raise _Again(said, _retry_after(response, self._clock.now()))
         if response.status_code == 401:
-            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {_said(response, body)}")
-        if response.status_code != 200:
-            message = f"{self._base} refused a request ({_said(response, body)}) with {_shown(query)}"
-            raise Refused(message, response.status_code)
-        return Reply(odata.parse_page(body), self._answered_at(response))
+            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}")
+        raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}", response.status_code)
 
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
@@ -112,8 +116,8 @@ class Api:
                     body += chunk
                     if self._clock.monotonic() > deadline or len(body) > _LARGEST_ANSWER:
                         raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
-        except httpx.LocalProtocolError:  # its message quotes headers, the token among them
-            raise Refused("a request can't be written: check the token and AIMS360_BASE_URL", 0) from None
+        except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
+            raise Refused("a request can't be written: check the token and the base address", 0) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, bytes(body)
@@ -162,15 +166,6 @@ class Api:
             self._clock.sleep(min(seconds, _PIECE))
             seconds -= _PIECE
 
-    def _retry_after(self, response: httpx.Response) -> float | None:
-        """Retry-After in seconds: a number, a date by the source's clock, or none."""
-        text = response.headers.get("Retry-After", "").strip()
-        if text.isdecimal():
-            return float(text[:9])
-        moment = _http_date(text)
-        now = _date(response) or self._clock.now()
-        return None if moment is None else max(0.0, (moment - now).total_seconds())
-
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
         date, now = _date(response), self._clock.now()
@@ -181,7 +176,7 @@ class Api:
             self.requests += 1
 
 
-class _Token(httpx.Auth):
+class Token(httpx.Auth):
     """A long-lived token. It goes to the configured host alone."""
 
     def __init__(self, source: Source, token: Secret) -> None:
@@ -199,8 +194,12 @@ class _Token(httpx.Auth):
                 "Make a new one in AIMS360's user settings and set it there"
             )
 
+    def masked(self, text: str) -> str:
+        """What the service says, without the secrets it was told: it may repeat them."""
+        return _without(text, self._token)
 
-class _Grant(httpx.Auth):
+
+class Grant(httpx.Auth):
     """The OAuth2 password grant: signs in when a token is needed, early before it expires, and once after a 401."""
 
     def __init__(self, source: Source, grant: PasswordGrant, clock: Clock) -> None:
@@ -231,6 +230,10 @@ class _Grant(httpx.Auth):
             request.headers["Authorization"] = f"Bearer {token.reveal()}"
             yield request
 
+    def masked(self, text: str) -> str:
+        """What the service says, without the secrets it was told, or told us: it may repeat them."""
+        return _without(text, self._grant.client_secret, self._grant.password, self._token)
+
     def _request(self) -> httpx.Request:
         form = {
             "client_id": self._grant.client_id,
@@ -245,7 +248,8 @@ class _Grant(httpx.Auth):
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
         response.read()
         if response.status_code in _AGAIN:
-            raise _Again(f"signing in: HTTP {response.status_code}")
+            wait = _retry_after(response, self._clock.now())
+            raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
             raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
         try:
@@ -261,10 +265,26 @@ class _Grant(httpx.Auth):
         return self._token
 
 
-def _sign_in(source: Source, clock: Clock) -> httpx.Auth:
+def sign_in(source: Source, clock: Clock) -> Token | Grant:
+    """How a source's requests get their token: a generator of requests that is sent their answers."""
     if isinstance(source.credentials, Secret):
-        return _Token(source, source.credentials)
-    return _Grant(source, source.credentials, clock)
+        return Token(source, source.credentials)
+    return Grant(source, source.credentials, clock)
+
+
+def _without(text: str, *secrets: Secret | None) -> str:
+    for secret in secrets:
+        text = text.replace(secret.reveal(), "***") if secret else text
+    return text
+
+
+def _retry_after(response: httpx.Response, now: datetime) -> float | None:
+    """Retry-After in seconds: a number, a date by the source's clock (ours where it has none), or none."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text[:9])
+    moment = _http_date(text)
+    return None if moment is None else max(0.0, (moment - (_date(response) or now)).total_seconds())
 
 
 def _date(response: httpx.Response) -> datetime | None:
@@ -276,10 +296,6 @@ def _http_date(text: str) -> datetime | None:
         return parsedate_to_datetime(text).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _said(response: httpx.Response, body: bytes) -> str:
-    return f"HTTP {response.status_code}: {odata.error_message(body)}"
 
 
 def _shown(query: str) -> str:

@@ -22,6 +22,7 @@ _LIMITS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",  # keepalives say nothing while sent data waits for an answer
 }
+_BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
 _OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
 
 
@@ -47,13 +48,20 @@ def session_name() -> str:
 
 
 def check(url: str) -> None:
-    """Raises ConfigError for an address that libpq can't read; its own words would quote the password."""
+    """Raises ConfigError for an address that can't be read, or that libpq reads as a wrong host out of a password.
+
+    An @ or / that isn't escaped does that, and then what is taken for the host or database is part of the password.
+    """
     try:
-        conninfo.conninfo_to_dict(url)
+        known = conninfo.conninfo_to_dict(url)
     except psycopg.Error:
-        raise ConfigError(
-            "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
-        ) from None
+        raise ConfigError(_BAD_ADDRESS) from None
+    head, _, path = url.partition("://")[2].partition("/")
+    _, _, hosts = head.partition("@")
+    if "@" in hosts.partition("?")[0] or "@" in path.partition("?")[0]:
+        raise ConfigError(_BAD_ADDRESS)
+    if not all(port.isdecimal() for port in str(known.get("port") or "5432").split(",") if port):
+        raise ConfigError("DATABASE_URL: its port is no number")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ _Integer = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 _BigInteger = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Label = Annotated[str, Meta(max_length=150)]  # indexed: a btree entry holds 2,700 bytes
 _Number = Annotated[str, Meta(max_length=40)]  # Postgres' numeric has an end
-_JobId = Annotated[str, Meta(min_length=1, max_length=250)]
+_JobId = Annotated[str, Meta(min_length=1, max_length=odata.LONGEST_JOB_ID)]
 _SCOPES = {scope.lower(): scope for scope in ("Public", "Private", "PeopleInOrganization")}
 _YES_NO = {"yes": True, "no": False}
 _RANGE = "out of the years 1 to 9999 or of no known form"
@@ -286,11 +286,8 @@ def _reject(raw: bytes, reason: str) -> Reject:
     except (msgspec.MsgspecError, RecursionError):
         label = _RejectLabel()
     job_id = label.jobID
-    if not isinstance(job_id, str) or not 0 < len(job_id) <= 250:
+    if not isinstance(job_id, str) or not 0 < len(job_id) <= odata.LONGEST_JOB_ID:
         job_id = "sha256:" + hashlib.sha256(raw).hexdigest()
     purge_date = odata.readable_instant(label.purgeDateTime)
-    return Reject(_storable(job_id), reason[:500], _storable(raw.decode("utf-8", "replace")), purge_date)
-
-
-def _storable(text: str) -> str:
-    return text.replace("\x00", "\ufffd")
+    text = odata.storable(raw.decode("utf-8", "replace"))
+    return Reject(odata.storable(job_id), odata.storable(reason)[:500], text, purge_date)

@@ -19,9 +19,17 @@ from etl.model import Key
 
 _SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a query's value
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-\d{17}", re.ASCII)
-_ADDRESS = re.compile(r"(?:https?|ftp)://\S+|Bearer\s+\S+", re.IGNORECASE)
+# What may be a link or a token: with a scheme, after "Bearer", a host with a path, or a long word of no language.
+_SECRET = re.compile(r"\w+://\S+|Bearer\s+\S+|[\w-]+(?:\.[\w-]+)+(?::\d+)?/\S+|[\w+/=.~%-]{25,}", re.IGNORECASE)
 _ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# An escaped pair of surrogates, a lone one, and any other escape, so that a backslash is never taken for what it isn't.
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]', re.DOTALL)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+LONGEST_JOB_ID = 250  # characters; an index entry has an end, and so has an address
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _REPLACEMENT = "\ufffd"
 
@@ -39,7 +47,7 @@ class Stamp(msgspec.Struct, frozen=True):
         if name == "ID":
             is_number = isinstance(self.ID, int) and not isinstance(self.ID, bool) and abs(self.ID) < 2**63
             return self.ID if is_number else None  # type: ignore[return-value]
-        return self.jobID if isinstance(self.jobID, str) and self.jobID else None
+        return self.jobID if isinstance(self.jobID, str) and 0 < len(self.jobID) <= LONGEST_JOB_ID else None
 
     @property
     def modified(self) -> datetime | None:
@@ -179,20 +187,20 @@ def parse_page(body: bytes) -> Answer:
     """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
     replaced = 0
     try:
-        envelope = _envelope.decode(body)
+        envelope, rows = _opened(body)
     except (msgspec.MsgspecError, RecursionError):
         body, replaced = _repaired(body)
         try:
-            envelope = _envelope.decode(body)
+            envelope, rows = _opened_by_hand(body)
         except (msgspec.MsgspecError, RecursionError):
-            raise BadAnswer("the answer is JSON, but no page of jobs") from None
-    if envelope.error is not msgspec.UNSET:
+            raise BadAnswer("the answer is no page of jobs, no JSON, or was cut short") from None
+    if envelope.error is not msgspec.UNSET and bytes(envelope.error) != b"null":
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
     if envelope.value is msgspec.UNSET:
         raise BadAnswer("the answer has no list of jobs")
     count = envelope.count
     is_count = isinstance(count, int) and not isinstance(count, bool)
-    return Answer(tuple(bytes(row) for row in envelope.value), count if is_count else None, replaced)  # type: ignore[arg-type]
+    return Answer(rows, count if is_count else None, replaced)  # type: ignore[arg-type]
 
 
 def error_message(body: bytes) -> str:
@@ -203,16 +211,61 @@ def error_message(body: bytes) -> str:
         said = error["message"] if isinstance(error, dict) else f"{error} {value.get('error_description', '')}"
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
         said = "an HTML page" if b"<html" in body[:2000].lower() else "no message"
-    return _ADDRESS.sub("(withheld)", " ".join(str(said).split()))[:300]
+    return _SECRET.sub("(withheld)", " ".join(storable(str(said)).split()))[:300]
+
+
+def _opened(body: bytes) -> tuple[_Envelope, tuple[bytes, ...]]:
+    """A page's envelope and its rows, raw. Raises msgspec.MsgspecError, RecursionError where a row is nested deeply."""
+    envelope = _envelope.decode(body)
+    return envelope, () if envelope.value is msgspec.UNSET else tuple(bytes(row) for row in envelope.value)
+
+
+def _opened_by_hand(body: bytes) -> tuple[_Envelope, tuple[bytes, ...]]:
+    """The same, where a row that is nested too deeply is its own fault alone."""
+    try:
+        return _opened(body)
+    except RecursionError:
+        body, rows = _split(body)
+        return _opened(body)[0], rows
+
+
+def _split(body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """The page without its rows, and its rows, told apart by brackets and commas alone."""
+    rows: list[bytes] = []
+    name, depth, first, begin = b"", 0, 0, 0
+    for token in _TOKENS.finditer(body):
+        mark = token[0][:1]
+        if mark in b"[{":
+            depth += 1
+            if (depth, mark, name) == (2, b"[", b'"value"'):
+                first = begin = token.end()
+        elif mark in b"]}":
+            depth -= 1
+            if depth == 1 and begin:
+                rows.append(body[begin : token.start()])
+                return body[:first] + body[token.start() :], tuple(row for row in rows if row.strip())
+        elif mark == b"," and depth == 2 and begin:
+            rows.append(body[begin : token.start()])
+            begin = token.end()
+        elif depth == 1:
+            name = token[0]
+    return body, ()
 
 
 def _repaired(body: bytes) -> tuple[bytes, int]:
-    """A page that msgspec refuses and Python's json reads (lone surrogates), made readable."""
+    """A page that msgspec refuses and Python's json reads, made readable: other encodings, lone surrogates.
+
+    Its values aren't looked at: what is wrong with one row is not the others' fault.
+    """
+    encoding = json.detect_encoding(body)
     try:
-        value, replaced = _storable(_decode_leniently(body))
-        return json.dumps(value).encode(), replaced
-    except (ValueError, RecursionError):
-        raise BadAnswer("the answer is not JSON, was cut short, or is nested too deeply") from None
+        text = body.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError:
+        text = body.decode(encoding, "replace")
+    lone = sum(escape["lone"] is not None for escape in _ESCAPES.finditer(text))
+    text = _ESCAPES.sub(lambda escape: "\\ufffd" if escape["lone"] else escape[0], text)
+    text, raw = _SURROGATES.subn(_REPLACEMENT, text)
+    return text.encode(), lone + raw
 
 
 def _decode_leniently(data: bytes | str) -> object:
@@ -231,6 +284,11 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text[:20]} is beyond the range of numbers")
     return number
+
+
+def storable(text: str) -> str:
+    """The text as Postgres can store it: NUL and lone surrogates become U+FFFD."""
+    return _UNSTORABLE.sub(_REPLACEMENT, text)
 
 
 def _storable(value: object) -> tuple[object, int]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl import odata
-from etl.errors import BrokenPromise
+from etl.errors import BrokenPromise, Refused
 from etl.model import TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int,
     cursors: tuple[Cursor, ...] = (Cursor(0, None, None),)
     expected = None
     if span.lower is None and found.newest is not None:
-        expected = api.page(odata.query(top=1, count=True)).answer.total
+        with suppress(Refused):  # it only serves the progress shown, and the ranges
+            expected = api.page(odata.query(top=1, count=True)).answer.total
         if concurrency > 1 and (expected or 0) >= _WORTH_SPLITTING:
             cursors = _ranges(_bounds(api, found.key, concurrency))
     return Scan(kind, span, found.key, cursors, rewrite, expected=expected)

@@ -3,7 +3,7 @@
 from dataclasses import astuple
 from datetime import datetime
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from etl.database import Connection
 from etl.model import Cursor, Scan, ScanKind, Window
@@ -50,7 +50,7 @@ def find(db: Connection, source_id: int) -> Scan | None:
 
 def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
     """Where the scan stands, in the transaction that loaded the page. `run_id` is that of the run that opened it."""
-    span, cursors = scan.window, Jsonb([astuple(cursor) for cursor in scan.cursors])
+    span, cursors = scan.window, Json([astuple(cursor) for cursor in scan.cursors])
     head = (source_id, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
     state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version, cursors)
     db.execute(_SAVE, (*head, *state))

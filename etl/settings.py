@@ -208,9 +208,10 @@ def _file_source(where: str, table: Mapping[str, object], environ: Mapping[str, 
         elif key in _SECRETS:
             problems.append(f'{where} {key}: no secrets in a file; write {key}_env = "NAME_OF_A_VARIABLE"')
         elif secret != key and secret in _SECRETS and isinstance(value, str):
-            values[secret], names[secret] = environ.get(value, ""), value
-            if value not in environ:
-                problems.append(f"{where} {key}: the environment variable {value} is not set")
+            if value in environ:
+                values[secret], names[secret] = environ[value], value
+            else:  # what it names isn't repeated: somebody may have written the secret itself
+                problems.append(f"{where} {key}: the environment variable that it names is not set")
         else:
             problems.append(f"{where} {key}: no such setting, or not a text")
     return Given(values, names, tuple(problems))

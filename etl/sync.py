@@ -178,7 +178,7 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, re
             run.notes.append(
                 f"{len(jobs)} jobs are past their purge date, but the source's answer about them can't be trusted"
             )
-            return
+            break
         gone = [job_id for job_id in job_ids if job_id not in still_there]
         with run.db.transaction():
             purge.remove(run.db, run.source_id, run.source.purge, gone, found.as_of)

@@ -7,6 +7,7 @@ Every key is led by `source_id`. Times are timestamptz; those of the source's ro
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -282,7 +283,7 @@ scans = Table(
     _required("rewrite", Boolean, "whether rows that are the same are written anew"),
     _required("opaque", Boolean, "whether keys came that can't be compared here"),
     _required("delivered", BigInteger, "rows read so far inside the window"),
-    _required("cursors", JSONB, "[part, after, up_to, done] of each key range"),
+    _required("cursors", JSON, "[part, after, up_to, done] of each key range; json, since a key may hold NUL"),
     _required("flatten_version", Integer, "what the program read that opened it", "1"),
     _column("expected", BigInteger, "rows that the source counted when it was opened, for the progress shown"),
     _required("done", BigInteger, "rows read so far, for the progress shown", "0"),

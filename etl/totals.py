@@ -45,7 +45,7 @@ INSERT INTO aims360.purged_jobs (
 )
 SELECT
     j.source_id, j.job_id, j.row_version, j.purge_date_time, %(now)s, %(reason)s,
-    (j.created_date AT TIME ZONE s.time_zone)::date,
+    aims360.day_of(j.created_date, s.time_zone),
     nullif(j.account_code, ''), nullif(j.category_name, ''), nullif(j.sub_category_name, ''), nullif(j.job_status, ''),
     coalesce(j.number_of_attempts, 0),
     (SELECT count(*) FROM aims360.job_documents AS d WHERE d.source_id = j.source_id AND d.job_id = j.job_id),

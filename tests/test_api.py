@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from etl import odata
-from etl.api import Api
+from etl.api import Api, sign_in
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
 from etl.model import Clock
@@ -91,13 +91,12 @@ def test_the_token_goes_to_the_configured_host_alone() -> None:
     clock = Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None)
     for credentials in (Secret(TOKEN), GRANT):
         seen.clear()
-        api = Api(a_source(credentials=credentials), clock, httpx.WSGITransport(app=elsewhere))
+        source = a_source(credentials=credentials)
+        api = Api(source, clock, httpx.WSGITransport(app=elsewhere))
         with pytest.raises((Refused, SignInFailed)):
             api.page(odata.query())
         assert set(seen) == {httpx.URL(BASE).host}
-        auth = api._client.auth
-        assert auth is not None
-        flow = auth.auth_flow(httpx.Request("GET", "https://evil.example/"))
+        flow = sign_in(source, clock).auth_flow(httpx.Request("GET", "https://evil.example/"))
         assert "Authorization" not in next(flow).headers
 
 

@@ -222,6 +222,41 @@ def test_a_wrong_database_is_one_line_without_its_password(command: Command) -> 
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://someone:very-se/cret@127.0.0.1:1/nowhere",
+        "postgresql://someone:very-se@cret@127.0.0.1:1/nowhere",
+        "postgresql://someone:very-se%ret@127.0.0.1:1/nowhere",
+        "postgresql://someone:very-secret@127.0.0.1:port/nowhere",
+    ],
+)
+@pytest.mark.parametrize("words", ["migrate", "status", "doctor"])
+def test_an_address_that_reads_wrongly_is_told_without_a_piece_of_it(
+    command: Command, address: str, words: str
+) -> None:
+    """A character of the password that isn't escaped would make a host or a database out of the rest."""
+    command.environ["DATABASE_URL"] = address
+    code, output, errors = command.run(words)
+    assert code == (1 if words == "doctor" else 2)
+    assert "DATABASE_URL: " in output + errors
+    for piece in ("very", "cret", "Traceback"):
+        assert piece not in output + errors
+
+
+def test_ctrl_c_ends_a_waiting_run_with_a_word(command: Command, emulator: Emulator, db: Connection) -> None:
+    """Told to wait by a busy service, its threads stop all the same; it says so, and lets go of the source."""
+    emulator.fail_next("", "", *["429-seconds"] * 20)
+    with command.start("sync") as process:
+        while not any(request.status == 429 for request in emulator.requests):
+            db.execute("SELECT pg_sleep(0.01)")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, "aims360-etl: stopped; nothing is lost, the next run goes on\n")
+    assert db.execute("SELECT outcome, error FROM etl.runs").fetchall() == [("failed", "stopped by hand")]
+    assert len(emulator.requests) < 10
+
+
 def test_a_dead_token_is_one_line_without_the_token(command: Command) -> None:
     """What to do stands in the error; the token doesn't."""
     command.environ["AIMS360_TOKEN"] = "very-secret-token"

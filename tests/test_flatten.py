@@ -163,7 +163,8 @@ def test_the_scope_has_one_spelling(scope: str, stored: str) -> None:
         b"{}",
         b'{"error": {"code": "x", "message": "see https://host/secret"}, "value": []}',
         b'{"value": [NaN]}',
-        b'{"value": [' + b"[" * 5_000 + b"]" * 5_000 + b"]}",
+        b'{"value": [], "more": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"value": [' + b"[" * 5_000 + b"]}",
     ],
 )
 def test_an_answer_that_is_no_page_is_refused_whole(body: bytes) -> None:

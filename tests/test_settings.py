@@ -111,7 +111,7 @@ def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
         ("[sources.a]\npurge = 'never'", r"\[sources.a\] purge: 'never' is none of"),
         ("[sources.a]\nbase_url = 'https://a'", r"a\] token_env: is not set, nor are .*client_secret_env"),
         ("[sources.a]\nbase_url = 'https://a'\nclient_id = 'c'", r"a\] password_env: is not set"),
-        ("[sources.a]\ntoken_env = 'NOT_SET'", "NOT_SET is not set"),
+        ("[sources.a]\ntoken_env = 'NOT_SET'", "a] token_env: the environment variable that it names is not set"),
         ("[sources.a]\ncolour = 'red'", "colour: no such setting"),
         ("sources = 5", "needs a table"),
         ("= nonsense", "can't be read"),

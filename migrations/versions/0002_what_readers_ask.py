@@ -25,4 +25,5 @@ def upgrade() -> None:
         sa.Column("done", sa.BigInteger(), nullable=False, server_default="0"),
     ):
         op.add_column("scans", column, schema="etl")
+    op.alter_column("scans", "cursors", type_=sa.JSON(), postgresql_using="cursors::json", schema="etl")
     op.create_table("definitions", sa.Column("digest", sa.Text(), nullable=False), schema="etl")

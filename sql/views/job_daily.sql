@@ -9,7 +9,7 @@ CREATE OR REPLACE VIEW bi.job_daily AS
 WITH live AS (
     SELECT
         j.source_id,
-        (j.created_date AT TIME ZONE s.time_zone)::date AS day,
+        aims360.day_of(j.created_date, s.time_zone) AS day,
         j.account_code,
         j.category_name,
         j.sub_category_name,

@@ -9,7 +9,16 @@ RETURN CASE WHEN later >= earlier THEN extract(epoch FROM later - earlier) END;
 COMMENT ON FUNCTION aims360.seconds_between(timestamptz, timestamptz) IS
 'Seconds from the first moment to the second; NULL where either is unknown or the second comes first.';
 
--- Question: the same from a job's creation, of a job that ran once?
+-- Question: on which day of a time zone does a moment lie?
+-- Returns:  date; the year 10000 that 9999-12-31 becomes east of UTC is more than Python and most BI tools can read.
+CREATE OR REPLACE FUNCTION aims360.day_of(moment timestamptz, time_zone text)
+RETURNS date
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN moment IS NOT NULL THEN least((moment AT TIME ZONE time_zone)::date, '9999-12-31'::date) END;
+
+COMMENT ON FUNCTION aims360.day_of(timestamptz, text) IS 'The day of a time zone on which a moment lies.';
+
+-- Question: how many seconds after its creation was a moment of a job that ran once?
 -- Returns:  NULL for a job that was run again too: its startDate and completedDate are then the last run's, and the
 --           time since its creation holds whatever lay between the runs.
 CREATE OR REPLACE FUNCTION aims360.seconds_since_creation(created timestamptz, later timestamptz, attempts integer)

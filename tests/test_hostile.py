@@ -1,0 +1,223 @@
+"""Answers that no well-meaning source gives: nothing freezes, nothing is lost, and no secret is repeated."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from etl import odata
+from etl.database import Connection
+from etl.emulator import World
+from etl.errors import ConfigError, Refused
+from etl.model import Verdict
+from etl.settings import PasswordGrant, Secret
+from tests.scene import Scene, a_source
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MARK = 123456789  # a value that `put` finds in an answer
+GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
+App = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+
+def put(scene: Scene, value: bytes) -> App:
+    """The service, with something in the place of MARK that the emulator itself wouldn't say."""
+    return behind(scene, lambda _, body: ("200 OK", body.replace(str(MARK).encode(), value)))
+
+
+def behind(scene: Scene, answer: Callable[[dict[str, Any], bytes], tuple[str, bytes]]) -> App:
+    """The service behind something that changes its answers: status line and body."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        started: list[Any] = []
+        body = b"".join(scene.emulator(environ, lambda *given: started.extend(given)))
+        status, changed = answer(environ, body)
+        headers = [(name, value) for name, value in started[1] if name != "Content-Length"]
+        start_response(status if status != "200 OK" else started[0], headers)
+        return [changed]
+
+    return app
+
+
+def refusing(message: bytes) -> Callable[[dict[str, Any], bytes], tuple[str, bytes]]:
+    """What makes a 403 of every answer but the sign-in's; %s in it becomes the token that was sent."""
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        token = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+        said = b'{"error": {"message": "' + message.replace(b"%s", token.encode()) + b'"}}'
+        return ("403 Forbidden", said) if token else ("200 OK", body)
+
+    return answer
+
+
+def test_a_reject_whose_key_can_be_read_holds_the_purge(db: Connection) -> None:
+    """Its row isn't decodable as a whole, and says that the purge was put off: the job stays."""
+    world = World(seed=1)
+    job = world.add(purgeDateTime=world.now + DAY)
+    world.add()
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(HOUR)
+    world.change(job, purgeDateTime=world.now + 30 * DAY, weight=MARK)
+    assert scene.sync(put(scene, b"1e999")).counts.rejected == 1
+    assert scene.one("SELECT job_id FROM etl.rejects") == job["jobID"]
+    world.advance(1.5 * DAY)
+    world.add()
+    assert scene.sync().counts.purged == 0
+    world.change(job, weight=1)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+    assert scene.differences() == []
+
+
+@pytest.mark.parametrize("neighbour", ["plain", "lone surrogate \ud800", "pair \U0001f600"])
+@pytest.mark.parametrize(
+    "value", [b"1e999", b"9" * 5_000, b"[" * 5_000 + b"]" * 5_000, b'{"a": ' * 600 + b"1" + b"}" * 600]
+)
+def test_one_row_that_nothing_can_hold_is_its_own_fault(db: Connection, neighbour: str, value: bytes) -> None:
+    """Numbers without end, nesting without end, beside a row with a lone surrogate or not: the rest is loaded."""
+    world = World(seed=2)
+    world.add(weight=MARK)
+    world.advance(HOUR)
+    world.add(jobStatusText=neighbour)
+    scene = Scene(db, world)
+    run = scene.sync(put(scene, value))
+    text = odata.storable(neighbour)
+    assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_status_text = %s", text) == 1
+    assert run.counts.inserted + run.counts.rejected == 2
+    assert run.counts.rejected == (0 if value.startswith(b"{") else 1)
+    assert run.counts.replaced_characters == ("surrogate" in neighbour)
+
+
+def test_a_surrogate_is_told_from_a_backslash_before_its_letters() -> None:
+    r"""`\\ud800` in JSON is a backslash and five letters; `\ud83d\ude00` a character; `\ud800` alone is none."""
+    page = odata.parse_page(rb'{"value": [{"a": "\\ud800 \ud83d\ude00 \ud800 \udc00\ud800 \\\ud800"}]}')
+    assert odata.decode(page.rows[0])[0] == {"a": "\\ud800 \U0001f600 \ufffd \ufffd\ufffd \\\ufffd"}
+    assert page.replaced_characters == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_page_in_another_encoding_of_json_is_read(encoding: str) -> None:
+    """As Python's json reads it."""
+    page = odata.parse_page('{"value": [{"jobID": "ä"}], "error": null}'.encode(encoding))
+    assert [odata.stamp(row).jobID for row in page.rows] == ["ä"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"the token %s may not", "the token *** may not"),
+        (b"see api.example.rest/documentmanagement/v1.0/j/ACCESSKEY", "see (withheld)"),
+        (b"see ftp://host/KEY, or sftp://host/KEY", "see (withheld) or (withheld)"),
+        (b"key eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3", "key (withheld)"),
+        (b"a\\ud800b\\u0000c", "a\ufffdb\ufffdc"),
+        (b"two\\nlines", "two lines"),
+    ],
+)
+@pytest.mark.parametrize("credentials", [Secret("static-token"), GRANT])
+def test_what_an_error_repeats_is_said_without_secrets(
+    db: Connection, credentials: Secret | PasswordGrant, text: bytes, said: str
+) -> None:
+    """Neither the message nor the ledger has tokens and links of an error answer; both have the failure."""
+    scene = Scene(db, World(seed=3), a_source(credentials=credentials))
+    with pytest.raises(Refused) as caught:
+        scene.sync(behind(scene, refusing(text)))
+    assert f"HTTP 403: {said})" in str(caught.value)
+    [[outcome, error]] = scene.rows("SELECT outcome, error FROM etl.runs")
+    assert (outcome, said in error) == ("failed", True)
+    for secret in ("static-token", "granted-token", "KEY", "eyJ"):
+        assert secret not in str(caught.value) + error
+
+
+def test_a_nul_in_a_key_or_a_client_id_stops_nothing(db: Connection) -> None:
+    """Stored as U+FFFD, asked for as it is, and recognised."""
+    world = World(seed=4, generation="2019-08")
+    world.add(clientID="c\x00")
+    world.add(jobID="zz\x00z", clientID="c\x00")
+    scene = Scene(db, world)
+    assert scene.sync().counts.inserted == 2
+    world.advance(timedelta(seconds=1))
+    world.add(clientID="c\x00")
+    assert scene.sync().counts.inserted == 1
+    assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = %s", "zz\ufffdz") == 1
+    world.advance(timedelta(seconds=1))
+    world.add(clientID="d\x00")
+    with pytest.raises(ConfigError, match="client d\ufffd"):
+        scene.sync()
+
+
+def test_a_key_of_any_length_stops_nothing(db: Connection) -> None:
+    """Longer than an address can be: a reject like any other row without a key."""
+    world = World(seed=5, generation="2019-08")
+    world.add(jobID="0" * 70_000)
+    world.add()
+    scene = Scene(db, world)
+    run = scene.sync()
+    assert (run.counts.inserted, run.counts.rejected) == (1, 1)
+
+
+def test_a_throttled_sign_in_is_left_alone_for_as_long_as_it_says(db: Connection) -> None:
+    """An account that is signed in to again and again may be locked."""
+    world = World(seed=6)
+    scene = Scene(db, world, a_source(credentials=GRANT))
+    asked: list[datetime] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["REQUEST_METHOD"] == "POST":
+            asked.append(world.now)
+            if len(asked) < 3:
+                start_response("429 Too Many Requests", [("Retry-After", "300")])
+                return [b""]
+        return scene.emulator(environ, start_response)
+
+    scene.sync(app)
+    assert all(later - earlier >= timedelta(seconds=300) for earlier, later in pairwise(asked))
+    assert len(asked) == 3
+
+
+def test_an_answer_about_purges_that_is_not_believed_is_asked_for_at_most_hourly(db: Connection) -> None:
+    """An untrusted answer is no reason to ask at every run."""
+    world = World(seed=7)
+    world.add(purgeDateTime=world.now + DAY)
+    world.add()
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(2 * DAY)
+    hiding = behind(
+        scene, lambda env, body: ("200 OK", b'{"value": []}' if "jobID%20eq" in env["QUERY_STRING"] else body)
+    )
+    scene.emulator.reset_log()
+    for minutes in (1, 1, 60):
+        assert scene.sync(hiding).counts.purged == 0
+        world.advance(timedelta(minutes=minutes))
+    scene.sync(hiding)
+    assert sum("jobID eq" in request.query.get("$filter", "") for request in scene.emulator.requests) == 2
+
+
+def test_a_source_that_refuses_to_count_is_read_all_the_same(db: Connection) -> None:
+    """$count only serves the progress shown and the ranges."""
+    world = World(seed=8)
+    world.ties(300)
+    scene = Scene(db, world)
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        return ("400 Bad Request", b"{}") if "$count" in environ["QUERY_STRING"] else ("200 OK", body)
+
+    assert scene.sync(behind(scene, answer)).counts.inserted == 300
+
+
+def test_the_last_day_of_time_can_be_read(db: Connection) -> None:
+    """East of UTC it is the year 10000's, which Python can't hold."""
+    world = World(seed=9)
+    world.add(createdDate="9999-12-31T23:59:59.9999999Z", purgeDateTime=world.now + DAY)
+    scene = Scene(db, world, a_source(time_zone="Asia/Tokyo"))
+    scene.sync()
+    last = datetime(9999, 12, 31, tzinfo=UTC).date()
+    assert scene.rows("SELECT day, jobs FROM bi.job_daily") == [(last, 1)]
+    world.advance(2 * DAY)
+    world.add(createdDate=None)
+    scene.sync()
+    assert scene.rows("SELECT day FROM aims360.purged_daily") == [(last,)]
+    assert scene.rows("SELECT day, jobs FROM bi.job_daily ORDER BY day") == [(last, 1), (None, 1)]
