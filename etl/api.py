@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from etl import odata
+from etl import payload
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source, is_token
@@ -39,7 +39,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 class Reply(NamedTuple):
     """A good answer of the collection with the time it was given, by the source's clock."""
 
-    answer: odata.Answer
+    answer: payload.Answer
     answered_at: datetime
 
 
@@ -96,10 +96,10 @@ class Api:
         response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
         if response.status_code == 200:
             try:
-                return Reply(odata.parse_page(body), self._answered_at(response))
+                return Reply(payload.parse_page(body), self._answered_at(response))
             except BadAnswer as error:
                 raise BadAnswer(self._auth.masked(str(error))) from None
-        said = f"HTTP {response.status_code}: {self._auth.masked(odata.error_message(body))}"
+        said = f"HTTP {response.status_code}: {self._auth.masked(payload.error_message(body))}"
         if response.status_code in _AGAIN:
             raise _Again(said, _retry_after(response, self._clock.now()))
         if response.status_code == 401:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from etl import database, odata, schema, settings
+from etl import database, odata, payload, schema, settings
 from etl.api import Api, Reply
 from etl.errors import EtlError, SourceError
 from etl.model import TICK_PLAY, Clock, Key
@@ -165,7 +165,7 @@ def _shown(row: bytes, newest: odata.Stamp) -> Iterator[Check]:
         Standing.FINE if has_id else Standing.NOTE,
         "is shown" if has_id else "is not shown: jobID orders the scan",
     )
-    value, _ = odata.decode(row)
+    value, _ = payload.decode(row)
     names = value.keys() if isinstance(value, dict) else {}
     if "rowversion" in names:
         yield Check("rowversion", Standing.FINE, "is shown")

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from etl import odata
+from etl import odata, payload
 from etl.model import Batch, DocumentRow, Job, JobRow, Reject
 
 # The bounds of the columns they go to: one row out of range must not make Postgres refuse its whole page.
@@ -149,7 +149,7 @@ def _read(raw: bytes) -> _Read | Reject:
 
 def _read_carefully(raw: bytes) -> _Read:
     """A row with unknown properties, or with characters Postgres can't store. Raises ValueError."""
-    value, replaced = odata.decode(raw)
+    value, replaced = payload.decode(raw)
     if not isinstance(value, dict):
         raise ValueError("the row is not an object")
     extra = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
@@ -212,7 +212,7 @@ def _response(value: object, response_type: str | None) -> _Response:
         if not isinstance(value, str):
             break
         try:
-            inner, more = odata.decode(value)
+            inner, more = payload.decode(value)
         except ValueError:
             return _Response(text=value or None, replaced=replaced)
         value, replaced = inner, replaced + more
@@ -289,5 +289,5 @@ def _reject(raw: bytes, reason: str) -> Reject:
     if not isinstance(job_id, str) or not 0 < len(job_id) <= odata.LONGEST_JOB_ID:
         job_id = "sha256:" + hashlib.sha256(raw).hexdigest()
     purge_date = odata.readable_instant(label.purgeDateTime)
-    text = odata.storable(raw.decode("utf-8", "replace"))
-    return Reject(odata.storable(job_id), odata.storable(reason)[:500], text, purge_date)
+    text = payload.storable(raw.decode("utf-8", "replace"))
+    return Reject(payload.storable(job_id), payload.storable(reason)[:500], text, purge_date)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from etl import odata, purge, rejects, scans, sources
+from etl import payload, purge, rejects, scans, sources
 from etl.database import Connection
 from etl.errors import EtlError, Locked
 from etl.load import Rules, load
@@ -284,7 +284,7 @@ def _holder(db: Connection, key: Mapping[str, int]) -> str:
 def _said(error: BaseException) -> str:
     """What the ledger keeps of a failure: our own words, or Postgres' first line, never a row."""
     if isinstance(error, EtlError):
-        return odata.storable(str(error))
+        return payload.storable(str(error))
     if isinstance(error, psycopg.Error):
         return f"Postgres: {error.diag.message_primary or type(error).__name__}"
     return "stopped by hand" if isinstance(error, KeyboardInterrupt) else type(error).__name__

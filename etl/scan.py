@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl import odata
+from etl import odata, payload
 from etl.errors import BrokenPromise, Refused
 from etl.model import TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
@@ -189,7 +189,7 @@ def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
         ) from None
 
 
-def checked(scan: Scan, cursor: Cursor, answer: odata.Answer, answered_at: datetime) -> Page:
+def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: datetime) -> Page:
     """The page of an answer, once it keeps what was asked: the date filter, the order, the cursor. Pure."""
     if not answer.rows:
         return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)

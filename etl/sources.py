@@ -4,7 +4,7 @@ from collections.abc import Set
 from datetime import datetime
 from typing import NamedTuple
 
-from etl import odata
+from etl import payload
 from etl.database import Connection
 from etl.errors import ConfigError
 from etl.model import FLATTEN_VERSION, Scan, ScanKind
@@ -91,9 +91,9 @@ def judge_time_zone(db: Connection, state: State, source: Source) -> None:
 def judge_client(state: State, source: Source, client: object) -> None:
     """Raises ConfigError where the newest row is another client's than all that were seen: another account's jobs."""
     known = state.client_ids
-    if isinstance(client, str) and known and odata.storable(client).lower() not in known:
+    if isinstance(client, str) and known and payload.storable(client).lower() not in known:
         raise ConfigError(
-            f"source {source.name!r} now shows the jobs of client {odata.storable(client)}, never seen before (seen: "
+            f"source {source.name!r} now shows the jobs of client {payload.storable(client)}, never seen before (seen: "
             f"{', '.join(known[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
             "aims360.toml. If this source truly moved, run once with --same-source"
         )

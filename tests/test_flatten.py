@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl import odata
+from etl import odata, payload
 from etl.errors import BadAnswer
 from etl.flatten import flatten
 from etl.model import Batch, JobRow
@@ -118,7 +118,7 @@ def test_the_response_is_documents_json_or_text() -> None:
 
 def test_characters_that_postgres_cannot_store_are_replaced_and_counted() -> None:
     """NUL and lone surrogates become U+FFFD; a pair of surrogates is a character."""
-    page = odata.parse_page(rb'{"value": [{"jobID": "a", "jobStatusText": "\ud83d\ude00 \ud800 \u0000"}]}')
+    page = payload.parse_page(rb'{"value": [{"jobID": "a", "jobStatusText": "\ud83d\ude00 \ud800 \u0000"}]}')
     batch = flatten(page.rows, page.replaced_characters)
     assert batch.jobs[0].row.job_status_text == "\U0001f600 \ufffd \ufffd"
     assert batch.replaced_characters == 2
@@ -170,7 +170,7 @@ def test_the_scope_has_one_spelling(scope: str, stored: str) -> None:
 def test_an_answer_that_is_no_page_is_refused_whole(body: bytes) -> None:
     """Cut bodies, HTML, errors in a 200: nothing of it is loaded, and no address is repeated."""
     with pytest.raises(BadAnswer) as caught:
-        odata.parse_page(body)
+        payload.parse_page(body)
     assert "secret" not in str(caught.value)
 
 

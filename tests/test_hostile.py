@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl import odata
+from etl import odata, payload
 from etl.database import Connection
 from etl.emulator import World
 from etl.errors import ConfigError, Refused
@@ -84,7 +84,7 @@ def test_one_row_that_nothing_can_hold_is_its_own_fault(db: Connection, neighbou
     world.add(jobStatusText=neighbour)
     scene = Scene(db, world)
     run = scene.sync(put(scene, value))
-    text = odata.storable(neighbour)
+    text = payload.storable(neighbour)
     assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_status_text = %s", text) == 1
     assert run.counts.inserted + run.counts.rejected == 2
     assert run.counts.rejected == (0 if value.startswith(b"{") else 1)
@@ -93,15 +93,15 @@ def test_one_row_that_nothing_can_hold_is_its_own_fault(db: Connection, neighbou
 
 def test_a_surrogate_is_told_from_a_backslash_before_its_letters() -> None:
     r"""`\\ud800` in JSON is a backslash and five letters; `\ud83d\ude00` a character; `\ud800` alone is none."""
-    page = odata.parse_page(rb'{"value": [{"a": "\\ud800 \ud83d\ude00 \ud800 \udc00\ud800 \\\ud800"}]}')
-    assert odata.decode(page.rows[0])[0] == {"a": "\\ud800 \U0001f600 \ufffd \ufffd\ufffd \\\ufffd"}
+    page = payload.parse_page(rb'{"value": [{"a": "\\ud800 \ud83d\ude00 \ud800 \udc00\ud800 \\\ud800"}]}')
+    assert payload.decode(page.rows[0])[0] == {"a": "\\ud800 \U0001f600 \ufffd \ufffd\ufffd \\\ufffd"}
     assert page.replaced_characters == 4
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_page_in_another_encoding_of_json_is_read(encoding: str) -> None:
     """As Python's json reads it."""
-    page = odata.parse_page('{"value": [{"jobID": "ä"}], "error": null}'.encode(encoding))
+    page = payload.parse_page('{"value": [{"jobID": "ä"}], "error": null}'.encode(encoding))
     assert [odata.stamp(row).jobID for row in page.rows] == ["ä"]
 
 

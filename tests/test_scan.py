@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etl import odata
+from etl import odata, payload
 from etl.errors import BrokenPromise
 from etl.model import Cursor, Key, Scan, ScanKind, Window
 from etl.scan import Probe, checked, lost_its_key, window
@@ -21,13 +21,13 @@ def a_scan(key: str = "ID", lower: datetime | None = None) -> Scan:
     return Scan(ScanKind.FULL, Window(lower, NOON, NOON), key, (Cursor(0, None, None),))
 
 
-def an_answer(*keys: object, key: str = "ID", modified: str | None = "2026-03-02T11:59:00Z") -> odata.Answer:
+def an_answer(*keys: object, key: str = "ID", modified: str | None = "2026-03-02T11:59:00Z") -> payload.Answer:
     """A page of rows with these keys."""
     rows = [json.dumps({key: value, "modifiedDate": modified}).encode() for value in keys]
-    return odata.Answer(tuple(rows), None, 0)
+    return payload.Answer(tuple(rows), None, 0)
 
 
-def after(scan: Scan, answer: odata.Answer, cursor: Cursor = START) -> Key | None:
+def after(scan: Scan, answer: payload.Answer, cursor: Cursor = START) -> Key | None:
     """Where the cursor stands after a page."""
     return checked(scan, cursor, answer, NOON).cursor.after
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from etl import embedded, odata, schema, settings
+from etl import embedded, odata, payload, schema, settings
 
 JOBS = int(os.environ.get("JOBS", "20000"))
 PAGE = 1_000
@@ -48,7 +48,7 @@ def read_all(base: str, token: str) -> None:
         while True:
             query = odata.query(where, "ID")
             page = client.get(f"{base}/jobsmanagement/odata/v1.0/backgroundjob?{query}").content
-            rows = odata.parse_page(page).rows
+            rows = payload.parse_page(page).rows
             if not rows:
                 return
             where = [f"ID gt {odata.stamp(rows[-1]).ID}"]
