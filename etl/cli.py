@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from etl import settings
+from etl import settings, terminal
 from etl.errors import ConfigError, EtlError
 from etl.model import Clock, Run
 
@@ -106,11 +105,10 @@ def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migra
     if migrate_first:
         _migrate(found, quietly=True)
     with _database(found) as db:
-        from etl import progress
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with progress.shown(_clock()) as watch:
+        with terminal.progress(_clock()) as watch:
             run = run_sync(chosen, _service(chosen), db, _clock(), Order(full, rewrite, same_source), watch)
     _report(run, as_json)
 
@@ -127,15 +125,14 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
     found = _settings(source)
     chosen = found.source(source)
     with _database(found) as db:
-        from etl import progress
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
             due = what_is_due(chosen, db, _clock())
             said = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
-            click.echo(_json(due) if as_json else said)
+            click.echo(terminal.as_json(due) if as_json else said)
             return
-        with progress.shown(_clock()) as watch:
+        with terminal.progress(_clock()) as watch:
             run = purge_now(chosen, _service(chosen), db, _clock(), watch)
     _report(run, as_json)
 
@@ -148,7 +145,7 @@ def status(as_json: bool) -> None:
 
     with _database(_settings()) as db:
         found = room.read(db)
-    click.echo(_json(found) if as_json else room.text(found))
+    click.echo(terminal.as_json(found) if as_json else room.text(found))
 
 
 @main.command()
@@ -163,7 +160,7 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     from etl import doctor as room
 
     checks = list(room.examine(os.environ, Path.cwd(), source, _clock(), _database_url))
-    click.echo(_json(checks) if as_json else room.table(checks))
+    click.echo(terminal.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)
 
 
@@ -362,34 +359,12 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
 
 def _report(run: Run, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected."""
-    click.echo(_json(run) if as_json else _summary(run))
+    click.echo(terminal.as_json(run) if as_json else terminal.summary(run))
     for note in run.notes:
         click.echo(f"note: {note}", err=True)
     if run.counts.rejected:
         click.echo(f"{run.counts.rejected} rows could not be read; they wait in etl.rejects, with the reason", err=True)
         click.get_current_context().exit(4)
-
-
-def _json(value: object) -> str:
-    """For scripts: numbers are numbers, times ISO 8601 with their zone."""
-    encoded = msgspec.json.Encoder(decimal_format="number").encode(value)
-    return msgspec.json.format(encoded, indent=2 if sys.stdout.isatty() else 0).decode()
-
-
-def _summary(run: Run) -> str:
-    counts = run.counts
-    through = f"{run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "never"
-    rows = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, {counts.purged} purged"
-    odd = {
-        "refused as older": counts.refused,
-        "already purged": counts.skipped,
-        "judged by date": counts.unversioned,
-        "rejected": counts.rejected,
-    }
-    rows += "".join(f", {number} {what}" for what, number in odd.items() if number)
-    cost = f"{run.pages} pages, {run.requests} requests, {run.seconds:.1f} s"
-    verdict = f" {run.verdict}" if run.verdict else ""
-    return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, complete through {through}: {rows}; {cost}"
 
 
 def _until_stopped() -> None:

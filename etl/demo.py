@@ -9,7 +9,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from etl import database, progress, reports, schema, settings
+from etl import database, reports, schema, settings, terminal
 from etl.api import Api
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import EtlError
@@ -79,7 +79,7 @@ def _live(world: World, source: settings.Source, db: database.Connection, clock:
     def service() -> Api:
         return Api(source, clock)
 
-    with progress.bars(console) as watch:
+    with terminal.bars(console) as watch:
         _add(table, f"{len(world):,} jobs", sync(source, service, db, clock, watch=watch))
     console.print("[bold]3.[/] They are in Postgres. Now an hour of the source's life, with a sync every ten minutes.")
     for _ in range(_ROUNDS):

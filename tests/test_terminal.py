@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from etl import progress
+from etl import terminal
 from etl.model import Clock
 from etl.sync import Progress
 
@@ -15,7 +15,7 @@ def test_without_a_terminal_a_line_every_five_seconds(capsys: pytest.CaptureFixt
     """How many of how many, of what, after which time; what takes two seconds says nothing."""
     seconds = iter([0.0, 1.9, 4.9, 5.1, 6.0, 10.2])
     clock = Clock(lambda: datetime.now(UTC), lambda: next(seconds), lambda _: None)
-    with progress.shown(clock) as watch:
+    with terminal.progress(clock) as watch:
         for done in range(1_000, 5_000, 1_000):
             watch(Progress("jobs read", done, 10_000))
         watch(Progress("jobs purged", 5))
@@ -25,7 +25,7 @@ def test_without_a_terminal_a_line_every_five_seconds(capsys: pytest.CaptureFixt
 def test_on_a_terminal_a_bar_for_each_kind_of_work() -> None:
     """What was done and of how many; it goes when the work is done."""
     screen = StringIO()
-    with progress.bars(Console(file=screen, force_terminal=True, width=100)) as watch:
+    with terminal.bars(Console(file=screen, force_terminal=True, width=100)) as watch:
         watch(Progress("jobs read", 250, 1_000))
         watch(Progress("jobs purged", 7))
     assert "jobs read" in screen.getvalue()

@@ -1,4 +1,7 @@
-"""Progress of long work, on stderr: a bar on a terminal, elsewhere a plain line now and then."""
+"""What people and scripts see of a run: how far it is, on stderr; a line at its end, or JSON.
+
+Progress is a bar on a terminal, elsewhere a plain line now and then.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from etl.model import Clock
-from etl.sync import Progress, Watch
+from etl.model import Clock, Run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PATIENCE = 2.0  # seconds before anything is shown: quiet work stays quiet
+    from etl.sync import Progress, Watch
+
+_PATIENCE = 2.0  # seconds before anything is shown
 _EVERY = 5.0  # seconds between two plain lines
 
 
 @contextmanager
-def shown(clock: Clock) -> Iterator[Watch]:
-    """Watches for whoever called the command, from the second second on."""
+def progress(clock: Clock) -> Iterator[Watch]:
+    """Watches for whoever called the command, after two seconds: quick work stays quiet."""
     began = last = clock.monotonic()
     with ExitStack() as stack:
         shows: Watch | None = None
@@ -66,3 +70,28 @@ def _stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def as_json(value: object) -> str:
+    """For scripts: numbers are numbers, times ISO 8601 with their zone."""
+    import msgspec
+
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(value)
+    return msgspec.json.format(encoded, indent=2 if sys.stdout.isatty() else 0).decode()
+
+
+def summary(run: Run) -> str:
+    """A run in a line."""
+    counts = run.counts
+    through = f"{run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "never"
+    rows = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, {counts.purged} purged"
+    odd = {
+        "refused as older": counts.refused,
+        "already purged": counts.skipped,
+        "judged by date": counts.unversioned,
+        "rejected": counts.rejected,
+    }
+    rows += "".join(f", {number} {what}" for what, number in odd.items() if number)
+    cost = f"{run.pages} pages, {run.requests} requests, {run.seconds:.1f} s"
+    verdict = f" {run.verdict}" if run.verdict else ""
+    return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, complete through {through}: {rows}; {cost}"
