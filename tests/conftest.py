@@ -13,12 +13,13 @@ from psycopg import sql
 
 from etl import embedded, schema, settings
 from etl.database import Connection, connect, sibling
-from etl.tables import metadata
+from etl.tables import definitions, metadata
 
 _EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
-    sql.SQL(", ").join(sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables)
+    sql.SQL(", ").join(
+        sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables if table is not definitions
+    )
 )
-_SETTINGS = [name for name in os.environ if name.startswith("AIMS360_")]
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +35,9 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         embedded.remove(data_dir)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
-    """The address of a database with nothing in it, for this test process alone."""
+    """The address of a database with nothing in it."""
     yield from _database(server_url, "empty")
 
 
@@ -73,14 +74,6 @@ def db(url: str) -> Iterator[Connection]:
     connection = connect(url)
     yield connection
     connection.close()
-
-
-@pytest.fixture
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """No setting of this program in the environment."""
-    for name in _SETTINGS:
-        monkeypatch.delenv(name)
-    return monkeypatch
 
 
 @pytest.fixture

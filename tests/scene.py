@@ -66,7 +66,6 @@ class Scene:
         self.world = world
         self.emulator = Emulator(world, token=TOKEN, reset=httpx.ReadError, **emulator)
         self.source = source or a_source()
-        self.slept: list[float] = []
 
     @property
     def clock(self) -> Clock:
@@ -74,7 +73,6 @@ class Scene:
         return Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
 
     def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
         self.world.advance(timedelta(seconds=seconds))
 
     def api(self, app: Callable[..., Any] | None = None) -> Api:

@@ -1,16 +1,18 @@
 """Answers that no well-meaning source gives: nothing freezes, nothing is lost, and no secret is repeated."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from etl import odata, payload
 from etl.database import Connection
 from etl.emulator import World
-from etl.errors import ConfigError, Refused
+from etl.errors import BrokenPromise, ConfigError, Refused, Unreachable
 from etl.model import Verdict
 from etl.settings import PasswordGrant, Secret
 from tests.scene import Scene, a_source
@@ -221,3 +223,78 @@ def test_the_last_day_of_time_can_be_read(db: Connection) -> None:
     scene.sync()
     assert scene.rows("SELECT day FROM aims360.purged_daily") == [(last,)]
     assert scene.rows("SELECT day, jobs FROM bi.job_daily ORDER BY day") == [(last, 1), (None, 1)]
+
+
+def a_world_of_other_keys(rows: int) -> World:
+    """jobIDs that can't be compared here: the end of a scan is held against the source's own count."""
+    world = World(seed=10, generation="2019-08")
+    for number in range(rows):
+        world.add(jobID=f"Job_{number:04d}")
+    return world
+
+
+def hiding(rows: int, scans: int) -> Callable[[dict[str, Any], bytes], tuple[str, bytes]]:
+    """What keeps back the last rows of a source of one page, as often as it is scanned from the beginning."""
+    begun = 0
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        nonlocal begun
+        query = unquote(environ["QUERY_STRING"])
+        begun += "$top" not in query and " gt " not in query
+        if "$top" in query or begun > scans:
+            return "200 OK", body
+        page = json.loads(body)
+        kept = [] if " gt " in query else page["value"][:-rows]
+        return "200 OK", json.dumps({**page, "value": kept}).encode()
+
+    return answer
+
+
+def test_rows_that_are_counted_and_not_shown_are_looked_for_once_more(db: Connection) -> None:
+    """Commits that came late are there the second time."""
+    scene = Scene(db, a_world_of_other_keys(50))
+    assert scene.sync(behind(scene, hiding(2, scans=1))).counts.inserted == 50
+    assert scene.differences() == []
+
+
+def test_a_source_that_goes_on_hiding_rows_is_not_believed(db: Connection) -> None:
+    """The run fails, says how many are missing, and the watermark stays."""
+    scene = Scene(db, a_world_of_other_keys(50))
+    with pytest.raises(BrokenPromise, match="counts 2 rows in the window that its pages never showed"):
+        scene.sync(behind(scene, hiding(2, scans=2)))
+    assert scene.rows("SELECT watermark, complete_through FROM etl.sources") == [(None, None)]
+    assert scene.sync().counts.inserted == 2
+    assert scene.differences() == []
+
+
+def test_keys_that_nobody_can_order_or_count_are_an_error(db: Connection) -> None:
+    """Nothing would say that all rows came."""
+    scene = Scene(db, a_world_of_other_keys(5))
+    uncounted = behind(scene, lambda _, body: ("200 OK", body.replace(b'"@odata.count"', b'"count"')))
+    with pytest.raises(BrokenPromise, match=r"answers no \$count"):
+        scene.sync(uncounted)
+
+
+def test_pages_that_come_in_circles_are_an_error(db: Connection) -> None:
+    """First, second, first: a key that can't be compared here doesn't show it at once."""
+    scene = Scene(db, a_world_of_other_keys(300))
+    pages: list[bytes] = []
+
+    def circling(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        if "$top" not in unquote(environ["QUERY_STRING"]):
+            pages.append(body if len(pages) < 2 else pages[len(pages) % 2])
+            return "200 OK", pages[-1]
+        return "200 OK", body
+
+    with pytest.raises(BrokenPromise, match="in circles"):
+        scene.sync(behind(scene, circling))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"token": "x"}', b'{"access_token": "two words"}', b"<html>"])
+def test_a_sign_in_without_a_token_is_tried_again_and_told(db: Connection, body: bytes) -> None:
+    """And what it says isn't repeated: it may be half a token."""
+    scene = Scene(db, World(seed=11), a_source(credentials=GRANT))
+    with pytest.raises(Unreachable, match="the answer holds no token") as caught:
+        scene.sync(behind(scene, lambda env, said: ("200 OK", body if env["REQUEST_METHOD"] == "POST" else said)))
+    assert "two words" not in str(caught.value)
+    assert len(scene.emulator.requests) == 8

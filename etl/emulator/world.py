@@ -153,16 +153,14 @@ class World:
         doesn't fit, `ABSENT`, an unknown property and all other columns are shown verbatim. `overrides` is for names
         that aren't identifiers. The job has no life of its own but its purge.
         """
-        return self.add_many(1, overrides=overrides, **fields)[0]
+        return self.ties(1, overrides=overrides, **fields)[0]
 
-    def add_many(self, count: int, *, overrides: Mapping[str, Any] | None = None, **fields: Any) -> list[Job]:
+    def ties(self, count: int, *, overrides: Mapping[str, Any] | None = None, **fields: Any) -> list[Job]:
         """Insert many jobs alike on one tick: a tie of any size."""
         given = {**fields, **(overrides or {})}
         jobs = [self._stamped(changed(self._born(), given)) for _ in range(count)]
         self._commit(jobs)
         return jobs
-
-    ties = add_many
 
     def arrive(self) -> Job:
         """Queue a job that then lives: it runs, ends, is run again perhaps, and is purged."""
