@@ -29,6 +29,7 @@ _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the ru
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
 _PIECE = 1.0  # seconds
+_WORTH_A_WORD = 2.0  # seconds of waiting
 _NEVER = threading.Event()
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 _FAR_AHEAD = timedelta(hours=1)  # a Date header beyond is wrong: it would move the watermark for ever
@@ -54,10 +55,17 @@ class _Again(SourceError):
 class Api:
     """One source's service. Safe to use from several threads."""
 
-    def __init__(self, source: Source, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        clock: Clock,
+        transport: httpx.BaseTransport | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._base = source.base_url
         self._clock = clock
         self._auth = sign_in(source, clock)
+        self._notice = notice  # hears of waits that somebody may wonder about
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._lock = threading.Lock()
         self.requests = 0
@@ -76,20 +84,15 @@ class Api:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def page(self, query: str, stop: threading.Event = _NEVER) -> Reply:
+    def page(
+        self, query: str, stop: threading.Event = _NEVER, *, page_size: int | None = None, attempts: int = _ATTEMPTS
+    ) -> Reply:
         """The rows that a query of the collection brings. Raises SourceError after every retry.
 
-        `stop`, set by another thread, ends the waiting for a next attempt.
+        `stop`, set by another thread, ends the waiting for a next attempt. `page_size` is a wish.
         """
-        return self._retried(lambda: self._page(query, {}, stop), query, stop)
-
-    def once(self, query: str, page_size: int | None = None) -> Reply:
-        """Like `page`, with a single attempt: for `doctor`, which wants to see what happens."""
-        try:
-            headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
-            return self._page(query, headers, _NEVER)
-        except _Again as error:
-            raise Unreachable(str(error)) from None
+        headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
+        return self._retried(lambda: self._page(query, headers, stop), query, stop, attempts)
 
     def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
         self._hold(stop)
@@ -122,10 +125,11 @@ class Api:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, bytes(body)
 
-    def _retried(self, attempt: Callable[[], Reply], query: str, stop: threading.Event) -> Reply:
+    def _retried(self, attempt: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
         retrying = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=stop_after_attempt(attempts),
             wait=self._wait,
+            before_sleep=self._tell,
             retry=retry_if_exception_type((_Again, BadAnswer)),
             sleep=lambda seconds: self._pause(seconds, stop),
             reraise=True,
@@ -133,10 +137,10 @@ class Api:
         try:
             return retrying(attempt)
         except BadAnswer as error:
-            raise BadAnswer(f"{self._base}: {error}, {_ATTEMPTS} times, for {_shown(query)}") from None
+            raise BadAnswer(f"{self._base}: {error}, {attempts} times, for {_shown(query)}") from None
         except _Again as error:
             raise Unreachable(
-                f"{self._base} gave no good answer in {_ATTEMPTS} tries (last: {error}) for {_shown(query)}; "
+                f"{self._base} gave no good answer in {attempts} tries (last: {error}) for {_shown(query)}; "
                 "nothing is lost, the next run goes on"
             ) from None
 
@@ -152,6 +156,12 @@ class Api:
         with self._lock:
             self._held_until = max(self._held_until, self._clock.monotonic() + asked)
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
+
+    def _tell(self, state: RetryCallState) -> None:
+        """Says why nothing happens for the next seconds."""
+        error = state.outcome.exception() if state.outcome else None
+        if state.upcoming_sleep >= _WORTH_A_WORD:
+            self._notice(f"{self._base}: {error}; asked again in {state.upcoming_sleep:.0f} s")
 
     def _hold(self, stop: threading.Event) -> None:
         """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +60,7 @@ class _Program(click.Group):
         return list(self.commands)  # as they are written below, not by the alphabet
 
     def invoke(self, ctx: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, _interrupt)  # a service manager's wish is no less than a Ctrl-C
         try:
             return super().invoke(ctx)
         except EtlError as error:
@@ -68,6 +70,10 @@ class _Program(click.Group):
         for line in said.splitlines():
             click.echo(f"aims360-etl: {line}", err=True)
         raise click.exceptions.Exit(code)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,7 +106,7 @@ def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migra
     """
     if rewrite and not full:
         raise ConfigError("--rewrite goes with --full")
-    found = _settings(source)
+    found = _settings()
     chosen = found.source(source)
     if migrate_first:
         _migrate(found, quietly=True)
@@ -122,15 +128,18 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
 
     Every sync does it too; this one also asks the source at once about jobs just past their date.
     """
-    found = _settings(source)
+    found = _settings()
     chosen = found.source(source)
     with _database(found) as db:
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
             due = what_is_due(chosen, db, _clock())
-            said = f"{due.due} jobs are due; {due.to_ask} more are past their date and would be asked for at the source"
-            click.echo(terminal.as_json(due) if as_json else said)
+            said = (
+                f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
+                f"{due.to_ask} more are past their date and would be asked for at the source"
+            )
+            terminal.say(terminal.as_json(due) if as_json else said)
             return
         with terminal.progress(_clock()) as watch:
             run = purge_now(chosen, _service(chosen), db, _clock(), watch)
@@ -145,7 +154,7 @@ def status(as_json: bool) -> None:
 
     with _database(_settings()) as db:
         found = room.read(db)
-    click.echo(terminal.as_json(found) if as_json else room.text(found))
+    terminal.say(terminal.as_json(found) if as_json else room.text(found))
 
 
 @main.command()
@@ -160,7 +169,7 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     from etl import doctor as room
 
     checks = list(room.examine(os.environ, Path.cwd(), source, _clock(), _database_url))
-    click.echo(terminal.as_json(checks) if as_json else room.table(checks))
+    terminal.say(terminal.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)
 
 
@@ -211,7 +220,7 @@ def demo(jobs: int, seed: int) -> None:
 )
 @click.option("--late-share", type=click.FloatRange(0, 1), default=0.0, help="Share of changes that commit late.")
 @click.option("--fault-rate", type=click.FloatRange(0, 0.9), default=0.0, help="Share of requests that fail.")
-@click.option("--fault", "faults", multiple=True, metavar="KIND", help="In which way; may be repeated. Else in all.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND", help="How, such as 503 or cut; may be repeated.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds each answer takes longer.")
 def emulator(
     port: int,
@@ -228,7 +237,7 @@ def emulator(
 
     Its jobs live by the real clock. Ctrl-C ends it.
     """
-    from etl.emulator import FAULT_KINDS, Emulator, Faults, populated, serve
+    from etl.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, populated, serve
 
     if unknown := set(faults).difference(FAULT_KINDS):
         raise ConfigError(f"--fault: {', '.join(sorted(unknown))}: none of {', '.join(sorted(FAULT_KINDS))}")
@@ -242,8 +251,10 @@ def emulator(
     except OSError as error:
         raise ConfigError(f"--port: can't listen on 127.0.0.1:{port}: {error.strerror}") from None
     with server:
-        click.echo(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
-        click.echo(f"export AIMS360_BASE_URL={server.url} AIMS360_TOKEN={token}")
+        terminal.say(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
+        # A static token would not outlive the fault that withdraws all tokens.
+        sign_in = " ".join(f"AIMS360_{name.upper()}={value}" for name, value in CREDENTIALS.items())
+        terminal.say(f"export AIMS360_BASE_URL={server.url} {sign_in if fault_rate else f'AIMS360_TOKEN={token}'}")
         sys.stdout.flush()
         _until_stopped()
 
@@ -264,7 +275,7 @@ def start() -> None:
     data_dir = _data_dir(_settings())
     server = embedded.start(data_dir)
     how = "started" if server.started else "runs already"
-    click.echo(f"{how} in {server.home}; stop it: {_db_command(data_dir, 'stop')}")
+    terminal.say(f"{how} in {server.home}; stop it: {_db_command(data_dir, 'stop')}")
 
 
 @db.command()
@@ -272,7 +283,7 @@ def stop() -> None:
     """Stop it; its data stays."""
     from etl import embedded
 
-    click.echo("stopped" if embedded.stop(_data_dir(_settings())) else "it was not running")
+    terminal.say("stopped" if embedded.stop(_data_dir(_settings())) else "it was not running")
 
 
 @db.command()
@@ -288,11 +299,11 @@ def url(database: str) -> None:
     from etl.database import sibling
 
     address = settings.libpq_url(embedded.start(_data_dir(_settings())).url)
-    click.echo(sibling(address, database) if database else address)
+    terminal.say(sibling(address, database) if database else address)
 
 
-def _settings(source: str | None = None) -> settings.Settings:
-    return settings.read(os.environ, Path.cwd(), source)
+def _settings() -> settings.Settings:
+    return settings.read(os.environ, Path.cwd())
 
 
 def _clock() -> Clock:
@@ -324,7 +335,7 @@ def _database_url(found: settings.Settings) -> str:
     server = embedded.start(data_dir)
     if server.started:
         said = f"started the embedded Postgres in {server.home}; stop it: {_db_command(data_dir, 'stop')}"
-        click.echo(said, err=True)
+        terminal.say(said, err=True)
     return settings.libpq_url(server.url)
 
 
@@ -344,7 +355,7 @@ def _service(source: settings.Source) -> Callable[[], Api]:
     def service() -> Api:
         from etl.api import Api
 
-        return Api(source, _clock())
+        return Api(source, _clock(), notice=lambda said: terminal.say(said, err=True))
 
     return service
 
@@ -354,16 +365,18 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
 
     before, after = schema.migrate(_database_url(found))
     if not quietly:
-        click.echo(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+        terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 
 def _report(run: Run, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected."""
-    click.echo(terminal.as_json(run) if as_json else terminal.summary(run))
+    terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
     for note in run.notes:
-        click.echo(f"note: {note}", err=True)
+        terminal.say(f"note: {note}", err=True)
     if run.counts.rejected:
-        click.echo(f"{run.counts.rejected} rows could not be read; they wait in etl.rejects, with the reason", err=True)
+        terminal.say(
+            f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects", err=True
+        )
         click.get_current_context().exit(4)
 
 
@@ -372,4 +385,4 @@ def _until_stopped() -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo("stopped", err=True)
+        terminal.say("stopped", err=True)

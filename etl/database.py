@@ -70,8 +70,11 @@ def connected(url: str) -> Iterator[Connection]:
     db = connect(url)
     try:
         yield db
+    except psycopg.errors.InsufficientPrivilege as error:
+        hint = "`aims360-etl doctor` says which rights are missing"
+        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}; {hint}") from error
     except psycopg.Error as error:
-        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}") from error
+        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}; nothing is lost, the next run goes on") from error
     finally:
         db.close()
 
@@ -92,7 +95,7 @@ def masked(url: str) -> str:
 
 def _plain(error: psycopg.Error, url: str) -> str:
     """An error in a line. Rows never come along: Postgres puts them in DETAIL, which is left out."""
-    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
     try:
         password = conninfo.conninfo_to_dict(url).get("password")
     except psycopg.Error:

@@ -18,17 +18,17 @@ from etl.errors import EtlError, SourceError
 from etl.model import TICK_PLAY, Clock, Key
 
 _FEW = 5
+_ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
 _CLOCKS_APART = 30  # seconds
 _CAN_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
-_FIRST_MISSING_RIGHT = """
-SELECT t.schemaname || '.' || t.tablename, r.name
+_MISSING_RIGHTS = """
+SELECT r.name || ' on ' || t.schemaname || '.' || t.tablename
 FROM pg_tables AS t
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
 WHERE t.schemaname IN ('aims360', 'etl')
   AND t.tablename NOT IN ('alembic_version', 'definitions')
   AND NOT coalesce(has_table_privilege(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename), r.name), false)
 ORDER BY t.schemaname, t.tablename, r.name
-LIMIT 1
 """
 
 
@@ -67,11 +67,16 @@ def examine(
 ) -> Iterator[Check]:
     """Every check in order; those that build on a failed one are left out."""
     try:
-        found = settings.read(environ, directory, name)
+        found = settings.read(environ, directory)
     except EtlError as error:
         yield from _failures("settings", error)
         return
     yield from _database(found, database_url)
+    for each in [name] if name or len(found.sources) == 1 else found.sources:
+        yield from _source(found, each, clock)
+
+
+def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterator[Check]:
     try:
         source = found.source(name)
     except EtlError as error:
@@ -131,22 +136,27 @@ def _right_to_migrate(db: database.Connection) -> Check:
 
 
 def _right_to_write(db: database.Connection) -> Check:
-    missing = db.execute(_FIRST_MISSING_RIGHT).fetchone()
-    if missing is None:
-        return Check("rights", Standing.FINE, f"{db.info.user} may read and write every table of the mirror")
-    table, right = missing
-    return Check("rights", Standing.FAILED, f"{db.info.user} may not {right} on {table}: GRANT {right} on it")
+    user = db.info.user
+    missing = db.execute(_MISSING_RIGHTS).fetchall()
+    if not missing:
+        return Check("rights", Standing.FINE, f"{user} may read and write every table of the mirror")
+    more = f", nor {len(missing) - 1} more" if missing[1:] else ""
+    cure = (
+        f'GRANT USAGE ON SCHEMA aims360, etl TO "{user}"; '
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO "{user}"'
+    )
+    return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
 
 
 def _service(api: Api, clock: Clock) -> Iterator[Check]:
     try:
-        page = api.once(odata.query(order="modifiedDate desc", top=1))
+        page = api.page(odata.query(order="modifiedDate desc", top=1), attempts=_ATTEMPTS)
     except SourceError as error:
         yield from _failures("service", error)
         return
     apart = (page.answered_at - clock.now()).total_seconds()
     standing = Standing.FINE if abs(apart) < _CLOCKS_APART else Standing.NOTE
-    yield Check("service", standing, f"answers, and accepts who we are; its clock is {apart:+.0f} s from ours")
+    yield Check("service", standing, f"answers, and accepts who we are; its clock is {round(apart):+d} s from ours")
     if not page.answer.rows:
         yield Check("jobs", Standing.NOTE, "the service shows no job: what it honours can't be told yet")
         return
@@ -202,7 +212,7 @@ def _key_questions(name: str, key: Key, is_needed: bool) -> Iterator[Question]:
 
 def _asked(api: Api, question: Question) -> Check:
     try:
-        is_kept = question.is_kept(api.once(question.query))
+        is_kept = question.is_kept(api.page(question.query, attempts=_ATTEMPTS))
         detail = "is honoured" if is_kept else "is answered, but not kept"
     except SourceError as error:
         is_kept, detail = False, str(error)
@@ -212,7 +222,7 @@ def _asked(api: Api, question: Question) -> Check:
 
 def _page_size(api: Api) -> Check:
     try:
-        rows = len(api.once(odata.query(), page_size=1).answer.rows)
+        rows = len(api.page(odata.query(), page_size=1, attempts=_ATTEMPTS).answer.rows)
     except SourceError as error:
         return Check("page size", Standing.NOTE, str(error))
     detail = "Prefer: odata.maxpagesize is honoured" if rows == 1 else f"the service's own, {rows} rows at the most"

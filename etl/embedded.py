@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 import psycopg
 
-from etl.errors import EmbeddedError
+from etl.errors import ConfigError, EmbeddedError
 from etl.programs import MISSING, Tools, home_for, installed, tail, tools_for, write
 
 WAY_OUT = "set AIMS360_DATA_DIR to a folder of yours with room, or DATABASE_URL to another Postgres"
@@ -45,7 +45,7 @@ def start(data_dir: Path, options: Mapping[str, str] = MappingProxyType({})) -> 
     `options` are settings of Postgres for a server that this call starts. EmbeddedError says what is in the way.
     """
     if not installed():
-        raise EmbeddedError(MISSING)
+        raise ConfigError(MISSING)
     with _explained(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         with _locked(data_dir):

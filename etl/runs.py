@@ -28,7 +28,7 @@ from etl.sources import State
 if TYPE_CHECKING:
     from etl.api import Api
 
-_LOCK_CLASS = 360_361
+_LOCK_CLASS = 360_361  # sql/functions/is_held.sql looks for it
 PURGE = "purge"  # the kind of a run that only purges
 OLDER_RELEASE = (
     "rows were last written by a release that read less of them; `aims360-etl sync --full --rewrite` writes them anew"
@@ -200,7 +200,7 @@ class Recorder:
             verdict=self.verdict,
             pages=self.pages,
             requests=self._requests(),
-            seconds=self._clock.monotonic() - self._began,
+            seconds=round(self._clock.monotonic() - self._began, 3),
             counts=self.counts,
             watermark=self.state.watermark,
             complete_through=self.state.complete_through,
@@ -287,4 +287,4 @@ def _said(error: BaseException) -> str:
         return payload.storable(str(error))
     if isinstance(error, psycopg.Error):
         return f"Postgres: {error.diag.message_primary or type(error).__name__}"
-    return "stopped by hand" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+    return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__

@@ -71,7 +71,12 @@ def migrate(url: str) -> tuple[str | None, str]:
             return _migrate(connection)
     except sa.exc.DBAPIError as error:
         said = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else None
-        raise DatabaseError(f"{masked(url)}: can't migrate: {said or 'no connection'}") from None
+        hint = "; `aims360-etl doctor` says which right is missing" if _is_forbidden(error.orig) else ""
+        raise DatabaseError(f"{masked(url)}: can't migrate: {said or 'no connection'}{hint}") from None
+
+
+def _is_forbidden(error: object) -> bool:
+    return isinstance(error, psycopg.errors.InsufficientPrivilege)
 
 
 def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
@@ -108,9 +113,12 @@ def _define(db: Connection) -> None:
 
 
 def _comments() -> list[str]:
-    from etl.tables import metadata
+    from etl.tables import SCHEMAS, metadata
 
-    found: list[sql.Composed] = []
+    found = [
+        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
+        for name, comment in SCHEMAS.items()
+    ]
     for table in metadata.sorted_tables:
         name = sql.Identifier(str(table.schema), table.name)
         found.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(table.comment)))

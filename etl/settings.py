@@ -5,7 +5,7 @@ Read with the standard library alone: a sync that runs each minute pays for ever
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -119,13 +119,11 @@ class Settings:
         return _source(name, self.sources[name])
 
 
-def read(environ: Mapping[str, str], directory: Path, source: str | None = None) -> Settings:
+def read(environ: Mapping[str, str], directory: Path) -> Settings:
     """Settings from environment variables and from the file AIMS360_CONFIG names, looked for in `directory`.
 
-    Without a file the environment describes one source, called `source` or "aims360". Raises ConfigError.
+    Without a file the environment describes one source, called "aims360". Raises ConfigError.
     """
-    if source is not None and not (source.isprintable() and source.isascii() and source):
-        raise ConfigError("--source: a name is written in visible ASCII characters")
     environ = {name: value.strip() for name, value in environ.items() if value.strip()}
     known = set(_DEFAULTS)
     file = directory / environ.get("AIMS360_CONFIG", CONFIG_FILE)
@@ -135,7 +133,7 @@ def read(environ: Mapping[str, str], directory: Path, source: str | None = None)
     elif "AIMS360_CONFIG" in environ:
         raise ConfigError(f"AIMS360_CONFIG: there is no file {file}")
     else:
-        sources = {source or DEFAULT_SOURCE: _from_environment(environ)}
+        sources = {DEFAULT_SOURCE: _from_environment(environ)}
     if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
     url = environ.get("DATABASE_URL")
@@ -193,7 +191,7 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
         raise ConfigError(f"{file}: can't be read: {error}") from None
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
-    return {name: _file_source(f"{file}: [sources.{name}]", table, environ) for name, table in tables.items()}
+    return {name: _file_source(f"{file.name}: [sources.{name}]", table, environ) for name, table in tables.items()}
 
 
 def _file_source(where: str, table: Mapping[str, object], environ: Mapping[str, str]) -> Given:
@@ -213,7 +211,8 @@ def _file_source(where: str, table: Mapping[str, object], environ: Mapping[str, 
             else:  # what it names isn't repeated: somebody may have written the secret itself
                 problems.append(f"{where} {key}: the environment variable that it names is not set")
         else:
-            problems.append(f"{where} {key}: no such setting, or not a text")
+            known = key in (*_PLAIN, *(f"{secret}_env" for secret in _SECRETS))
+            problems.append(f"{where} {key}: " + ("is not a text" if known else "no such setting"))
     return Given(values, names, tuple(problems))
 
 
@@ -243,9 +242,15 @@ def _source(name: str, given: Given) -> Source:
     if problems or credentials is None:
         raise ConfigError("\n".join(problems))
     keys = ("token",) if isinstance(credentials, Secret) else _GRANT
-    credentials_from = ", ".join(given.names[key] for key in keys)
+    credentials_from = _listed([given.names[key] for key in keys])
     shared = (look_back, int(concurrency), text("purge"), text("time_zone"))
     return Source(name, base_url, credentials, credentials_from, *shared)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of settings, with the table of a file that they share said once."""
+    where, bracket, _ = next((name for name in names if "] " in name), "").partition("] ")
+    return where + bracket + ", ".join(name.removeprefix(where + bracket) for name in names)
 
 
 def _base_url(text: str, wrong: _Wrong) -> str:

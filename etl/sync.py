@@ -135,6 +135,7 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
 
 
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
+    what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
     with closing(pages(api, scan)) as answers:
         for page in answers:
             batch = flatten(page.rows, page.replaced_characters)
@@ -142,7 +143,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
             with run.db.transaction():
                 counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
                 run.loaded(scan, page, batch, counts)
-            watch(Progress("jobs read", scan.done, scan.expected))
+            watch(Progress(what, scan.done, scan.expected))
     return scan
 
 

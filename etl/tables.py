@@ -30,6 +30,11 @@ from sqlalchemy.types import TypeEngine
 from etl.model import DURATION_BOUNDS
 
 metadata = MetaData()
+SCHEMAS = {
+    "aims360": "The mirror of AIMS360's background jobs, links and people included.",
+    "etl": "The pipeline's own: sources, ledger, open scans, rejects.",
+    "bi": "What BI tools and analysts read: documented views, no links.",
+}
 
 _Kind = type[TypeEngine[Any]] | TypeEngine[Any]
 

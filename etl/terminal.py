@@ -5,11 +5,15 @@ Progress is a bar on a terminal, elsewhere a plain line now and then.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
+from etl.errors import EtlError
 from etl.model import Clock, Run
 
 if TYPE_CHECKING:
@@ -21,24 +25,40 @@ _PATIENCE = 2.0  # seconds before anything is shown
 _EVERY = 5.0  # seconds between two plain lines
 
 
+def say(text: str, err: bool = False) -> None:
+    """A line on stdout, or stderr. A reader that has gone is no failure of the work; a disk that is full is told.
+
+    Raises EtlError.
+    """
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        # Python would try again when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+    except OSError as error:
+        raise EtlError(f"the work is done, but what it says can't be written: {error.strerror}") from None
+
+
 @contextmanager
 def progress(clock: Clock) -> Iterator[Watch]:
     """Watches for whoever called the command, after two seconds: quick work stays quiet."""
     began = last = clock.monotonic()
     with ExitStack() as stack:
         shows: Watch | None = None
+        said: Progress | None = None
 
         def watch(progress: Progress) -> None:
-            nonlocal shows, last
+            nonlocal shows, last, said
             now = clock.monotonic()
-            if now - began < _PATIENCE:
+            if now - began < _PATIENCE or progress == said:
                 return
+            said = progress
             if sys.stderr.isatty():
                 shows = shows or stack.enter_context(bars(_stderr()))
                 shows(progress)
             elif now - last >= _EVERY:
                 last = now
-                print(_line(progress, now - began), file=sys.stderr, flush=True)  # noqa: T201 - what this room is for
+                say(_line(progress, now - began), err=True)
 
         yield watch
 
@@ -83,8 +103,9 @@ def as_json(value: object) -> str:
 def summary(run: Run) -> str:
     """A run in a line."""
     counts = run.counts
-    through = f"{run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "never"
-    rows = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, {counts.purged} purged"
+    fresh = f"complete through {run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "not complete"
+    read = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, " if run.verdict else ""
+    rows = f"{read}{counts.purged} purged"
     odd = {
         "refused as older": counts.refused,
         "already purged": counts.skipped,
@@ -92,6 +113,6 @@ def summary(run: Run) -> str:
         "rejected": counts.rejected,
     }
     rows += "".join(f", {number} {what}" for what, number in odd.items() if number)
-    cost = f"{run.pages} pages, {run.requests} requests, {run.seconds:.1f} s"
+    cost = f"{run.pages} pages read, {run.requests} requests made, {run.seconds:.1f} s"
     verdict = f" {run.verdict}" if run.verdict else ""
-    return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, complete through {through}: {rows}; {cost}"
+    return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, {fresh}: {rows}; {cost}"

@@ -28,8 +28,8 @@ class Wire:
         self.world.ties(3)
         self.emulator = Emulator(self.world, token=TOKEN, reset=httpx.ReadError, **emulator)  # type: ignore[arg-type]
         self.slept: list[float] = []
-        clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
-        self.api = Api(source or a_source(), clock, httpx.WSGITransport(app=self.emulator))
+        self.clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
+        self.api = Api(source or a_source(), self.clock, httpx.WSGITransport(app=self.emulator))
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -140,6 +140,17 @@ def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:
     api = Api(a_source(), Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None), httpx.WSGITransport(app=busy))
     with pytest.raises(Unreachable, match="3600 s"):
         api.page(odata.query())
+
+
+def test_long_waits_are_told() -> None:
+    """Somebody at a terminal sees why nothing happens; short ones are nobody's concern."""
+    told: list[str] = []
+    wire = Wire()
+    api = Api(a_source(), wire.clock, httpx.WSGITransport(app=wire.emulator), told.append)
+    wire.emulator.fail_next("503", "429-seconds")
+    api.page(odata.query())
+    assert len(told) == 1
+    assert told[0].startswith(f"{BASE}: HTTP 429: Rate limit is exceeded. Try again later.; asked again in ")
 
 
 def test_a_run_that_has_ended_waits_for_no_patient_request() -> None:

@@ -158,7 +158,8 @@ def test_doctor_asks_for_every_right(command: Command, url: str, db: Connection)
         command.environ["DATABASE_URL"] = as_role(url, role)
         code, output, _ = command.run("doctor")
     assert code == 1
-    assert f"{role} may not DELETE on aims360.job_documents" in output
+    assert f"{role} may not DELETE on aims360.job_documents, nor " in output
+    assert f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO "{role}"' in output
 
 
 @contextmanager
@@ -224,6 +225,69 @@ def test_a_held_source_costs_no_http_client(command: Command, url: str, db: Conn
     assert command.run(program=["-c", words])[1].endswith("True\n")
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_has_gone_is_no_failure(
+    command: Command, emulator: Emulator, db: Connection, stream: str
+) -> None:
+    """`sync | head` has synced: whoever read its lines, waits or result, doesn't stop it."""
+    emulator.fail_next("", "429-seconds")
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "etl", "sync", "--json"],
+        env=command.environ,
+        cwd=command.folder,
+        stdout=writer if stream == "stdout" else subprocess.PIPE,
+        stderr=writer if stream == "stderr" else subprocess.PIPE,
+    )
+    os.close(writer)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert db.execute("SELECT outcome, inserted FROM etl.runs").fetchall() == [("succeeded", 300)]
+
+
+def test_a_full_disk_is_one_line(command: Command, db: Connection) -> None:
+    """The work is done and can't be told: exit code 1, no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", "sync"],
+            env=command.environ,
+            cwd=command.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("aims360-etl: the work is done, but what it says can't be written: No space left")
+    assert len(done.stderr.splitlines()) == 1
+    assert db.execute("SELECT outcome FROM etl.runs").fetchall() == [("succeeded",)]
+
+
+def test_sigterm_is_told_like_ctrl_c_and_the_ledger_says_so(
+    command: Command, emulator: Emulator, db: Connection
+) -> None:
+    """A service manager's stop; and what is running is told from what only said so."""
+    emulator.fail_next("", "", *["429-seconds"] * 20)
+    with command.start("sync") as process:
+        while not any(request.status == 429 for request in emulator.requests):
+            db.execute("SELECT pg_sleep(0.01)")
+        assert db.execute("SELECT outcome FROM bi.runs").fetchall() == [("running",)]
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, "stopped; nothing is lost" in errors) == (1, True)
+    assert db.execute("SELECT outcome, error FROM etl.runs").fetchall() == [("failed", "stopped by a signal")]
+    db.execute("UPDATE etl.runs SET outcome = 'running'")
+    assert db.execute("SELECT outcome FROM bi.runs").fetchall() == [("interrupted",)]
+    assert db.execute("SELECT last_outcome FROM bi.freshness").fetchall() == [("interrupted",)]
+
+
+def test_a_source_that_is_not_configured_is_no_other_name_for_the_one_that_is(command: Command) -> None:
+    """Under another name the same jobs would be mirrored twice."""
+    code, _, errors = command.run("sync", "--source", "west")
+    assert (code, "no source is called 'west'; configured: aims360" in errors) == (2, True)
+
+
 def test_a_wrong_database_is_one_line_without_its_password(command: Command) -> None:
     """Unreachable or wrong: exit 1, the address, and no secret."""
     command.environ["DATABASE_URL"] = "postgresql://someone:very-secret@127.0.0.1:1/nowhere"
@@ -264,8 +328,9 @@ def test_ctrl_c_ends_a_waiting_run_with_a_word(command: Command, emulator: Emula
             db.execute("SELECT pg_sleep(0.01)")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (1, "aims360-etl: stopped; nothing is lost, the next run goes on\n")
-    assert db.execute("SELECT outcome, error FROM etl.runs").fetchall() == [("failed", "stopped by hand")]
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "aims360-etl: stopped; nothing is lost, the next run goes on"
+    assert db.execute("SELECT outcome, error FROM etl.runs").fetchall() == [("failed", "stopped by a signal")]
     assert len(emulator.requests) < 10
 
 

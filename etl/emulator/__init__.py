@@ -15,7 +15,7 @@ It imports nothing else of `etl`, so that a mistake shared with the client can't
     faults     what goes wrong; server puts it all on a socket
 """
 
-from etl.emulator.app import Emulator, NextLink
+from etl.emulator.app import CREDENTIALS, Emulator, NextLink
 from etl.emulator.calls import Request
 from etl.emulator.faults import KINDS as FAULT_KINDS
 from etl.emulator.faults import Faults
@@ -27,6 +27,7 @@ from etl.emulator.world import START, Snapshot, World
 
 __all__ = [
     "ABSENT",
+    "CREDENTIALS",
     "FAULT_KINDS",
     "START",
     "Comparison",

@@ -18,6 +18,13 @@ from etl.emulator.ticks import Comparison
 from etl.emulator.tokens import Credentials, Tokens
 from etl.emulator.world import World
 
+# What the password grant takes, unless told otherwise. Opens nothing else.
+CREDENTIALS = {
+    "client_id": "client",
+    "client_secret": "secret",
+    "username": "operator@example.com",
+    "password": "password",
+}
 NextLink = Literal["standard", "always", "never", "foreign"]
 ELSEWHERE = "https://elsewhere.example.net"
 """The host that a foreign nextLink points to: whoever follows it hands over a token."""
@@ -43,10 +50,10 @@ class Emulator:
         next_link: NextLink = "standard",
         comparison: Comparison = "datetime",
         token: str | None = "static-token",  # noqa: S107 - opens nothing
-        client_id: str = "client",
-        client_secret: str = "secret",  # noqa: S107 - opens nothing
-        username: str = "operator@example.com",
-        password: str = "password",  # noqa: S107 - opens nothing
+        client_id: str = CREDENTIALS["client_id"],
+        client_secret: str = CREDENTIALS["client_secret"],
+        username: str = CREDENTIALS["username"],
+        password: str = CREDENTIALS["password"],
         token_lifetime: int = 3600,
         faults: Faults | None = None,
         between_pages: Callable[[World], object] | None = None,

@@ -1,4 +1,4 @@
--- Question: Which kinds of job ran longest in the last seven days, and how often did they fail?
+-- Question: Which kinds of job ran longest on average in the last seven days, and how often did they fail?
 -- Grain:    one row a sub-category, the ten slowest.
 -- Columns:  sub_category_name, jobs, failed, longest_run_seconds, mean_run_seconds.
 SELECT

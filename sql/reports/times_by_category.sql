@@ -5,8 +5,8 @@
 SELECT
     coalesce(category_name, 'unknown') AS category_name,
     sum(jobs)::bigint AS jobs,
-    sum(queued_seconds) / nullif(sum(queued_count), 0) AS mean_queued_seconds,
-    sum(run_seconds) / nullif(sum(run_count), 0) AS mean_run_seconds
+    round(sum(queued_seconds) / nullif(sum(queued_count), 0), 1) AS mean_queued_seconds,
+    round(sum(run_seconds) / nullif(sum(run_count), 0), 1) AS mean_run_seconds
 FROM bi.job_daily
 GROUP BY 1
 ORDER BY jobs DESC, category_name;

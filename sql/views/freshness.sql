@@ -12,7 +12,10 @@ SELECT
     last.kind AS last_kind,
     last.started_at AT TIME ZONE 'UTC' AS last_started_at_utc,
     last.finished_at AT TIME ZONE 'UTC' AS last_finished_at_utc,
-    last.outcome AS last_outcome,
+    CASE
+        WHEN last.outcome = 'running' AND NOT etl.is_held(s.source_id) THEN 'interrupted'
+        ELSE last.outcome
+    END AS last_outcome,
     last.verdict AS last_verdict,
     (SELECT count(*) FROM etl.rejects AS r WHERE r.source_id = s.source_id) AS open_rejects,
     EXISTS (SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id) AS scan_is_open

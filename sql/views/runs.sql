@@ -9,7 +9,7 @@ SELECT
     r.run_id,
     s.name AS source,
     r.kind,
-    r.outcome,
+    CASE WHEN r.outcome = 'running' AND NOT etl.is_held(r.source_id) THEN 'interrupted' ELSE r.outcome END AS outcome,
     r.verdict,
     r.started_at AT TIME ZONE 'UTC' AS started_at_utc,
     r.finished_at AT TIME ZONE 'UTC' AS finished_at_utc,
