@@ -26,17 +26,17 @@ _EVERY = 5.0  # seconds between two plain lines
 
 
 def say(text: str, err: bool = False) -> None:
-    """A line on stdout, or stderr. A reader that has gone is no failure of the work; a disk that is full is told.
+    """A line on stdout, or stderr. Raises EtlError where stdout can't be written, as on a full disk.
 
-    Raises EtlError.
+    A reader that has gone is no failure of the work, and what can't be said on stderr is lost.
     """
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:
+    except OSError as error:
         # Python would try again when it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
-    except OSError as error:
-        raise EtlError(f"the work is done, but what it says can't be written: {error.strerror}") from None
+        if not err and not isinstance(error, BrokenPipeError):
+            raise EtlError(f"the work is done, but what it says can't be written: {error.strerror}") from None
 
 
 @contextmanager

@@ -225,6 +225,16 @@ def test_a_held_source_costs_no_http_client(command: Command, url: str, db: Conn
     assert command.run(program=["-c", words])[1].endswith("True\n")
 
 
+def test_progress_that_cannot_be_written_stops_nothing(command: Command, emulator: Emulator) -> None:
+    """A log on a full disk is no reason not to sync."""
+    emulator.fail_next("", "429-seconds")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", "sync"], env=command.environ, cwd=command.folder, stderr=full, check=False
+        )
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_has_gone_is_no_failure(
     command: Command, emulator: Emulator, db: Connection, stream: str
