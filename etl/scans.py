@@ -21,7 +21,10 @@ INSERT INTO etl.scans (
 )
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (source_id) DO UPDATE
-SET opaque = excluded.opaque, delivered = excluded.delivered, done = excluded.done, cursors = excluded.cursors
+SET run_id = excluded.run_id, kind = excluded.kind, key = excluded.key, window_from = excluded.window_from,
+    window_to = excluded.window_to, as_of = excluded.as_of, rewrite = excluded.rewrite, opaque = excluded.opaque,
+    delivered = excluded.delivered, done = excluded.done, expected = excluded.expected,
+    flatten_version = excluded.flatten_version, cursors = excluded.cursors
 """
 _CLOSE = "DELETE FROM etl.scans WHERE source_id = %s"
 
@@ -49,7 +52,7 @@ def find(db: Connection, source_id: int) -> Scan | None:
 
 
 def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
-    """Where the scan stands, in the transaction that loaded the page. `run_id` is that of the run that opened it."""
+    """Where the scan stands, in the transaction that loaded the page. It takes the place of one that was dropped."""
     span, cursors = scan.window, Json([astuple(cursor) for cursor in scan.cursors])
     head = (source_id, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
     state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version, cursors)
@@ -57,7 +60,7 @@ def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
 
 
 def close(db: Connection, source_id: int) -> None:
-    """The scan is done, or can't be gone on with."""
+    """The scan is done."""
     db.execute(_CLOSE, (source_id,))
 
 

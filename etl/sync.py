@@ -77,8 +77,7 @@ def sync(
             _read(run, api, left_open, watch)
             # What was asked for is done; what changed since is an increment.
             found, order = run.recognise(probe(api), order.same_source), Order()
-        elif left_open:
-            scans.close(db, run.source_id)
+        elif left_open:  # its place is taken by the scan that begins now, once that has a page to save
             order = order.with_all_of(left_open)
         kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
         span = window(kind, found, run.state.watermark, source.look_back)

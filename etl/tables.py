@@ -279,7 +279,7 @@ scans = Table(
     "scans",
     metadata,
     _source_key(),
-    _required("run_id", BigInteger, "the run that opened it"),
+    _required("run_id", BigInteger, "the run that saved it last"),
     _required("kind", Text, "full or incremental"),
     _required("key", Text, "the property that orders it: ID or jobID"),
     _column("window_from", _TIME, "rows modified since then; null: all"),

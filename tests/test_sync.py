@@ -492,6 +492,10 @@ def test_a_dropped_scan_is_begun_anew_as_what_it_was(db: Connection) -> None:
     scene.emulator.set_faults(Faults())
     newer = World.serving([without_id(world.payload(job)) for job in world.jobs()], now=world.now)
     scene.emulator.world = scene.world = newer
+    scene.emulator.fail_next("", *["503"] * 8)
+    with pytest.raises(Unreachable):  # what was wanted isn't forgotten when the new scan doesn't come to its first page
+        scene.sync()
+    scene.emulator.set_faults(Faults())
     assert scene.sync().kind == "full"
     assert [name for name in scene.differences() if ": id is" not in name] == []
 
