@@ -284,7 +284,7 @@ def sign_in(source: Source, clock: Clock) -> Token | Grant:
 
 def _without(text: str, *secrets: Secret | None) -> str:
     for secret in secrets:
-        text = text.replace(secret.reveal(), "***") if secret else text
+        text = secret.hidden_in(text) if secret else text
     return text
 
 

@@ -68,11 +68,12 @@ class _Program(click.Group):
         except KeyboardInterrupt:
             said, code = "stopped; nothing is lost, the next run goes on", 1
         for line in said.splitlines():
-            click.echo(f"aims360-etl: {line}", err=True)
+            terminal.say(f"aims360-etl: {line}", err=True)
         raise click.exceptions.Exit(code)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second would get in the way of the tidying up
     raise KeyboardInterrupt
 
 
@@ -187,7 +188,7 @@ def demo(jobs: int, seed: int) -> None:
     from etl import embedded
 
     # Without a terminal there is no width to keep to: paths and commands stay on one line.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if terminal.is_terminal(sys.stdout) else 120)
     data_dir = _data_dir(_settings())  # never DATABASE_URL: the demo makes and drops a database
     server = embedded.start(data_dir)
     room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, _clock(), console)

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import conninfo
 
 from etl.errors import ConfigError, DatabaseError
+from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -26,14 +27,17 @@ _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characte
 _OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
 
 
-def connect(url: str) -> Connection:
-    """An autocommit connection: transactions are opened by name, `with db.transaction():`. Raises DatabaseError."""
+def connect(url: str, autocommit: bool = True) -> Connection:
+    """A connection on which transactions are opened by name, `with db.transaction():`. Raises DatabaseError.
+
+    Without autocommit it is one for SQLAlchemy, which opens transactions by itself.
+    """
     check(url)
     try:
         given = conninfo.conninfo_to_dict(url)
         options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
         given = {**_LIMITS, "application_name": session_name(), **given, "options": options}
-        db = psycopg.connect(conninfo.make_conninfo(url, **given), autocommit=True)
+        db = psycopg.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
         raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}") from None
     if db.info.server_version < 140000:
@@ -57,8 +61,8 @@ def check(url: str) -> None:
     except psycopg.Error:
         raise ConfigError(_BAD_ADDRESS) from None
     head, _, path = url.partition("://")[2].partition("/")
-    _, _, hosts = head.partition("@")
-    if "@" in hosts.partition("?")[0] or "@" in path.partition("?")[0]:
+    hosts, question, _ = (head.partition("@")[2] if "@" in head else head).partition("?")
+    if "@" in hosts or (not question and "@" in path.partition("?")[0]):
         raise ConfigError(_BAD_ADDRESS)
     if not all(port.isdecimal() for port in str(known.get("port") or "5432").split(",") if port):
         raise ConfigError("DATABASE_URL: its port is no number")
@@ -101,4 +105,4 @@ def _plain(error: psycopg.Error, url: str) -> str:
     except psycopg.Error:
         password = None
     line = re.sub(r"\s+", " ", said)
-    return line.replace(str(password), "***") if password else line
+    return Secret(str(password)).hidden_in(line) if password else line

@@ -175,7 +175,11 @@ def _shown(row: bytes, newest: odata.Stamp) -> Iterator[Check]:
         Standing.FINE if has_id else Standing.NOTE,
         "is shown" if has_id else "is not shown: jobID orders the scan",
     )
-    value, _ = payload.decode(row)
+    try:
+        value, _ = payload.decode(row)
+    except ValueError as error:
+        yield Check("rowversion", Standing.NOTE, f"the newest row can't be read: {error}")
+        return
     names = value.keys() if isinstance(value, dict) else {}
     if "rowversion" in names:
         yield Check("rowversion", Standing.FINE, "is shown")
@@ -243,7 +247,7 @@ def _ascends(keys: list[Key]) -> bool:
 
 
 def _all_since(reply: Reply, since: datetime) -> bool:
-    return bool(reply.answer.rows) and all(time >= since - TICK_PLAY for time in _times(reply))
+    return bool(reply.answer.rows) and all(time >= odata.plus(since, -TICK_PLAY) for time in _times(reply))
 
 
 def _descends(reply: Reply) -> bool:

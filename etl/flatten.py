@@ -282,8 +282,8 @@ def _scope(text: str | None) -> str | None:
 def _reject(raw: bytes, reason: str) -> Reject:
     """The raw row with the reason, under its jobID where that is readable, else under a digest of the row."""
     try:
-        label = _label.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+        label = _label.decode(payload.shallow(raw))
+    except (msgspec.MsgspecError, UnicodeError):
         label = _RejectLabel()
     job_id = label.jobID
     if not isinstance(job_id, str) or not 0 < len(job_id) <= odata.LONGEST_JOB_ID:

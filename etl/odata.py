@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from etl import payload
 from etl.model import Key
 
 _SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a query's value
@@ -42,6 +43,7 @@ class Stamp(msgspec.Struct, frozen=True):
         return readable_instant(self.modifiedDate)
 
 
+_UNREADABLE = Stamp(modifiedDate="of no known form")  # which is another thing than null
 _stamp = msgspec.json.Decoder(Stamp)
 
 
@@ -136,11 +138,13 @@ def is_less(one: Key, other: Key) -> bool:
 
 
 def stamp(row: bytes) -> Stamp:
-    """What steers the scan, out of a raw row; an empty stamp where the row isn't an object."""
+    """What steers the scan, out of a raw row."""
     try:
         return _stamp.decode(row)
-    except (msgspec.MsgspecError, RecursionError):
-        return Stamp()
+    except RecursionError:
+        return stamp(payload.shallow(row))
+    except (msgspec.MsgspecError, UnicodeError):
+        return _UNREADABLE
 
 
 def plus(moment: datetime, delta: timedelta) -> datetime:

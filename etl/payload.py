@@ -11,14 +11,23 @@ import msgspec
 
 from etl.errors import BadAnswer
 
-# What may be a link or a token: with a scheme, after "Bearer", a host with a path, or a long word of no language.
-_SECRET = re.compile(r"\w+://\S+|Bearer\s+\S+|[\w-]+(?:\.[\w-]+)+(?::\d+)?/\S+|[\w+/=.~%-]{25,}", re.IGNORECASE)
+# What may be a link or a token, and is withheld from messages.
+_SECRET = re.compile(
+    r"""\w+://\S+                                   # an address with its scheme
+    | bearer[:\s]+\S+
+    | [\w-]+(?:\.[\w-]+)*(?::\d+|\.\w+)[/?]\S+   # a host with a path or a query
+    | (?<!\S)/\S+/\S*                             # a path of several names
+    | [?&]\w+=\S*                                 # the query of an address
+    | \b(?:sig|key|token|code|secret|password|pwd|access\w*)=\S+
+    | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # An escaped pair of surrogates, a lone one, and any other escape, so that a backslash is never taken for what it isn't.
 _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]', re.DOTALL)
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 
@@ -56,8 +65,9 @@ def parse_page(body: bytes) -> Answer:
     """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
     replaced = 0
     try:
+        body.decode()  # rows are opened one by one: what they hold is looked at here
         envelope, rows = _opened(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body, replaced = _repaired(body)
         try:
             envelope, rows = _opened_by_hand(body)
@@ -74,13 +84,24 @@ def parse_page(body: bytes) -> Answer:
 
 def error_message(body: bytes) -> str:
     """What an error answer says, in a line and without addresses (they may be document links)."""
+    said = " ".join(storable(_said(body)).split()) or "no message"
+    for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
+        said = said.replace(escaped, plain)
+    return _SECRET.sub("(withheld)", said)[:300]
+
+
+def _said(body: bytes) -> str:
+    """An error in the words of whoever answered: the service, a gateway in front of it, or a page for people."""
     try:
         value = json.loads(body)
-        error = value["error"]
-        said = error["message"] if isinstance(error, dict) else f"{error} {value.get('error_description', '')}"
-    except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
-        said = "an HTML page" if b"<html" in body[:2000].lower() else "no message"
-    return _SECRET.sub("(withheld)", " ".join(storable(str(said)).split()))[:300]
+    except (ValueError, RecursionError):
+        return "an HTML page" if b"<html" in body[:2000].lower() else body[:1000].decode("utf-8", "replace")
+    if not isinstance(value, dict):
+        return ""
+    error = value.get("error", value)
+    if not isinstance(error, dict):
+        return f"{error or ''} {value.get('error_description') or ''}"
+    return str(error.get("message") or error.get("Message") or "")
 
 
 def _opened(body: bytes) -> tuple[_Envelope, tuple[bytes, ...]]:
@@ -127,14 +148,32 @@ def _repaired(body: bytes) -> tuple[bytes, int]:
     Its values aren't looked at: what is wrong with one row is not the others' fault.
     """
     encoding = json.detect_encoding(body)
+    invalid = 0
     try:
         text = body.decode(encoding, "surrogatepass")
     except UnicodeDecodeError:
         text = body.decode(encoding, "replace")
+        invalid = text.count(_REPLACEMENT) - body.decode(encoding, "ignore").count(_REPLACEMENT)
     lone = sum(escape["lone"] is not None for escape in _ESCAPES.finditer(text))
     text = _ESCAPES.sub(lambda escape: "\\ufffd" if escape["lone"] else escape[0], text)
     text, raw = _SURROGATES.subn(_REPLACEMENT, text)
-    return text.encode(), lone + raw
+    return text.encode(), lone + raw + invalid
+
+
+def shallow(row: bytes) -> bytes:
+    """A row with null in the place of every list and object inside it: what is left is never nested too deeply."""
+    kept, depth, begin = bytearray(), 0, 0
+    for token in _TOKENS.finditer(row):
+        mark = token[0][:1]
+        if mark in b"[{":
+            depth += 1
+            if depth == 2:
+                kept += row[begin : token.start()] + b"null"
+        elif mark in b"]}":
+            depth -= 1
+            if depth == 1:
+                begin = token.end()
+    return bytes(kept + row[begin:]) if depth == 0 else b""
 
 
 def _decode_leniently(data: bytes | str) -> object:

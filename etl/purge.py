@@ -4,7 +4,7 @@
 texts; `keep` only marks it. Jobs go in batches of one transaction each, so that readers are never kept waiting.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -80,19 +80,6 @@ def count_due(db: Connection, source_id: int, until: datetime, kept_too: bool = 
     row = db.execute(_COUNT_DUE, {"source_id": source_id, "until": until, "kept_too": kept_too}).fetchone()
     assert row is not None
     return int(str(row[0]))
-
-
-def purge(
-    db: Connection, source_id: int, mode: str, until: datetime, now: datetime, report: Callable[[int], None]
-) -> int:
-    """Purges every job whose date is `until` or earlier; how many. `report` hears of each batch, in its transaction."""
-    total = 0
-    while jobs := due(db, source_id, until):
-        with db.transaction():
-            remove(db, source_id, mode, [job.job_id for job in jobs], now)
-            report(len(jobs))
-        total += len(jobs)
-    return total
 
 
 def remove(db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import sqlalchemy as sa
 
-from etl.schema import folder
+from etl.schema import engine, folder
 
 _PALETTE = {"Completed": "#2f9e6e", "Failed": "#d9483b", "Inprogress": "#3b82d9", "Queued": "#b7a13a"}
 _OTHER_COLOURS = ("#8b6fc9", "#4aa5a5", "#c77ba0", "#8a8f98")
@@ -31,8 +31,7 @@ def ask(url: str, name: str) -> Report:
     """The answer of `sql/reports/NAME.sql`; the question is the first line of its header."""
     statement = (folder("sql") / "reports" / f"{name}.sql").read_text(encoding="utf-8")
     question = statement.splitlines()[0].removeprefix("-- Question:").strip()
-    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
-    with engine.connect() as connection:
+    with engine(url).connect() as connection:
         return Report(name, question, pd.read_sql_query(sa.text(statement), connection))
 
 

@@ -107,6 +107,17 @@ class Recorder:
             self._requests = lambda: api.requests - before
             yield api
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction of the run: what is noted in one that fails is forgotten with it."""
+        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:])
+        try:
+            with self.db.transaction():
+                yield
+        except BaseException:
+            self.counts, self.pages, self.state, self.verdict, self.notes = before
+            raise
+
     def recognise(self, found: Probe, same_source: bool) -> Probe:
         """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
         if found.newest is not None and not same_source:
@@ -150,8 +161,8 @@ class Recorder:
                 f"{self.counts.refused} rows changed here within the look-back are newer than the source's; "
                 "if the source was restored, run `aims360-etl sync --full` again after a look-back"
             )
-        self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
-        with self.db.transaction():
+        with self.transaction():
+            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
             self.state = sources.advance(self.db, self.state, scan)
             scans.close(self.db, self.source_id)
             self._write("running")
@@ -161,19 +172,20 @@ class Recorder:
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
         rules = Rules(self.source.look_back, as_of, self.state.complete_through)
-        with self.db.transaction():
+        with self.transaction():
             rejects.expire(self.db, self.source_id, as_of)
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)
                 self._learn(batch)
                 rejects.drop(self.db, self.source_id, [key])
+                self._write("running")
 
     def follow_purge_mode(self) -> None:
         """Where AIMS360_PURGE has become stricter, what was kept until now is due again."""
         mode, before = self.source.purge, self.state.purge_mode
         if mode == before:
             return
-        with self.db.transaction():
+        with self.transaction():
             if purge.is_stricter(mode, before):
                 purge.reconsider(self.db, self.source_id)
             self.state = sources.remember_purge_mode(self.db, self.state, mode)

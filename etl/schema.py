@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from etl.database import Connection, check, masked
+from etl.database import Connection, connect, masked
 from etl.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
     from sqlalchemy import Connection as SqlConnection
+    from sqlalchemy import Engine
 
 _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
@@ -64,15 +65,20 @@ def migrate(url: str) -> tuple[str | None, str]:
     """
     import sqlalchemy as sa
 
-    check(url)
-    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
     try:
-        with engine.begin() as connection:
+        with engine(url).begin() as connection:
             return _migrate(connection)
     except sa.exc.DBAPIError as error:
         said = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else None
         hint = "; `aims360-etl doctor` says which right is missing" if _is_forbidden(error.orig) else ""
         raise DatabaseError(f"{masked(url)}: can't migrate: {said or 'no connection'}{hint}") from None
+
+
+def engine(url: str) -> Engine:
+    """SQLAlchemy's way to the database at `url`, whose address libpq reads, as everywhere else."""
+    import sqlalchemy as sa
+
+    return sa.create_engine("postgresql+psycopg://", creator=lambda: connect(url, False), poolclass=sa.NullPool)
 
 
 def _is_forbidden(error: object) -> bool:

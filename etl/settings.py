@@ -45,6 +45,7 @@ SETTINGS = (
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+_LONG = 6  # characters of a secret that nothing else has by chance
 _LONGEST_LOOK_BACK = timedelta(days=30)
 _SHARED = ("look_back", "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 _Text = Callable[[str], str]  # a value by its key
@@ -63,6 +64,11 @@ class Secret:
     def reveal(self) -> str:
         """The secret itself."""
         return self._text
+
+    def hidden_in(self, text: str) -> str:
+        """The text without the secret. A short one is looked for as a word: it may be part of any other."""
+        pattern = re.escape(self._text)
+        return re.sub(pattern if len(self._text) >= _LONG else rf"(?<!\w){pattern}(?!\w)", "***", text)
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -113,7 +119,7 @@ class Settings:
         """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
         if name is None and len(self.sources) > 1:
             raise ConfigError(f"several sources are configured; choose one with --source: {', '.join(self.sources)}")
-        name = name or next(iter(self.sources))
+        name = next(iter(self.sources)) if name is None else name
         if name not in self.sources:
             raise ConfigError(f"no source is called {name!r}; configured: {', '.join(self.sources)}")
         return _source(name, self.sources[name])
@@ -186,9 +192,12 @@ def _from_environment(environ: Mapping[str, str]) -> Given:
 
 def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("sources")
+        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{file}: can't be read: {error}") from None
+    if stray := found.keys() - {"sources"}:
+        raise ConfigError(f"{file}: {', '.join(sorted(stray))}: belongs into a table [sources.NAME]")
+    tables = found.get("sources")
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
     return {name: _file_source(f"{file.name}: [sources.{name}]", table, environ) for name, table in tables.items()}
@@ -229,7 +238,7 @@ def _source(name: str, given: Given) -> Source:
     credentials = None if given.problems else _credentials(text, wrong, given.names)
     look_back = _look_back(text("look_back"), wrong)
     concurrency = text("concurrency")
-    if not (concurrency.isdecimal() and 1 <= int(concurrency) <= 32):
+    if not re.fullmatch(r"0*([1-9]|[12]\d|3[0-2])", concurrency):
         wrong("concurrency", f"{concurrency!r} is not a whole number from 1 to 32")
     if text("purge") not in PURGE_MODES:
         wrong("purge", f"{text('purge')!r} is none of {', '.join(PURGE_MODES)}")
@@ -265,7 +274,7 @@ def _base_url(text: str, wrong: _Wrong) -> str:
         wrong("base_url", "is not set; it is the address your AIMS360 API requests go to, such as https://HOST")
     elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         wrong("base_url", "is not an address such as https://HOST")
-    elif parts.username or parts.password or parts.query or parts.fragment:
+    elif parts.username or parts.password or "?" in text or "#" in text:
         wrong("base_url", "must be plain: no user, password, query or fragment in it")
     elif parts.scheme == "http" and not is_loopback(parts.hostname):
         wrong("base_url", "http would send the token in the clear; use https (http is for this machine only)")

@@ -92,8 +92,9 @@ def judge_client(state: State, source: Source, client: object) -> None:
     """Raises ConfigError where the newest row is another client's than all that were seen: another account's jobs."""
     known = state.client_ids
     if isinstance(client, str) and known and payload.storable(client).lower() not in known:
+        stranger = payload.storable(client)[:60]
         raise ConfigError(
-            f"source {source.name!r} now shows the jobs of client {payload.storable(client)}, never seen before (seen: "
+            f"source {source.name!r} now shows the jobs of client {stranger}, never seen before (seen: "
             f"{', '.join(known[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
             "aims360.toml. If this source truly moved, run once with --same-source"
         )

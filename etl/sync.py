@@ -12,7 +12,7 @@ The promise, and why each step is as it is: `docs/correctness.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -139,7 +139,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
         for page in answers:
             batch = flatten(page.rows, page.replaced_characters)
             scan = scan.moved(page)
-            with run.db.transaction():
+            with run.transaction():
                 counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
                 run.loaded(scan, page, batch, counts)
             watch(Progress(what, scan.done, scan.expected))
@@ -151,23 +151,27 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: 
 
     A source that shows nothing causes no deletion: an empty answer may be a broken one.
     """
-    watermark, mode = run.state.watermark, run.source.purge
+    watermark = run.state.watermark
     if found.newest is None or watermark is None:
         return
     horizon = odata.plus(watermark, -run.source.look_back)
     run.follow_purge_mode()
-
-    def report(jobs: int) -> None:
-        run.purged(jobs)
-        watch(Progress("jobs purged", run.counts.purged))
-
-    purge.purge(run.db, run.source_id, mode, horizon, found.as_of, report)
+    while jobs := purge.due(run.db, run.source_id, horizon):
+        _purge(run, found, [job.job_id for job in jobs], watch)
     asked_at = run.state.purge_asked_at
     if ask_now or asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY:
-        _ask_about_purge(run, api, found, purge.Due(horizon, ""), report)
+        _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
 
 
-def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, report: Callable[[int], None]) -> None:
+def _purge(run: Recorder, found: Probe, job_ids: Sequence[str], watch: Watch) -> None:
+    """One batch of jobs goes, in the way AIMS360_PURGE says."""
+    with run.transaction():
+        purge.remove(run.db, run.source_id, run.source.purge, job_ids, found.as_of)
+        run.purged(len(job_ids))
+    watch(Progress("jobs purged", run.counts.purged))
+
+
+def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, watch: Watch) -> None:
     """Jobs past their date, but not past the horizon: those that the source no longer shows are purged."""
     until = odata.plus(found.as_of, -run.source.look_back)
     witness = found.newest.jobID if found.newest else None
@@ -179,9 +183,6 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, re
                 f"{len(jobs)} jobs are past their purge date, but the source's answer about them can't be trusted"
             )
             break
-        gone = [job_id for job_id in job_ids if job_id not in still_there]
-        with run.db.transaction():
-            purge.remove(run.db, run.source_id, run.source.purge, gone, found.as_of)
-            report(len(gone))
+        _purge(run, found, [job_id for job_id in job_ids if job_id not in still_there], watch)
         after = jobs[-1]
     run.asked_about_purge(found.as_of)

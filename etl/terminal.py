@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -53,7 +53,7 @@ def progress(clock: Clock) -> Iterator[Watch]:
             if now - began < _PATIENCE or progress == said:
                 return
             said = progress
-            if sys.stderr.isatty():
+            if is_terminal(sys.stderr):
                 shows = shows or stack.enter_context(bars(_stderr()))
                 shows(progress)
             elif now - last >= _EVERY:
@@ -86,6 +86,11 @@ def _line(progress: Progress, seconds: float) -> str:
     return f"{progress.done:,}{of} {progress.what}, {seconds:.0f} s"
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at it."""
+    return stream is not None and stream.isatty()  # None: closed before we began
+
+
 def _stderr() -> Console:
     from rich.console import Console
 
@@ -97,7 +102,7 @@ def as_json(value: object) -> str:
     import msgspec
 
     encoded = msgspec.json.Encoder(decimal_format="number").encode(value)
-    return msgspec.json.format(encoded, indent=2 if sys.stdout.isatty() else 0).decode()
+    return msgspec.json.format(encoded, indent=2 if is_terminal(sys.stdout) else 0).decode()
 
 
 def summary(run: Run) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -225,14 +226,26 @@ def test_a_held_source_costs_no_http_client(command: Command, url: str, db: Conn
     assert command.run(program=["-c", words])[1].endswith("True\n")
 
 
-def test_progress_that_cannot_be_written_stops_nothing(command: Command, emulator: Emulator) -> None:
-    """A log on a full disk is no reason not to sync."""
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("sync --json >&-", 0),
+        ("sync 2>&-", 0),
+        ("sync 2>/dev/full", 0),
+        ("sync >&- 2>&-", 0),
+        ("sync >/dev/full", 1),
+        ("sync --source nobody 2>/dev/full", 2),
+        ("sync --source nobody 2>&-", 2),
+    ],
+)
+def test_the_exit_code_is_the_works_wherever_the_output_goes(
+    command: Command, emulator: Emulator, words: str, code: int
+) -> None:
+    """A log on a full disk, or closed, is no reason not to sync; only a result that is lost is told, with a 1."""
     emulator.fail_next("", "429-seconds")
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", "sync"], env=command.environ, cwd=command.folder, stderr=full, check=False
-        )
-    assert done.returncode == 0
+    line = f"exec {shlex.quote(sys.executable)} -m etl {words}"
+    done = subprocess.run(["sh", "-c", line], env=command.environ, cwd=command.folder, capture_output=True, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

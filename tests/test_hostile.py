@@ -11,8 +11,8 @@ import pytest
 
 from etl import odata, payload
 from etl.database import Connection
-from etl.emulator import World
-from etl.errors import BrokenPromise, ConfigError, Refused, Unreachable
+from etl.emulator import Generation, World
+from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, Unreachable
 from etl.model import Verdict
 from etl.settings import PasswordGrant, Secret
 from tests.scene import Scene, a_source
@@ -93,6 +93,69 @@ def test_one_row_that_nothing_can_hold_is_its_own_fault(db: Connection, neighbou
     assert run.counts.replaced_characters == ("surrogate" in neighbour)
 
 
+@pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
+@pytest.mark.parametrize("text", [b"a\xff", b"a\xed\xa0\x80", b"a\xc3("])
+@pytest.mark.parametrize("name", ["clientID", "jobStatusText", "modifiedDate"])
+def test_bytes_that_are_no_utf_8_are_their_fields_fault(
+    db: Connection, generation: Generation, name: str, text: bytes
+) -> None:
+    """Stored as U+FFFD and counted, the same the next time; in a date, a reject."""
+    world = World(seed=12, generation=generation)
+    world.add()
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.add(overrides={name: "MARK"})
+    world.add()
+    spoilt = behind(scene, lambda _, body: ("200 OK", body.replace(b"MARK", text)))
+    run = scene.sync(spoilt)
+    assert (run.counts.inserted, run.counts.rejected) == ((1, 1) if name == "modifiedDate" else (2, 0))
+    assert run.counts.replaced_characters > 0
+    again = scene.sync(spoilt)
+    assert (again.counts.written, again.counts.rejected) == (0, run.counts.rejected)
+
+
+@pytest.mark.parametrize("row", [b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 1_200 + b"1" + b"}" * 1_200])
+def test_a_deep_row_stops_no_increment(db: Connection, row: bytes) -> None:
+    """The newest row, and the last by its key: a reject under its own key, and the scan goes by ID and past it."""
+    world = World(seed=13)
+    world.add()
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.add()
+    job = world.add(weight=MARK)
+    run = scene.sync(put(scene, row))
+    assert (run.counts.inserted, run.counts.rejected) == (1, 1)
+    assert scene.one("SELECT job_id FROM etl.rejects") == job["jobID"]
+    assert scene.sync(put(scene, row)).counts.rejected == 1
+    world.change(job, weight=1)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.differences() == []
+
+
+@pytest.mark.parametrize("row", [b"null", b"1", b"[]"])
+def test_a_row_that_is_no_object_stops_no_increment(db: Connection, row: bytes) -> None:
+    """It has no date that could lie outside of the window, and it waits among the rejects."""
+    world = World(seed=14)
+    world.add()
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(seconds=1))
+    world.add()
+    odd = behind(
+        scene, lambda env, body: ("200 OK", body if b"[]" in body else body.replace(b"]}", b"," + row + b"]}"))
+    )
+    run = scene.sync(odd)
+    assert (run.counts.inserted, run.counts.rejected) == (1, 1)
+
+
+def test_a_page_of_escapes_without_an_end_is_given_up_at_once() -> None:
+    """Every character is looked at once, however the page was made."""
+    with pytest.raises(BadAnswer):
+        payload.parse_page(b'{"value": [' + b"[" * 3_000 + b'"' + b'\\"' * 200_000)
+
+
 def test_a_surrogate_is_told_from_a_backslash_before_its_letters() -> None:
     r"""`\\ud800` in JSON is a backslash and five letters; `\ud83d\ude00` a character; `\ud800` alone is none."""
     page = payload.parse_page(rb'{"value": [{"a": "\\ud800 \ud83d\ude00 \ud800 \udc00\ud800 \\\ud800"}]}')
@@ -113,6 +176,13 @@ def test_a_page_in_another_encoding_of_json_is_read(encoding: str) -> None:
         (b"the token %s may not", "the token *** may not"),
         (b"see api.example.rest/documentmanagement/v1.0/j/ACCESSKEY", "see (withheld)"),
         (b"see ftp://host/KEY, or sftp://host/KEY", "see (withheld) or (withheld)"),
+        (b"see https:\\/\\/host\\/doc?key=KEY", "see (withheld)"),
+        (b"see https%3A%2F%2Fhost%2Fdoc%2FKEY", "see (withheld)"),
+        (b"see /documentmanagement/v1.0?key=KEY", "see (withheld)"),
+        (b"see localhost:8000/doc/KEY", "see (withheld)"),
+        (b"see api.example.rest?sig=KEY&se=KEY", "see (withheld)"),
+        (b"given sig=KEY, Bearer: KEY", "given (withheld) (withheld)"),
+        (b"maximumDateTimeToExecuteJob: System.InvalidOperationException", "maximumDateTimeToExecuteJob: System.Inva"),
         (b"key eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3", "key (withheld)"),
         (b"a\\ud800b\\u0000c", "a\ufffdb\ufffdc"),
         (b"two\\nlines", "two lines"),
@@ -126,11 +196,34 @@ def test_what_an_error_repeats_is_said_without_secrets(
     scene = Scene(db, World(seed=3), a_source(credentials=credentials))
     with pytest.raises(Refused) as caught:
         scene.sync(behind(scene, refusing(text)))
-    assert f"HTTP 403: {said})" in str(caught.value)
+    assert f"HTTP 403: {said}" in str(caught.value)
     [[outcome, error]] = scene.rows("SELECT outcome, error FROM etl.runs")
     assert (outcome, said in error) == ("failed", True)
     for secret in ("static-token", "granted-token", "KEY", "eyJ"):
         assert secret not in str(caught.value) + error
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"message": "no such account"}', "no such account"),
+        (b'{"Message": "no such account"}', "no such account"),
+        (b'{"error": "no such account", "error_description": "at all"}', "no such account at all"),
+        (b"no such account", "no such account"),
+        (b'{"error": {"message": null}}', "no message"),
+        (b"[]", "no message"),
+        (b"<html>no such account</html>", "an HTML page"),
+    ],
+)
+def test_whoever_says_no_is_heard(body: bytes, said: str) -> None:
+    """The service, a gateway, a framework: each has its own form."""
+    assert payload.error_message(body) == said
+
+
+def test_a_short_secret_is_a_word_and_not_a_letter() -> None:
+    """Hidden where it stands alone, not in the middle of every other word."""
+    assert Secret("a").hidden_in("failed at a host") == "failed at *** host"
+    assert Secret("sesame").hidden_in("opensesameplease") == "open***please"
 
 
 def test_a_nul_in_a_key_or_a_client_id_stops_nothing(db: Connection) -> None:

@@ -48,6 +48,8 @@ def test_the_password_grant_needs_all_four(tmp_path: Path) -> None:
         ("AIMS360_LOOK_BACK", "999999999d", "more than 30 days"),
         ("AIMS360_LOOK_BACK", "-5m", "is not a duration"),
         ("AIMS360_CONCURRENCY", "0", "from 1 to 32"),
+        ("AIMS360_CONCURRENCY", "9" * 5_000, "from 1 to 32"),
+        ("AIMS360_BASE_URL", "https://api.example?", "must be plain"),
         ("AIMS360_CONCURRENCY", "many", "from 1 to 32"),
         ("AIMS360_PURGE", "never", "none of delete, scrub, keep"),
         ("AIMS360_TIME_ZONE", "Mars/Olympus", "no IANA time zone"),
@@ -99,8 +101,9 @@ def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
     assert (found.source("east").credentials, found.source("east").purge) == (Secret("e"), "keep")
     with pytest.raises(ConfigError, match="choose one with --source: west, east"):
         found.source()
-    with pytest.raises(ConfigError, match="no source is called 'north'"):
-        found.source("north")
+    for name in ("north", ""):
+        with pytest.raises(ConfigError, match=f"no source is called '{name}'"):
+            found.source(name)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,7 @@ def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
         ("[sources.a]\ntoken_env = 'NOT_SET'", "a] token_env: the environment variable that it names is not set"),
         ("[sources.a]\ncolour = 'red'", "colour: no such setting"),
         ("sources = 5", "needs a table"),
+        ("purge = 'keep'\n[sources.a]\nbase_url = 'https://a'", "purge: belongs into a table"),
         ("= nonsense", "can't be read"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -603,6 +604,21 @@ def test_rows_without_a_version_on_either_side_are_judged_by_date_and_counted(db
     run = scene.sync()
     assert (run.counts.unversioned, run.counts.updated) == (1, 1)
     assert scene.differences() == []
+
+
+def test_what_was_rolled_back_is_not_counted(db: Connection, url: str) -> None:
+    """The cursor can't be saved, and the page's rows go back with it: the ledger says that nothing came."""
+    world = World(seed=37)
+    world.ties(50)
+    scene = Scene(db, world)
+    db.execute("SET lock_timeout = '50ms'")
+    with connected(url) as other, other.transaction():
+        other.execute("LOCK TABLE etl.scans IN SHARE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            scene.sync()
+    assert scene.one("SELECT count(*) FROM aims360.jobs") == 0
+    assert scene.rows("SELECT outcome, verdict, inserted, pages FROM etl.runs") == [("failed", "incomplete", 0, 0)]
+    assert scene.sync().counts.inserted == 50
 
 
 def test_an_older_releases_rows_are_told_until_they_are_written_anew(db: Connection) -> None:

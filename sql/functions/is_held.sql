@@ -1,9 +1,10 @@
 -- Question: is a run at work on a source right now?
 -- Returns:  boolean: whether a session holds the source's lock. A run that was killed holds none, whatever its row says.
+--           On a standby, which shows no such locks, always true: there the row's own word counts.
 CREATE OR REPLACE FUNCTION etl.is_held(source_id smallint)
 RETURNS boolean
 LANGUAGE sql STABLE
-RETURN EXISTS (
+RETURN pg_is_in_recovery() OR EXISTS (
     SELECT
     FROM pg_locks AS l
     WHERE l.locktype = 'advisory'
