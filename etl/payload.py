@@ -5,6 +5,7 @@ Rows stay raw here: a row that can't be read is its own fault, and never the pag
 
 import json
 import re
+from textwrap import shorten
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +23,8 @@ _SECRET = re.compile(
     | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Characters of an error answer: looked at, scrubbed (which takes time by their square), and shown.
+_LONGEST_TEXT, _LONGEST_SCRUBBED, _LONGEST_MESSAGE = 20_000, 2_000, 300
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # An escaped pair of surrogates, a lone one, and any other escape, so that a backslash is never taken for what it isn't.
 _ESCAPES = re.compile(
@@ -83,11 +86,18 @@ def parse_page(body: bytes) -> Answer:
 
 
 def error_message(body: bytes) -> str:
-    """What an error answer says, in a line and without addresses (they may be document links)."""
-    said = " ".join(storable(_said(body)).split()) or "no message"
+    """What an error answer says, in a line and without addresses (they may be document links).
+
+    It is shortened by whole words: who looks for a secret in it afterwards must not find half of one.
+    """
+    said = _shortened(storable(_said(body)[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
-    return _SECRET.sub("(withheld)", said)[:300]
+    return _shortened(_SECRET.sub("(withheld)", said), _LONGEST_MESSAGE) or "no message"
+
+
+def _shortened(text: str, characters: int) -> str:
+    return shorten(text, characters, placeholder=" …", break_long_words=False, break_on_hyphens=False)
 
 
 def _said(body: bytes) -> str:
@@ -95,7 +105,7 @@ def _said(body: bytes) -> str:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return "an HTML page" if b"<html" in body[:2000].lower() else body[:1000].decode("utf-8", "replace")
+        return "an HTML page" if b"<html" in body[:2000].lower() else body[:_LONGEST_TEXT].decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
     error = value.get("error", value)

@@ -220,6 +220,23 @@ def test_whoever_says_no_is_heard(body: bytes, said: str) -> None:
     assert payload.error_message(body) == said
 
 
+@pytest.mark.parametrize("before", [b"", b"word " * 56, b"https://host/" + b"x" * 1_900 + b" word "])
+def test_half_a_secret_is_never_said(before: bytes) -> None:
+    """A long message is cut between words, so that a token in it is there whole, and masked, or not at all."""
+    said = payload.error_message(b'{"message": "' + before + b"not-much-of-a-secret " * 200 + b'"}')
+    assert len(said) <= 300
+    masked = Secret("not-much-of-a-secret").hidden_in(said)
+    assert "not" not in masked
+    assert masked.endswith(("***", "…"))
+
+
+def test_an_error_of_any_length_is_read_in_no_time() -> None:
+    """Neither a word of a million letters nor one of half a million parts is looked at whole."""
+    for word in (b"a" * 1_000_000, b"a." * 500_000, b"a/" * 500_000, b"?a=" * 300_000):
+        assert len(payload.error_message(word)) <= 300
+        assert len(payload.error_message(b'{"message": "' + word + b'"}')) <= 300
+
+
 def test_a_short_secret_is_a_word_and_not_a_letter() -> None:
     """Hidden where it stands alone, not in the middle of every other word."""
     assert Secret("a").hidden_in("failed at a host") == "failed at *** host"
