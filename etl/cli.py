@@ -36,7 +36,7 @@ EXIT_CODES = (
     (1, "failed; nothing is lost, the next run goes on"),
     (2, "wrong usage or configuration"),
     (3, "another run holds this source"),
-    (4, "done, but not all is well: rows were rejected"),
+    (4, "done, but not all is well: rows were rejected, or mirror and source differ"),
 )
 _EPILOG = "\n\n".join(
     "\b\n" + title + "\n" + "\n".join(f"  {name:<23}{meaning}" for name, meaning in rows)
@@ -144,6 +144,30 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
             return
         with terminal.progress(_clock()) as watch:
             run = purge_now(chosen, _service(chosen), db, _clock(), watch)
+    _report(run, as_json)
+
+
+@main.command()
+@_source_option
+@click.option("--repair", is_flag=True, help="Set right what differs; without it nothing is written.")
+@click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
+@_json_option
+def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> None:
+    """Compare all keys with the source's.
+
+    Tells what is missing, stale, or no longer there, beyond what the next sync brings anyway. Exit code 4 where
+    something differs and wasn't repaired. Every sync does it too, with repair, once a week.
+    """
+    if force and not repair:
+        raise ConfigError("--force goes with --repair")
+    found = _settings()
+    chosen = found.source(source)
+    with _database(found) as db:
+        from etl.reconcile import Wish
+        from etl.sync import reconcile_now
+
+        with terminal.progress(_clock()) as watch:
+            run = reconcile_now(chosen, _service(chosen), db, _clock(), Wish(repair, force), watch)
     _report(run, as_json)
 
 
@@ -370,7 +394,7 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
 
 
 def _report(run: Run, as_json: bool) -> None:
-    """The run's line, and exit code 4 where rows were rejected."""
+    """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
     terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
     for note in run.notes:
         terminal.say(f"note: {note}", err=True)
@@ -378,6 +402,7 @@ def _report(run: Run, as_json: bool) -> None:
         terminal.say(
             f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects", err=True
         )
+    if run.counts.rejected or run.counts.differences > run.counts.repaired:
         click.get_current_context().exit(4)
 
 

@@ -8,6 +8,7 @@
     |  |- Unreachable        1   no good answer after every retry
     |  |- SignInFailed       1   credentials or token refused
     |  |- Refused            1   the service understood the request and said no (4xx)
+    |  |  `- KeyRefused      1   it can't be asked by its keys: scans then go by pieces of time
     |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
     |  `- BrokenPromise      1   a page that contradicts what was asked of it
     |- DatabaseError         1   Postgres can't be reached, or refuses us
@@ -57,6 +58,10 @@ class Refused(SourceError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class KeyRefused(Refused):
+    """The service refuses to filter, to order or to select by the properties that a scan goes by."""
 
 
 class BadAnswer(SourceError):

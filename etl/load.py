@@ -21,7 +21,7 @@ from etl.totals import unearth
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 
 _VERSIONS = """
-SELECT job_id, row_version, modified_date, purge_date_time, purged_at IS NOT NULL
+SELECT job_id, row_version, modified_date, purge_date_time, purged_at
 FROM aims360.jobs
 WHERE source_id = %s AND job_id = ANY(%s)
 """
@@ -30,6 +30,7 @@ SELECT job_id, reason, purge_date_time
 FROM aims360.purged_jobs
 WHERE source_id = %s AND job_id = ANY(%s)
 """
+_REJECTED = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
 _JSON = ("response_json", "extra")
 
 
@@ -68,7 +69,8 @@ class Rules:
     """How a batch is judged (correctness.md, "The upsert").
 
     `trust_before`: a full scan takes the source's word over stored rows modified before then. `rewrite`: rows that are
-    the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be.
+    the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be. `beyond`:
+    jobs modified before then are beyond what an increment brings, and count as missing or stale where they differ.
     """
 
     look_back: timedelta
@@ -76,15 +78,16 @@ class Rules:
     not_seen_before: datetime | None = None
     trust_before: datetime | None = None
     rewrite: bool = False
+    beyond: datetime | None = None
 
 
 class Stored(NamedTuple):
-    """The version of a job in the mirror; `is_purged` where the purge left the row in place (scrub, keep)."""
+    """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep)."""
 
     row_version: int | None
     modified_date: datetime | None
     purge_date_time: datetime | None
-    is_purged: bool
+    purged_at: datetime | None
 
 
 class Tombstone(NamedTuple):
@@ -113,8 +116,9 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
             return Choice.NEW
         leaving = tombstone.reason == "purged" and not _extended(row, tombstone.purge_date_time)
         return Choice.GONE if leaving else Choice.BACK
-    if stored.is_purged and not _extended(row, stored.purge_date_time):
-        return Choice.GONE
+    if stored.purged_at is not None and not _extended(row, stored.purge_date_time):
+        # What had gone before its date was missing at the source, and has come back.
+        return Choice.GONE if _was_due(stored) else Choice.NEWER
     modified, known = row.modified_date or _BEGINNING, stored.modified_date or _BEGINNING
     if row.row_version is None or stored.row_version is None:
         if modified == known:
@@ -126,6 +130,11 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
         newer = row.row_version > stored.row_version or modified - known > rules.look_back
     trusted = rules.trust_before is not None and known < rules.trust_before
     return Choice.NEWER if newer or trusted else Choice.OLDER
+
+
+def _was_due(stored: Stored) -> bool:
+    due, purged = stored.purge_date_time, stored.purged_at
+    return due is not None and purged is not None and due <= purged
 
 
 def _extended(row: JobRow, purged: datetime | None) -> bool:
@@ -155,7 +164,31 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         duplicates=batch.duplicates,
         unversioned=unversioned,
         replaced_characters=batch.replaced_characters,
+        missing=(missing := _count_beyond(inserted, rules)),
+        stale=(stale := _count_beyond(changed, rules)),
+        repaired=missing + stale,
     )
+
+
+def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Counts:
+    """What of these versions the mirror lacks, beyond what an increment brings; nothing is written.
+
+    What can't be read waits in `etl.rejects`, and is neither missing nor stale.
+    """
+    choices, _ = _choices(db, source_id, jobs, rules)
+    waiting = {str(row[0]) for row in db.execute(_REJECTED, (source_id, [job.row.job_id for job in jobs])).fetchall()}
+
+    def count(*kinds: Choice) -> int:
+        found = [job for kind in kinds for job in choices.get(kind, []) if job.row.job_id not in waiting]
+        return _count_beyond(found, rules)
+
+    return Counts(missing=count(Choice.NEW, Choice.BACK), stale=count(Choice.NEWER))
+
+
+def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:
+    if rules.beyond is None:
+        return 0
+    return sum((job.row.modified_date or _BEGINNING) < rules.beyond for job in jobs)
 
 
 def _choices(

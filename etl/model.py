@@ -24,6 +24,7 @@ DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 
 
 # A key of the source: an ID, or a jobID where the source shows no ID.
 Key = int | str
+BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,16 @@ class Batch:
 
 
 class ScanKind(StrEnum):
-    """Which rows a scan asks for: all of them, or those modified since the watermark less the look-back."""
+    """What a scan is for.
+
+    FULL reads all rows, INCREMENTAL those modified since the watermark less the look-back. Deep passes catch what no
+    watermark can: REREAD reads the last days once more, RECONCILE compares all keys.
+    """
 
     FULL = "full"
     INCREMENTAL = "incremental"
+    REREAD = "reread"
+    RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +154,12 @@ class Cursor:
 class Scan:
     """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
 
+    `key` is BY_TIME where the source refuses to filter on either: then cursors are times, as the source writes them.
     `delivered` counts the rows read so far inside the window; it is needed only where keys can't be compared here
     (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None: not counted)
-    are rows too, for the progress shown. `flatten_version` is that of the program that opened it.
+    are rows too, for the progress shown. `flatten_version` is that of the program that opened it. `trusting`: the
+    source was restored, so that its word counts for every row. `select` (not empty: only these properties are asked
+    for) and `counted`, what the source counted of its old jobs before the first page, are a comparison's.
     """
 
     kind: ScanKind
@@ -162,6 +172,20 @@ class Scan:
     done: int = 0
     expected: int | None = None
     flatten_version: int = FLATTEN_VERSION
+    opened_by: int = 0
+    trusting: bool = False
+    counted: int | None = None
+    select: tuple[str, ...] = ()
+
+    @property
+    def lane(self) -> str:
+        """Scans of one lane take each other's place: a source has at most one open in each."""
+        return self.kind if self.kind in (ScanKind.REREAD, ScanKind.RECONCILE) else "sync"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every range was read to its end."""
+        return all(cursor.done for cursor in self.cursors)
 
     def moved(self, page: "Page") -> "Scan":
         """The scan after a page: its cursor moved, its counts taken over."""
@@ -177,6 +201,15 @@ class Scan:
     def anew(self) -> "Scan":
         """The same scan from its beginning, in one range."""
         return replace(self, cursors=(Cursor(0, None, None),), delivered=0, done=0)
+
+    def by_time(self) -> "Scan":
+        """The same scan from its beginning, by pieces of time."""
+        return replace(self.anew(), key=BY_TIME, opaque=False)
+
+    def between(self, cursor: Cursor, page: "Page") -> "Scan":
+        """A scan of the whole rows between a cursor and the page that followed it."""
+        up_to = page.cursor.up_to if page.cursor.done else page.cursor.after
+        return replace(self, cursors=(Cursor(0, cursor.after, up_to),), select=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +243,12 @@ class Counts:
     unversioned: int = 0  # judged by modifiedDate, for want of a rowversion on one side
     replaced_characters: int = 0  # NUL and lone surrogates, stored as U+FFFD
     purged: int = 0
+    missing: int = 0  # found by a deep pass: no increment would have brought them
+    stale: int = 0
+    ghosts_purged: int = 0  # no longer shown by the source, past their purge date
+    ghosts_early: int = 0  # before it
+    ghosts_vanished: int = 0  # without one
+    repaired: int = 0  # of those missing, stale and ghosts
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -218,6 +257,32 @@ class Counts:
     def written(self) -> int:
         """Jobs whose rows were written."""
         return self.inserted + self.updated
+
+    @property
+    def ghosts(self) -> int:
+        """Jobs of the mirror that the source no longer shows."""
+        return self.ghosts_purged + self.ghosts_early + self.ghosts_vanished
+
+    @property
+    def differences(self) -> int:
+        """What a deep pass found."""
+        return self.missing + self.stale + self.ghosts
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
+
+    what: str
+    done: int
+    of: int | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """Watches nothing."""
 
 
 class Verdict(StrEnum):
@@ -242,4 +307,6 @@ class Run:
     counts: Counts
     watermark: datetime | None
     complete_through: datetime | None
+    strategy: str | None = None
+    checks: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())

@@ -19,7 +19,7 @@ _SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a que
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-\d{17}", re.ASCII)
 _ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
 LONGEST_JOB_ID = 250  # characters; an index entry has an end, and so has an address
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -27,8 +27,11 @@ class Stamp(msgspec.Struct, frozen=True):
 
     ID: object = None
     jobID: object = None
+    createdDate: object = None
     modifiedDate: object = None
     clientID: object = None
+    rowversion: object = None
+    etag: object = msgspec.field(default=None, name="@odata.etag")
 
     def key(self, name: str) -> Key | None:
         """The row's key, or None where it has none of the right type."""
@@ -42,21 +45,33 @@ class Stamp(msgspec.Struct, frozen=True):
         """modifiedDate, or None where it is null or unreadable."""
         return readable_instant(self.modifiedDate)
 
+    @property
+    def created(self) -> datetime | None:
+        """createdDate, or None where it is null or unreadable."""
+        return readable_instant(self.createdDate)
+
 
 _UNREADABLE = Stamp(modifiedDate="of no known form")  # which is another thing than null
 _stamp = msgspec.json.Decoder(Stamp)
 
 
 def query(
-    where: Sequence[str] = (), order: str = "", *, top: int | None = None, count: bool = False, select: str = ""
+    where: Sequence[str] = (),
+    order: str = "",
+    *,
+    top: int | None = None,
+    skip: int = 0,
+    count: bool = False,
+    select: Sequence[str] = (),
 ) -> str:
     """A complete query string: conditions joined by `and`, spaces as %20."""
     options = {
         "$filter": " and ".join(where),
         "$orderby": order,
         "$top": "" if top is None else str(top),
+        "$skip": str(skip or ""),
         "$count": "true" if count else "",
-        "$select": select,
+        "$select": ",".join(select),
     }
     return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
 
@@ -152,4 +167,4 @@ def plus(moment: datetime, delta: timedelta) -> datetime:
     try:
         return moment + delta
     except OverflowError:
-        return _LAST if delta > timedelta() else _FIRST
+        return LAST if delta > timedelta() else FIRST

@@ -82,11 +82,13 @@ def count_due(db: Connection, source_id: int, until: datetime, kept_too: bool = 
     return int(str(row[0]))
 
 
-def remove(db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime) -> None:
+def remove(
+    db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime, reason: str = "purged"
+) -> None:
     """Purges these jobs in the way of `mode`, in the caller's transaction. `now` is the source's."""
     given = {"source_id": source_id, "job_ids": list(job_ids), "now": now}
     if mode == "delete":
-        bury(db, source_id, job_ids, "purged", now)
+        bury(db, source_id, job_ids, reason, now)
     elif mode == "scrub":
         db.execute(_SCRUB, given)
         db.execute(_SCRUB_DOCUMENTS, given)

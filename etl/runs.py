@@ -1,83 +1,51 @@
-"""The ledger: one writer per source, one row a run, the open scan's cursor, the watermark, the rejects.
+"""A run in the making: its lock, its row in the ledger, and what moves together with a page and at a scan's end.
 
-The lock is a session advisory lock on the very connection that writes: losing one loses the other. Rows and the cursor
-that covers them are saved in one transaction, so that a kill at any instruction costs what was in flight and no more.
+Rows and the cursor that covers them are saved in one transaction, so that a kill at any instruction costs what was in
+flight and no more.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import fields
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from etl import payload, purge, rejects, scans, sources
+from etl import ledger, lock, odata, payload, purge, rejects, restore, scans, sources
 from etl.database import Connection
-from etl.errors import EtlError, Locked
+from etl.errors import EtlError
 from etl.load import Rules, load
-from etl.model import FLATTEN_VERSION, Batch, Clock, Counts, Page, Run, Scan, ScanKind, Verdict, Window
-from etl.scan import Probe
+from etl.model import (
+    BY_TIME,
+    FLATTEN_VERSION,
+    TICK_PLAY,
+    Batch,
+    Clock,
+    Counts,
+    Page,
+    Run,
+    Scan,
+    ScanKind,
+    Verdict,
+    Window,
+)
+from etl.scan import Probe, passed
 from etl.settings import Source
 from etl.sources import State
 
 if TYPE_CHECKING:
     from etl.api import Api
 
-_LOCK_CLASS = 360_361  # sql/functions/is_held.sql looks for it
 PURGE = "purge"  # the kind of a run that only purges
 OLDER_RELEASE = (
-    "rows were last written by a release that read less of them; `aims360-etl sync --full --rewrite` writes them anew"
+    "rows were last written by a release that read less of them; the next weekly comparison writes them anew, "
+    "`aims360-etl sync --full --rewrite` does it now"
 )
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
-
-_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
-_UNLOCK = "SELECT pg_advisory_unlock(%(class)s, %(source_id)s)"
-_HOLDER = """
-SELECT a.application_name, r.run_id, r.started_at
-FROM pg_locks AS l
-JOIN pg_stat_activity AS a ON a.pid = l.pid
-LEFT JOIN etl.runs AS r
-    ON r.source_id = %(source_id)s
-    AND r.outcome = 'running'
-    AND a.application_name = left('aims360-etl on ' || r.host || ', process ' || r.pid, 63)
-WHERE l.locktype = 'advisory'
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.classid = %(class)s
-  AND l.objid = %(source_id)s
-  AND l.objsubid = 2
-  AND l.granted
-ORDER BY r.run_id DESC NULLS LAST
-LIMIT 1
-"""
-# When a dead run ended nobody knows; its counts are those of its last committed page.
-_BURY_DEAD_RUNS = """
-UPDATE etl.runs
-SET outcome = 'interrupted', verdict = CASE WHEN kind <> 'purge' THEN coalesce(verdict, 'incomplete') END
-WHERE source_id = %s AND outcome = 'running'
-"""
-_BEGIN = """
-INSERT INTO etl.runs (source_id, kind, host, pid, started_at, outcome, watermark_before)
-VALUES (%s, %s, %s, %s, %s, 'running', %s)
-RETURNING run_id
-"""
-_COUNTERS = tuple(field.name for field in fields(Counts))
-_RESULT = psycopg.sql.SQL("""
-UPDATE etl.runs
-SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, as_of = %(as_of)s,
-    watermark_after = %(watermark)s, pages = %(pages)s, requests = %(requests)s,
-    verdict = %(verdict)s, outcome = %(outcome)s, finished_at = %(finished_at)s, error = %(error)s, {counters}
-WHERE run_id = %(run_id)s
-""").format(
-    counters=psycopg.sql.SQL(", ").join(
-        psycopg.sql.SQL("{} = {}").format(psycopg.sql.Identifier(name), psycopg.sql.Placeholder(name))
-        for name in _COUNTERS
-    )
-)
+_NEVER = timedelta()
 
 
 class Recorder:
@@ -93,8 +61,11 @@ class Recorder:
         self.counts = Counts()
         self.pages = 0
         self.notes: list[str] = []
+        self.checks: list[str] = []
+        self.strategy: str | None = None
         self.window: Window | None = None
         self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
+        self.went_back: str | None = None
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -110,13 +81,17 @@ class Recorder:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction of the run: what is noted in one that fails is forgotten with it."""
-        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:])
+        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:], self.went_back)
         try:
             with self.db.transaction():
                 yield
         except BaseException:
-            self.counts, self.pages, self.state, self.verdict, self.notes = before
+            self.counts, self.pages, self.state, self.verdict, self.notes, self.went_back = before
             raise
+
+    def monotonic(self) -> float:
+        """Seconds, for what has only so much time."""
+        return self._clock.monotonic()
 
     def recognise(self, found: Probe, same_source: bool) -> Probe:
         """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
@@ -131,28 +106,46 @@ class Recorder:
         self.window = scan.window
         self.verdict = Verdict.INCOMPLETE
 
+    def opened(self, scan: Scan, trusting: bool = False) -> Scan:
+        """A scan that this run opens, by the way that the source is known to take. One of all rows tries its keys."""
+        scan = replace(scan, opened_by=self.run_id, trusting=trusting)
+        known_to_refuse = self.state.strategy == "time" and scan.window.lower is not None
+        return scan.by_time() if known_to_refuse else scan
+
     def rules(self, scan: Scan, seen_at: datetime) -> Rules:
         """How the rows of a page of this scan are judged."""
-        full = scan.kind is ScanKind.FULL
+        trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)
+        trust_before = odata.plus(scan.window.as_of, -self.source.look_back) if trusts else None
         return Rules(
             look_back=self.source.look_back,
             seen_at=seen_at,
             not_seen_before=self.state.complete_through,
-            trust_before=scan.window.as_of - self.source.look_back if full else None,
+            trust_before=odata.LAST if scan.trusting else trust_before,
             rewrite=scan.rewrite,
+            beyond=self.begins_next if scan.lane != scans.SYNC else None,
         )
+
+    @property
+    def begins_next(self) -> datetime | None:
+        """Where the window of the next increment begins: what was modified before is beyond it."""
+        watermark = self.state.watermark
+        return None if watermark is None else odata.plus(watermark, -(self.source.look_back + TICK_PLAY))
 
     def loaded(self, scan: Scan, page: Page, batch: Batch, counts: Counts) -> None:
         """In the transaction that loaded a page: notes what its rows taught, keeps its rejects, moves the cursor."""
         self.pages += 1
         self.counts += counts + Counts(duplicates=page.repeated)
-        self._learn(batch)
+        self._learn(scan, page, batch)
         rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         wrote = counts.written or batch.rejects
-        if wrote or scan.kind is ScanKind.FULL or self.pages > _SAVE_EVERY_PAGE_AFTER:
-            scans.save(self.db, self.source_id, self.run_id, scan)
-            self._write("running")
+        if wrote or scan.kind is not ScanKind.INCREMENTAL or self.pages > _SAVE_EVERY_PAGE_AFTER:
+            self.save(scan)
+
+    def save(self, scan: Scan) -> None:
+        """Where the scan stands, in the transaction that loaded its page."""
+        scans.save(self.db, self.source_id, self.run_id, scan)
+        self._write()
 
     def complete(self, scan: Scan) -> None:
         """The scan came to its end: watermark, complete_through and result move in the transaction that closes it."""
@@ -164,10 +157,78 @@ class Recorder:
         with self.transaction():
             self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
             self.state = sources.advance(self.db, self.state, scan)
+            self._goes_by(scan)
+            if scan.kind is ScanKind.FULL:
+                self._read_all(scan)
             scans.close(self.db, self.source_id)
-            self._write("running")
+            self._write()
         if self.state.flatten_version < FLATTEN_VERSION and OLDER_RELEASE not in self.notes:
             self.notes.append(OLDER_RELEASE)
+
+    def _read_all(self, scan: Scan) -> None:
+        """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
+        as_of = scan.window.as_of
+        self.state = sources.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
+        if scan.trusting:
+            highest = sources.find_highest(self.db, self.source_id, as_of)
+            self.state = sources.raise_highest(self.db, self.state, highest)
+            self.state = sources.reconcile_is_due(self.db, self.state, as_of)
+        elif self.state.reconcile_due_at is None and self.source.reconcile_every > _NEVER:
+            due = odata.plus(as_of, self.source.reconcile_every)
+            self.state = sources.reconcile_is_due(self.db, self.state, due)
+
+    def reread(self, scan: Scan) -> None:
+        """The last days were read once more."""
+        with self.transaction():
+            due = odata.plus(scan.window.as_of, self.source.reread_every)
+            self.state = sources.reread_is_due(self.db, self.state, due)
+            self._goes_by(scan)
+            scans.close(self.db, self.source_id, scan.lane)
+            self._write()
+
+    def compared(self, scan: Scan, counts: Counts, goes_on: bool) -> None:
+        """In its transaction: a page of keys was compared; a comparison that goes on has its cursor saved."""
+        self.pages += 1
+        self.counts += counts
+        if goes_on:
+            self.save(scan)
+
+    def reconciled(self, scan: Scan, is_whole: bool, counts: bool) -> None:
+        """In its transaction: all keys were compared. One that only tells doesn't count as the weekly one.
+
+        Not whole: again after a look-back, for what was too young.
+        """
+        self._goes_by(scan)
+        if self.kind == ScanKind.RECONCILE:
+            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
+        if not counts:
+            return
+        wait = self.source.reconcile_every if is_whole else self.source.look_back
+        due = None if is_whole and wait == _NEVER else odata.plus(scan.window.as_of, wait)
+        self.state = sources.reconcile_is_due(self.db, self.state, due)
+        if scan.rewrite:
+            self.state = sources.written_anew(self.db, self.state, scan)
+        scans.close(self.db, self.source_id, scan.lane)
+        self._write()
+
+    def found(self, counts: Counts) -> None:
+        """In their transaction: what a comparison found and set right."""
+        self.counts += counts
+        self._write()
+
+    def falls_back(self, scan: Scan) -> Scan:
+        """The same scan where the source refuses to be asked by its keys: of whole rows first, then by time."""
+        if scan.select:
+            return replace(scan.anew(), select=())
+        if self.state.strategy != "time":
+            self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
+        return scan.by_time()
+
+    def _goes_by(self, scan: Scan) -> None:
+        """What the scan went by, and the checks that its answers passed."""
+        self.strategy = scan.key
+        self.checks = sorted({*self.checks, *passed(scan)})
+        self.state = sources.remember_strategy(self.db, self.state, "time" if scan.key == BY_TIME else "key")
 
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
@@ -176,9 +237,9 @@ class Recorder:
             rejects.expire(self.db, self.source_id, as_of)
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)
-                self._learn(batch)
+                self._remember(batch)
                 rejects.drop(self.db, self.source_id, [key])
-                self._write("running")
+                self._write()
 
     def follow_purge_mode(self) -> None:
         """Where AIMS360_PURGE has become stricter, what was kept until now is due again."""
@@ -193,7 +254,7 @@ class Recorder:
     def purged(self, jobs: int) -> None:
         """In the transaction that purged them: so many jobs went."""
         self.counts += Counts(purged=jobs)
-        self._write("running")
+        self._write()
 
     def asked_about_purge(self, as_of: datetime) -> None:
         """The source was asked about jobs past their purge date."""
@@ -216,10 +277,22 @@ class Recorder:
             counts=self.counts,
             watermark=self.state.watermark,
             complete_through=self.state.complete_through,
+            strategy=self.strategy,
+            checks=tuple(self.checks),
             notes=tuple(self.notes),
         )
 
-    def _learn(self, batch: Batch) -> None:
+    def _learn(self, scan: Scan, page: Page, batch: Batch) -> None:
+        """What the rows of a page tell beside themselves."""
+        self._remember(batch)
+        if scan.trusting:
+            return
+        highest, at = self.state.highest, page.answered_at
+        self.went_back = self.went_back or restore.tell(highest, batch.jobs, at, self.source.look_back)
+        if self.went_back is None:
+            self.state = sources.raise_highest(self.db, self.state, restore.raised(highest, batch.jobs, at))
+
+    def _remember(self, batch: Batch) -> None:
         """Client ids and unknown properties not met before are remembered; the properties are reported once."""
         clients = {job.row.client_id.lower() for job in batch.jobs if job.row.client_id}
         unknown = batch.unknown.difference(self.state.unknown_properties)
@@ -228,24 +301,23 @@ class Recorder:
             self.notes.append(f"the source shows properties not known here, kept in `extra`: {said}")
         self.state = sources.learn(self.db, self.state, clients, unknown)
 
-    def _write(self, outcome: str, error: str | None = None, finished_at: datetime | None = None) -> None:
-        span = self.window
-        given = {
-            "kind": self.kind,
-            "window_from": span and span.lower,
-            "window_to": span and span.upper,
-            "as_of": span and span.as_of,
-            "watermark": self.state.watermark,
-            "pages": self.pages,
-            "requests": self._requests(),
-            "verdict": self.verdict,
-            "outcome": outcome,
-            "finished_at": finished_at,
-            "error": error,
-            "run_id": self.run_id,
-        }
-        counters = {name: getattr(self.counts, name) for name in _COUNTERS}
-        self.db.execute(_RESULT, {**given, **counters})
+    def _write(self, outcome: str = "running", error: str | None = None, finished_at: datetime | None = None) -> None:
+        entry = ledger.Entry(
+            kind=self.kind,
+            window=self.window,
+            watermark=self.state.watermark,
+            pages=self.pages,
+            requests=self._requests(),
+            strategy=self.strategy,
+            checks=self.checks,
+            notes=[payload.storable(note) for note in self.notes],
+            verdict=self.verdict,
+            counts=self.counts,
+            outcome=outcome,
+            error=error,
+            finished_at=finished_at,
+        )
+        ledger.write(self.db, self.run_id, entry)
 
 
 @contextmanager
@@ -254,14 +326,11 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
 
     Raises Locked at once where another run holds the source, ConfigError where the settings contradict the mirror.
     """
-    with _locked(db, source, sources.register(db, source).source_id):
+    with lock.held(db, source.name, sources.register(db, source).source_id):
         state = sources.register(db, source)  # read again: another run may have ended between the two
         sources.judge_time_zone(db, state, source)
-        db.execute(_BURY_DEAD_RUNS, (state.source_id,))
-        begun = (state.source_id, kind, socket.gethostname(), os.getpid(), clock.now(), state.watermark)
-        row = db.execute(_BEGIN, begun).fetchone()
-        assert row is not None
-        run = Recorder(db, source, state, int(str(row[0])), kind, clock)
+        run_id = ledger.begin(db, state.source_id, kind, clock.now(), state.watermark)
+        run = Recorder(db, source, state, run_id, kind, clock)
         try:
             yield run
         except BaseException as error:
@@ -271,28 +340,6 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
         run.finish("succeeded")
 
 
-@contextmanager
-def _locked(db: Connection, source: Source, source_id: int) -> Iterator[None]:
-    key = {"class": _LOCK_CLASS, "source_id": source_id}
-    row = db.execute(_LOCK, key).fetchone()
-    if not (row and row[0]):
-        raise Locked(f"source {source.name!r} is held by {_holder(db, key)}; nothing was done")
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):  # a lost connection has lost its lock
-            db.execute(_UNLOCK, key)
-
-
-def _holder(db: Connection, key: Mapping[str, int]) -> str:
-    """Who holds the lock, from the session that has it: a killed run's row may still say that it is running."""
-    row = db.execute(_HOLDER, key).fetchone()
-    if row is None:
-        return "another run, which has just ended"
-    session, run_id, started_at = row
-    return f"{session}" + (f" (run {run_id}, since {started_at:%Y-%m-%d %H:%M:%S} UTC)" if run_id else "")
-
-
 def _said(error: BaseException) -> str:
     """What the ledger keeps of a failure: our own words, or Postgres' first line, never a row."""
     if isinstance(error, EtlError):
@@ -300,3 +347,13 @@ def _said(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return f"Postgres: {error.diag.message_primary or type(error).__name__}"
     return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+
+
+def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:
+    """Whether a deep pass is due at the source's time: by its date, by a shorter interval since, or for the first time.
+
+    Without an interval only what a restore asks for, which says when.
+    """
+    if due is None:
+        return every > _NEVER
+    return now >= due or _NEVER < every < due - now

@@ -14,9 +14,9 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl import odata, payload
-from etl.errors import BrokenPromise, Refused
-from etl.model import TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+from etl import odata, payload, pieces
+from etl.errors import BrokenPromise, KeyRefused, Refused
+from etl.model import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
+_CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _HEX_DIGITS = "0123456789abcdef"
 
 
@@ -70,9 +71,12 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int,
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """The scan's pages from where its cursors stand, each checked; one is fetched ahead for every key range.
 
-    Each page carries the cursor to save with its rows; the last page of a range is empty and says done.
-    Raises SourceError, BrokenPromise among them.
+    Each page carries the cursor to save with its rows; the last page of a range says done. Raises SourceError: among
+    them BrokenPromise, and KeyRefused where the source can't be asked like that.
     """
+    if scan.key == BY_TIME:
+        yield from pieces.pages(api, scan)
+        return
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     stop = threading.Event()
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
@@ -145,7 +149,17 @@ def _answered(api: Api, asked: set[str]) -> set[str] | None:
 
 def lost_its_key(scan: Scan, found: Probe) -> bool:
     """Whether the source no longer shows the key that an open scan goes by; one unreadable key is no sign of that."""
-    return found.newest is not None and getattr(found.newest, scan.key) is None
+    return found.newest is not None and scan.key != BY_TIME and getattr(found.newest, scan.key) is None
+
+
+def passed(scan: Scan) -> list[str]:
+    """The checks that every answer of a scan that came to its end has passed, by name."""
+    checks = {
+        "dates": scan.window.lower is not None or scan.key == BY_TIME,  # inside of what was asked for
+        "keys": scan.key != BY_TIME and not scan.opaque,  # ascending, and past the cursor
+        "count": scan.key == BY_TIME or scan.opaque,  # held against the source's own
+    }
+    return [name for name, was_made in checks.items() if was_made]
 
 
 def _bounds(api: Api, key: str, parts: int) -> list[Key]:
@@ -179,8 +193,13 @@ def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
         conditions.append(f"{scan.key} gt {odata.literal(cursor.after)}")
     if cursor.up_to is not None:
         conditions.append(f"{scan.key} le {odata.literal(cursor.up_to)}")
-    query = odata.query(conditions, scan.key)
-    answer, answered_at = api.page(query, stop)
+    query = odata.query(conditions, scan.key, select=scan.select)
+    try:
+        answer, answered_at = api.page(query, stop)
+    except Refused as error:
+        if error.status in _CANT_BE_ASKED:
+            raise KeyRefused(str(error), error.status) from None
+        raise
     try:
         return checked(scan, cursor, answer, answered_at)
     except BrokenPromise as error:

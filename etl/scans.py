@@ -1,4 +1,4 @@
-"""Open scans in `etl.scans`: where the next run goes on. A source has one or none."""
+"""Open scans in `etl.scans`: where the next run goes on. A source has one or none of each lane."""
 
 from dataclasses import astuple
 from datetime import datetime
@@ -10,31 +10,35 @@ from etl.model import Cursor, Scan, ScanKind, Window
 
 _FIND = """
 SELECT
-    kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected, flatten_version, cursors
+    kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected, flatten_version,
+    opened_by, trusting, counted, cursors
 FROM etl.scans
-WHERE source_id = %s
+WHERE source_id = %s AND lane = %s
 """
 _SAVE = """
 INSERT INTO etl.scans (
-    source_id, run_id, kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected,
-    flatten_version, cursors
+    source_id, lane, run_id, kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected,
+    flatten_version, opened_by, trusting, counted, cursors
 )
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (source_id) DO UPDATE
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (source_id, lane) DO UPDATE
 SET run_id = excluded.run_id, kind = excluded.kind, key = excluded.key, window_from = excluded.window_from,
     window_to = excluded.window_to, as_of = excluded.as_of, rewrite = excluded.rewrite, opaque = excluded.opaque,
     delivered = excluded.delivered, done = excluded.done, expected = excluded.expected,
-    flatten_version = excluded.flatten_version, cursors = excluded.cursors
+    flatten_version = excluded.flatten_version, opened_by = excluded.opened_by, trusting = excluded.trusting,
+    counted = excluded.counted, cursors = excluded.cursors
 """
-_CLOSE = "DELETE FROM etl.scans WHERE source_id = %s"
+_CLOSE = "DELETE FROM etl.scans WHERE source_id = %s AND lane = %s"
+SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
 
 
-def find(db: Connection, source_id: int) -> Scan | None:
+def find(db: Connection, source_id: int, lane: str = SYNC) -> Scan | None:
     """The scan that an earlier run left open, as it stands."""
-    row = db.execute(_FIND, (source_id,)).fetchone()
+    row = db.execute(_FIND, (source_id, lane)).fetchone()
     if row is None:
         return None
-    kind, key, lower, upper, as_of, rewrite, opaque, delivered, done, expected, flatten_version, cursors = row
+    kind, key, lower, upper, as_of, rewrite, opaque, delivered, done, expected, version, *rest = row
+    opened_by, trusting, counted, cursors = rest
     assert isinstance(as_of, datetime)
     assert isinstance(cursors, list)
     return Scan(
@@ -46,23 +50,30 @@ def find(db: Connection, source_id: int) -> Scan | None:
         opaque=bool(opaque),
         delivered=int(str(delivered)),
         done=int(str(done)),
-        expected=None if expected is None else int(str(expected)),
-        flatten_version=int(str(flatten_version)),
+        expected=_number(expected),
+        flatten_version=int(str(version)),
+        opened_by=int(str(opened_by)),
+        trusting=bool(trusting),
+        counted=_number(counted),
     )
 
 
 def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
     """Where the scan stands, in the transaction that loaded the page. It takes the place of one that was dropped."""
     span, cursors = scan.window, Json([astuple(cursor) for cursor in scan.cursors])
-    head = (source_id, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
-    state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version, cursors)
-    db.execute(_SAVE, (*head, *state))
+    head = (source_id, scan.lane, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
+    state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version)
+    db.execute(_SAVE, (*head, *state, scan.opened_by, scan.trusting, scan.counted, cursors))
 
 
-def close(db: Connection, source_id: int) -> None:
+def close(db: Connection, source_id: int, lane: str = SYNC) -> None:
     """The scan is done."""
-    db.execute(_CLOSE, (source_id,))
+    db.execute(_CLOSE, (source_id, lane))
 
 
 def _moment(value: object) -> datetime | None:
     return value if isinstance(value, datetime) else None
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))

@@ -40,6 +40,10 @@ SETTINGS = (
     Setting("AIMS360_CONCURRENCY", "4", "pages requested at a time in a full scan, 1 to 32"),
     Setting("AIMS360_PURGE", "delete", "what happens at the purge date: `delete`, `scrub` or `keep`"),
     Setting("AIMS360_TIME_ZONE", "UTC", "IANA zone of the days in `bi.job_daily`; fixed after the first purge"),
+    Setting("AIMS360_REREAD", "48h", "how far back the deep pass reads again that runs once a day; `0` for none"),
+    Setting("AIMS360_REREAD_EVERY", "1d", "how often that is"),
+    Setting("AIMS360_RECONCILE_EVERY", "7d", "how often a sync compares all keys, and repairs; `0` for never"),
+    Setting("AIMS360_KEEP_RUNS", "90d", "how long `bi.runs` remembers a run"),
     Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
     Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
@@ -47,12 +51,15 @@ SETTINGS = (
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _LONG = 6  # characters of a secret that nothing else has by chance
 _LONGEST_LOOK_BACK = timedelta(days=30)
-_SHARED = ("look_back", "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
+_LONGEST = timedelta(days=36_500)
+_AT_LEAST = {"keep_runs": timedelta(days=8)}  # runs without news are folded after seven
+_DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs")
+_SHARED = (*_DURATIONS, "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 _Text = Callable[[str], str]  # a value by its key
 _Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
 _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
-_PLAIN = ("base_url", "client_id", "username", "look_back", "concurrency", "purge", "time_zone")
+_PLAIN = ("base_url", "client_id", "username", *_SHARED)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,6 +103,10 @@ class Source:
     concurrency: int
     purge: str
     time_zone: str
+    reread: timedelta  # zero: never
+    reread_every: timedelta
+    reconcile_every: timedelta  # zero: never
+    keep_runs: timedelta
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -236,7 +247,7 @@ def _source(name: str, given: Given) -> Source:
 
     base_url = _base_url(text("base_url"), wrong)
     credentials = None if given.problems else _credentials(text, wrong, given.names)
-    look_back = _look_back(text("look_back"), wrong)
+    durations = {key: _duration(key, text(key), wrong) for key in _DURATIONS}
     concurrency = text("concurrency")
     if not re.fullmatch(r"0*([1-9]|[12]\d|3[0-2])", concurrency):
         wrong("concurrency", f"{concurrency!r} is not a whole number from 1 to 32")
@@ -252,8 +263,8 @@ def _source(name: str, given: Given) -> Source:
         raise ConfigError("\n".join(problems))
     keys = ("token",) if isinstance(credentials, Secret) else _GRANT
     credentials_from = _listed([given.names[key] for key in keys])
-    shared = (look_back, int(concurrency), text("purge"), text("time_zone"))
-    return Source(name, base_url, credentials, credentials_from, *shared)
+    shared = {"concurrency": int(concurrency), "purge": text("purge"), "time_zone": text("time_zone")}
+    return Source(name, base_url, credentials, credentials_from, **durations, **shared)  # type: ignore[arg-type]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -296,11 +307,16 @@ def _credentials(text: _Text, wrong: _Wrong, names: Mapping[str, str]) -> Secret
     return PasswordGrant(text("client_id"), Secret(text("client_secret")), text("username"), Secret(text("password")))
 
 
-def _look_back(text: str, wrong: _Wrong) -> timedelta:
+def _duration(key: str, text: str, wrong: _Wrong) -> timedelta:
     try:
-        if (look_back := duration(text)) <= _LONGEST_LOOK_BACK:
-            return look_back
-        raise ValueError(f"{text!r} is more than 30 days, after which the source has forgotten the job")
+        length = duration(text)
     except (ValueError, OverflowError) as error:
-        wrong("look_back", str(error))
+        wrong(key, str(error))
         return timedelta()
+    if key == "look_back" and length > _LONGEST_LOOK_BACK:
+        wrong(key, f"{text!r} is more than 30 days, after which the source has forgotten the job")
+    elif length < _AT_LEAST.get(key, timedelta()):
+        wrong(key, f"{text!r} is too short: {_AT_LEAST[key].days} days at least")
+    elif length > _LONGEST:
+        wrong(key, f"{text!r} is more than 100 years")
+    return length

@@ -4,16 +4,19 @@ from collections.abc import Set
 from datetime import datetime
 from typing import NamedTuple
 
+from psycopg.types.json import Jsonb
+
 from etl import payload
 from etl.database import Connection
 from etl.errors import ConfigError
 from etl.model import FLATTEN_VERSION, Scan, ScanKind
+from etl.restore import Highest
 from etl.settings import Source
 
 _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
-    watermark, complete_through, purge_asked_at
+    watermark, complete_through, purge_asked_at, strategy, highest, reread_due_at, reconcile_due_at
 FROM etl.sources
 WHERE name = %s
 """
@@ -40,6 +43,17 @@ SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE grea
 WHERE source_id = %(source_id)s
 RETURNING watermark, complete_through, flatten_version
 """
+_HIGHEST = """
+SELECT DISTINCT ON (database_name) coalesce(database_name, ''), to_json(modified_date) #>> '{}', row_version
+FROM aims360.jobs
+WHERE source_id = %s AND row_version IS NOT NULL AND modified_date <= %s
+ORDER BY database_name, modified_date DESC, row_version DESC
+"""
+_REMEMBER_HIGHEST = "UPDATE etl.sources SET highest = %s WHERE source_id = %s"
+_WRITTEN_ANEW = "UPDATE etl.sources SET flatten_version = %s WHERE source_id = %s"
+_REMEMBER_STRATEGY = "UPDATE etl.sources SET strategy = %s WHERE source_id = %s"
+_REREAD_DUE = "UPDATE etl.sources SET reread_due_at = %s WHERE source_id = %s"
+_RECONCILE_DUE = "UPDATE etl.sources SET reconcile_due_at = %s WHERE source_id = %s"
 _REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
 _ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
 
@@ -57,6 +71,10 @@ class State(NamedTuple):
     watermark: datetime | None
     complete_through: datetime | None
     purge_asked_at: datetime | None
+    strategy: str
+    highest: Highest
+    reread_due_at: datetime | None
+    reconcile_due_at: datetime | None
 
 
 def find(db: Connection, name: str) -> State | None:
@@ -141,6 +159,46 @@ def remember_purge_mode(db: Connection, state: State, mode: str) -> State:
     """What purges do from now on."""
     db.execute(_REMEMBER_MODE, (mode, state.source_id))
     return state._replace(purge_mode=mode)
+
+
+def written_anew(db: Connection, state: State, scan: Scan) -> State:
+    """All rows were written by a program of the scan's version."""
+    db.execute(_WRITTEN_ANEW, (scan.flatten_version, state.source_id))
+    return state._replace(flatten_version=scan.flatten_version)
+
+
+def remember_strategy(db: Connection, state: State, strategy: str) -> State:
+    """How scans go from now on."""
+    if state.strategy == strategy:
+        return state
+    db.execute(_REMEMBER_STRATEGY, (strategy, state.source_id))
+    return state._replace(strategy=strategy)
+
+
+def raise_highest(db: Connection, state: State, highest: Highest) -> State:
+    """The newest version seen in each database."""
+    if highest == state.highest:
+        return state
+    db.execute(_REMEMBER_HIGHEST, (Jsonb(highest), state.source_id))
+    return state._replace(highest=highest)
+
+
+def find_highest(db: Connection, source_id: int, as_of: datetime) -> Highest:
+    """The newest version of each database that the mirror holds now. Rows dated in the future say nothing."""
+    rows = db.execute(_HIGHEST, (source_id, as_of)).fetchall()
+    return {str(name): (str(modified), int(str(version))) for name, modified, version in rows}
+
+
+def reread_is_due(db: Connection, state: State, due: datetime | None) -> State:
+    """When the last days are read again; None: with the next run."""
+    db.execute(_REREAD_DUE, (due, state.source_id))
+    return state._replace(reread_due_at=due)
+
+
+def reconcile_is_due(db: Connection, state: State, due: datetime | None) -> State:
+    """When all keys are compared again; None: with the next run."""
+    db.execute(_RECONCILE_DUE, (due, state.source_id))
+    return state._replace(reconcile_due_at=due)
 
 
 def asked_about_purge(db: Connection, state: State, as_of: datetime) -> State:

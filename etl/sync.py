@@ -6,6 +6,7 @@
     load     what is new or newer is written, with the cursor, in one transaction
     complete the watermark moves: everything committed by then is here
     purge    what the source has purged goes, its day totals stay
+    deep     now and then the last days once more, and all keys: what no watermark can tell
 
 The promise, and why each step is as it is: `docs/correctness.md`.
 """
@@ -18,12 +19,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from etl import odata, purge, runs, scans, sources
+from etl import odata, purge, restore, runs, scans, sources
 from etl.database import Connection
-from etl.errors import BrokenPromise
+from etl.errors import BrokenPromise, ConfigError, KeyRefused
 from etl.flatten import flatten
 from etl.load import load
-from etl.model import Clock, Run, Scan, ScanKind
+from etl.model import Clock, Progress, Run, Scan, ScanKind, Watch, Window, silent
+from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
 from etl.settings import Source
@@ -32,18 +34,8 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
     from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
+_DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
-
-    what: str
-    done: int
-    of: int | None = None
-
-
-Watch = Callable[[Progress], None]
 # Opens the client of the source. Called under the lock, so that a run that finds its source held ends at once.
 Service = Callable[[], AbstractContextManager["Api"]]
 
@@ -55,14 +47,19 @@ class Order:
     full: bool = False
     rewrite: bool = False
     same_source: bool = False
+    trusting: bool = False  # of a source that was restored: its word counts for every row
 
     def with_all_of(self, scan: Scan) -> Order:
         """What is asked, and what a scan that is dropped was to do."""
-        return replace(self, full=self.full or scan.kind is ScanKind.FULL, rewrite=self.rewrite or scan.rewrite)
+        return replace(
+            self,
+            full=self.full or scan.kind is ScanKind.FULL,
+            rewrite=self.rewrite or scan.rewrite,
+            trusting=self.trusting or scan.trusting,
+        )
 
 
-def silent(_progress: Progress) -> None:
-    """Watches nothing."""
+_ALL_OF_A_RESTORED = Order(full=True, trusting=True)
 
 
 def sync(
@@ -72,17 +69,14 @@ def sync(
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
-        left_open = scans.find(db, run.source_id)
-        if left_open and _is_wanted(left_open, found, order):
-            _read(run, api, left_open, watch)
-            # What was asked for is done; what changed since is an increment.
-            found, order = run.recognise(probe(api), order.same_source), Order()
-        elif left_open:  # its place is taken by the scan that begins now, once that has a page to save
-            order = order.with_all_of(left_open)
-        kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
-        span = window(kind, found, run.state.watermark, source.look_back)
-        _read(run, api, plan(api, kind, found, span, source.concurrency, order.rewrite), watch)
+        if told := restore.served_older(api, db, run.source_id, found.newest, run.state.watermark):
+            order = replace(_follow_restore(run, told), rewrite=order.rewrite, same_source=order.same_source)
+        found = _catch_up(run, api, found, order, watch)
+        if run.went_back:
+            again = run.recognise(probe(api), order.same_source)
+            found = _catch_up(run, api, again, _follow_restore(run, run.went_back), watch)
         _follow_purge(run, api, found, watch)
+        _go_deep(run, api, found, watch)
     return run.result()
 
 
@@ -91,6 +85,25 @@ def purge_now(source: Source, service: Service, db: Connection, clock: Clock, wa
     with runs.record(db, source, runs.PURGE, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), same_source=False)
         _follow_purge(run, api, found, watch, ask_now=True)
+    return run.result()
+
+
+def reconcile_now(
+    source: Source,
+    service: Service,
+    db: Connection,
+    clock: Clock,
+    wish: Wish = Wish(),
+    watch: Watch = silent,  # noqa: B008
+) -> Run:
+    """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
+    with runs.record(db, source, ScanKind.RECONCILE, clock) as run, run.using(service()) as api:
+        found = run.recognise(probe(api), same_source=False)
+        if run.state.watermark is None:
+            raise ConfigError("nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first")
+        scan = comparison(run, api, found, wish.repair)
+        run.begin(scan)
+        reconcile(run, api, scan, found, wish, watch)
     return run.result()
 
 
@@ -113,12 +126,39 @@ def what_is_due(source: Source, db: Connection, clock: Clock) -> DryRun:
     return DryRun(due, max(0, past - due))
 
 
+def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch) -> Probe:
+    """The scan that was left open, if it is what is wanted, and then one of what is new. The last probe."""
+    left_open = scans.find(run.db, run.source_id)
+    if left_open and _is_wanted(left_open, found, order):
+        _read(run, api, left_open, watch)
+        # What was asked for is done; what changed since is an increment.
+        found, order = run.recognise(probe(api), order.same_source), Order()
+    elif left_open:  # its place is taken by the scan that begins now, once that has a page to save
+        order = order.with_all_of(left_open)
+    kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
+    span = window(kind, found, run.state.watermark, run.source.look_back)
+    scan = plan(api, kind, found, span, run.source.concurrency, order.rewrite)
+    _read(run, api, run.opened(scan, order.trusting), watch)
+    return found
+
+
+def _follow_restore(run: Recorder, told: str) -> Order:
+    """What is to be done about a source that went back, said so that nobody wonders."""
+    run.went_back = None
+    run.notes.append(
+        f"the source went back to an earlier state: {told}. All its rows are read again, its word counts, and jobs "
+        "that it has no more are looked for"
+    )
+    return _ALL_OF_A_RESTORED
+
+
 def _is_wanted(scan: Scan, found: Probe, order: Order) -> bool:
     """Whether a scan that was left open is what is asked for, and can be gone on with."""
     newest, upper = found.newest.modified if found.newest else None, scan.window.upper
     went_back = newest is not None and upper is not None and newest < upper
     # Asked for all rows of a source that went back, an older scan would leave those behind its cursor as they were.
-    does_as_much = scan.kind is ScanKind.FULL and scan.rewrite >= order.rewrite and not went_back
+    does_as_much = scan.kind is ScanKind.FULL and scan.rewrite >= order.rewrite and scan.trusting >= order.trusting
+    does_as_much = does_as_much and not went_back
     return (does_as_much or not order.full) and not lost_its_key(scan, found)
 
 
@@ -133,17 +173,46 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
     run.complete(scan)
 
 
-def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
+def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | None = None) -> Scan:
+    """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
-    with closing(pages(api, scan)) as answers:
-        for page in answers:
-            batch = flatten(page.rows, page.replaced_characters)
-            scan = scan.moved(page)
-            with run.transaction():
-                counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
-                run.loaded(scan, page, batch, counts)
-            watch(Progress(what, scan.done, scan.expected))
+    try:
+        with closing(pages(api, scan)) as answers:
+            for page in answers:
+                batch = flatten(page.rows, page.replaced_characters)
+                scan = scan.moved(page)
+                with run.transaction():
+                    counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
+                    run.loaded(scan, page, batch, counts)
+                watch(Progress(what, scan.done, scan.expected))
+                if until is not None and run.monotonic() > until:
+                    break
+    except KeyRefused:
+        return _pages(run, api, run.falls_back(scan), watch, until)
     return scan
+
+
+def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch) -> None:
+    """The deep passes that are due, each from its own cursor and as far as the time of a run goes."""
+    until = run.monotonic() + _DEEP_AT_MOST
+    source, state = run.source, run.state
+    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, found.as_of):
+        _reread(run, api, found, until, watch)
+    if runs.is_due(state.reconcile_due_at, source.reconcile_every, found.as_of) and run.monotonic() < until:
+        left_open = scans.find(run.db, run.source_id, ScanKind.RECONCILE)
+        scan = comparison(run, api, found, repair=True, left_open=left_open)
+        reconcile(run, api, scan, found, Wish(repair=True, until=until), watch)
+
+
+def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -> None:
+    """The last days once more: changes that left modifiedDate alone, or were committed later than the look-back."""
+    scan = scans.find(run.db, run.source_id, ScanKind.REREAD)
+    if scan is None or lost_its_key(scan, found):
+        span = Window(odata.plus(found.as_of, -run.source.reread), run.state.watermark, found.as_of)
+        scan = run.opened(plan(api, ScanKind.REREAD, found, span, run.source.concurrency))
+    scan = _pages(run, api, scan, watch, until)
+    if scan.is_done:
+        run.reread(scan)
 
 
 def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: bool = False) -> None:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from etl.errors import EtlError
-from etl.model import Clock, Run
+from etl.model import Clock, Run, ScanKind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from etl.sync import Progress, Watch
+    from etl.model import Progress, Watch
 
 _PATIENCE = 2.0  # seconds before anything is shown
 _EVERY = 5.0  # seconds between two plain lines
@@ -108,6 +108,8 @@ def as_json(value: object) -> str:
 def summary(run: Run) -> str:
     """A run in a line."""
     counts = run.counts
+    if run.kind == ScanKind.RECONCILE:
+        return _compared(run)
     fresh = f"complete through {run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "not complete"
     read = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, " if run.verdict else ""
     rows = f"{read}{counts.purged} purged"
@@ -116,8 +118,21 @@ def summary(run: Run) -> str:
         "already purged": counts.skipped,
         "judged by date": counts.unversioned,
         "rejected": counts.rejected,
+        "repaired by a deep pass": counts.repaired,
+        "that differ and were not repaired": counts.differences - counts.repaired,
     }
     rows += "".join(f", {number} {what}" for what, number in odd.items() if number)
     cost = f"{run.pages} pages read, {run.requests} requests made, {run.seconds:.1f} s"
     verdict = f" {run.verdict}" if run.verdict else ""
     return f"{run.source}: run {run.run_id} ({run.kind}){verdict}, {fresh}: {rows}; {cost}"
+
+
+def _compared(run: Run) -> str:
+    """A comparison in a line."""
+    counts = run.counts
+    ghosts = f"{counts.ghosts_purged} purged on time, {counts.ghosts_early} early, {counts.ghosts_vanished} vanished"
+    left = counts.differences - counts.repaired
+    end = "mirror and source are equal" if not counts.differences else f"{counts.repaired} repaired"
+    end += f", {left} left as they are" if left else ""
+    found = f"{counts.missing} missing, {counts.stale} stale, {counts.ghosts} ghosts ({ghosts})"
+    return f"{run.source}: run {run.run_id} ({run.kind}): {found}: {end}; {run.requests} requests, {run.seconds:.1f} s"

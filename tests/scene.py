@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from etl.api import Api
 from etl.database import Connection
 from etl.emulator import Emulator, World
 from etl.model import Clock, Run
-from etl.settings import Secret, Source
+from etl.settings import Source, read
 from etl.sync import DryRun, Order, purge_now, sync, what_is_due
 
 BASE = "https://api.aims360.example"
@@ -112,8 +113,8 @@ class Scene:
 
 def a_source(**settings: Any) -> Source:
     """A source with the defaults of the settings."""
-    given = Source("aims360", BASE, Secret(TOKEN), "AIMS360_TOKEN", timedelta(minutes=15), 4, "delete", "UTC")
-    return replace(given, **settings)
+    environ = {"AIMS360_BASE_URL": BASE, "AIMS360_TOKEN": TOKEN}
+    return replace(read(environ, Path("/nowhere")).source(), **settings)
 
 
 def differences(db: Connection, there: dict[str, dict[str, Any]]) -> Iterable[str]:

@@ -47,14 +47,14 @@ def test_a_version_is_the_pair_of_rowversion_and_date(
     row: JobRow, stored: tuple[int | None, datetime | None] | None, choice: Choice
 ) -> None:
     """Both equal: untouched. Greater number, or much later date: taken. Else refused."""
-    known = None if stored is None else Stored(*stored, purge_date_time=None, is_purged=False)
+    known = None if stored is None else Stored(*stored, purge_date_time=None, purged_at=None)
     assert choose(row, known, None, RULES) is choice
 
 
 @pytest.mark.parametrize(("modified", "choice"), [(NOON - HOUR, Choice.NEWER), (NOON, Choice.OLDER)])
 def test_a_full_scan_takes_the_sources_word_over_what_is_old(modified: datetime, choice: Choice) -> None:
     """Only where the stored row hasn't changed for a look-back."""
-    assert choose(a_row(4, modified - HOUR), Stored(5, modified, None, False), None, FULL) is choice
+    assert choose(a_row(4, modified - HOUR), Stored(5, modified, None, None), None, FULL) is choice
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,8 @@ def test_a_purged_job_comes_back_only_with_a_later_date(
 
 def test_a_row_that_the_purge_left_in_place_is_held_like_a_tombstone() -> None:
     """Under scrub and keep: skipped, until its date is moved."""
-    stored = Stored(5, NOON, NOON, is_purged=True)
+    stored = Stored(5, NOON, NOON, purged_at=NOON + HOUR)
     assert choose(a_row(6, purge=NOON), stored, None, RULES) is Choice.GONE
     assert choose(a_row(6, purge=NOON + HOUR), stored, None, RULES) is Choice.NEWER
+    missing = Stored(5, NOON, NOON + HOUR, purged_at=NOON)
+    assert choose(a_row(5, purge=NOON + HOUR), missing, None, RULES) is Choice.NEWER

@@ -174,16 +174,19 @@ def test_a_job_whose_rowversion_went_down_is_refused_and_counted(db: Connection)
 
 
 def test_a_full_sync_takes_the_sources_word_over_old_rows(db: Connection) -> None:
-    """After a restore the source shows older versions: `sync --full` follows it."""
+    """A row went back to an older version, and nothing tells of a restore: `sync --full` follows it."""
     world = World(seed=7)
     job = world.add(jobStatusText="before")
+    world.add()
     backup = world.snapshot()
     world.advance(timedelta(minutes=1))
     world.change(job, jobStatusText="after")
     scene = Scene(db, world)
     scene.sync()
     world.restore(backup)
+    world.version += 2
     world.advance(timedelta(hours=1))
+    world.add()
     assert scene.sync().counts.updated == 0
     assert scene.sync(full=True).counts.updated == 1
     assert scene.differences() == []

@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from etl import terminal
-from etl.model import Clock
-from etl.sync import Progress
+from etl.model import Clock, Progress
 
 
 def test_without_a_terminal_a_line_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:

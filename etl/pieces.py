@@ -1,0 +1,145 @@
+"""The scan where a source refuses to filter on its keys: by pieces of time, each as large as an answer holds.
+
+A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
+came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds. Rows
+only ever move to the end of time, which is read last (correctness.md, "Fallback").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from etl import odata
+from etl.errors import BrokenPromise, Refused
+from etl.model import BY_TIME, TICK_PLAY, Cursor, Page, Scan
+
+if TYPE_CHECKING:
+    from etl.api import Api, Reply
+
+_SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
+_TRIES = 5  # for jobs of one instant that change while they are read
+_CUTS = 60  # of a piece: each leaves out what is beyond the page that came
+_DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The jobs modified from `lower` on and before `upper`, each as the source writes it ("" and None: no bound)."""
+
+    lower: str
+    upper: str | None
+
+    @property
+    def conditions(self) -> list[str]:
+        """What `$filter` says of it. The same literal ends one piece and begins the next: nothing lies between."""
+        bounds = (("ge", self.lower), ("lt", self.upper))
+        return [f"{BY_TIME} {word} {bound}" for word, bound in bounds if bound] or [f"{BY_TIME} ne null"]
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether a shown date can lie inside."""
+        begin = odata.readable_instant(self.lower) or moment
+        end = odata.readable_instant(self.upper)
+        return moment >= begin - _SHOWN_PLAY and (end is None or moment <= odata.plus(end, _SHOWN_PLAY))
+
+
+def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
+    """The scan's pages from where its cursor stands. Raises SourceError, BrokenPromise among them."""
+    [cursor] = scan.cursors
+    if cursor.after is None and scan.window.lower is not None:  # all of them have a date
+        cursor = replace(cursor, after=odata.literal(scan.window.lower))
+    while not cursor.done:
+        page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor)
+        cursor = page.cursor
+        yield page
+
+
+def _undated(api: Api, scan: Scan, cursor: Cursor) -> Page:
+    """The jobs without a date, where all rows are asked for; the cursor that begins those with one."""
+    after = Cursor(cursor.part, _DATED, cursor.up_to, done=cursor.up_to == _DATED)
+    conditions = [f"{BY_TIME} eq null"]
+    try:
+        reply = _asked(api, scan, conditions)
+    except Refused:  # `doctor` tells of it
+        return Page((), after, scan.window.as_of)
+    if any(odata.stamp(row).modified for row in reply.answer.rows):
+        raise BrokenPromise(f"the source ignores $filter: asked for [{conditions[0]}], dated jobs came")
+    return _page(reply, after) if _is_whole(reply) else _crowd(api, scan, conditions, after)
+
+
+def _next(api: Api, scan: Scan, cursor: Cursor) -> Page:
+    """The longest piece from the cursor on that an answer holds."""
+    end = None if cursor.up_to is None else str(cursor.up_to)
+    piece = Piece(str(cursor.after), end)
+    for _ in range(_CUTS):
+        reply = _asked(api, scan, piece.conditions)
+        dates = _dates(piece, reply)
+        after = Cursor(cursor.part, piece.upper or piece.lower, cursor.up_to, done=piece.upper == end)
+        if _is_whole(reply):
+            return _page(reply, after)
+        cut = _cut(dates, piece)
+        if cut is None:
+            return _crowd(api, scan, piece.conditions, after)
+        piece = Piece(piece.lower, cut)
+    raise BrokenPromise(f"a piece of time can't be cut to the size of a page: asked for {piece.conditions}")
+
+
+def _cut(dates: Sequence[datetime], piece: Piece) -> str | None:
+    """Where a piece ends that a page holds, as far as the one that came can tell; None where it is one instant."""
+    first, last = dates[0], dates[-1]
+    cut = odata.plus(last, -TICK_PLAY)
+    if cut <= first:
+        cut = odata.plus(first, 2 * TICK_PLAY)
+    end = odata.readable_instant(piece.upper)
+    text = odata.literal(cut)
+    return text if text > piece.lower and (end is None or cut < end) else None
+
+
+def _dates(piece: Piece, reply: Reply) -> list[datetime]:
+    """The dates of an answer's rows, in the order that was asked for and inside of the piece."""
+    stamps = [odata.stamp(row) for row in reply.answer.rows]
+    dates = [stamp.modified for stamp in stamps if stamp.modified is not None]
+    if strays := [date for date in dates if not piece.holds(date)]:
+        raise BrokenPromise(f"the source ignores $filter: asked for {piece.conditions}, a row of {strays[0]} came")
+    if dates != sorted(dates):
+        raise BrokenPromise(f"the source ignores $orderby={BY_TIME}: dates don't ascend")
+    if not dates and not _is_whole(reply):
+        raise BrokenPromise(f"the source counts {reply.answer.total} jobs and shows none with a date that can be read")
+    return dates
+
+
+def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Page:
+    """Jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
+    for _ in range(_TRIES):
+        rows: list[bytes] = []
+        replaced = 0
+        reply = _asked(api, scan, conditions, "modifiedDate,jobID")
+        counted = reply.answer.total or 0
+        while reply.answer.rows and len(rows) <= counted:
+            rows += reply.answer.rows
+            replaced += reply.answer.replaced_characters
+            reply = _asked(api, scan, conditions, "modifiedDate,jobID", skip=len(rows))
+        keys = {odata.stamp(row).key("jobID") or row for row in rows}
+        if len(keys) == len(rows) == counted == reply.answer.total:
+            return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced)
+    raise BrokenPromise(
+        f"the jobs of one instant changed {_TRIES} times while they were read: asked for {list(conditions)}; "
+        "the next run tries again"
+    )
+
+
+def _asked(api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0) -> Reply:
+    reply = api.page(odata.query(conditions, order, skip=skip, count=True, select=scan.select))
+    if reply.answer.total is None:
+        raise BrokenPromise("the source refuses to filter on its keys, and answers no $count to read by time instead")
+    return reply
+
+
+def _is_whole(reply: Reply) -> bool:
+    return reply.answer.total == len(reply.answer.rows)
+
+
+def _page(reply: Reply, after: Cursor) -> Page:
+    return Page(reply.answer.rows, after, reply.answered_at, replaced_characters=reply.answer.replaced_characters)

@@ -1,0 +1,236 @@
+"""The comparison of all keys: what is missing, what is stale, what is a ghost; and its repair, under guard.
+
+Missing and stale are jobs that no increment would bring: those inside its next window are only on their way. A ghost is
+a job of the mirror that the source no longer shows, told by the keys that came (`etl.compared`). It is removed only if
+the source's own count of old jobs, a set that can only shrink, agrees before and after; if the source doesn't show it
+when asked for it by its key; and if there are not suspiciously many (correctness.md, "Reconcile").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from etl import odata, payload, purge, rejects
+from etl.database import Connection
+from etl.errors import KeyRefused, Refused
+from etl.flatten import flatten
+from etl.load import compare, load
+from etl.model import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
+from etl.runs import Recorder
+from etl.scan import Probe, lost_its_key, pages, plan, shown
+
+if TYPE_CHECKING:
+    from etl.api import Api
+
+_AT_A_TIME = 2_000  # ghosts asked for, and removed in one transaction
+_SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
+
+# What belongs to no open comparison: of runs that died, or have just ended.
+_FORGET = """
+DELETE FROM etl.compared AS c
+WHERE c.source_id = %s
+  AND NOT EXISTS (
+      SELECT FROM etl.scans AS s
+      WHERE s.source_id = c.source_id AND s.lane = 'reconcile' AND s.opened_by = c.opened_by
+  )
+"""
+_REMEMBER = """
+INSERT INTO etl.compared (source_id, opened_by, job_id, is_old)
+SELECT %s, %s, * FROM unnest(%s::text[], %s::boolean[])
+ON CONFLICT DO NOTHING
+"""
+_COUNT_OLD = "SELECT count(*) FROM etl.compared WHERE source_id = %s AND opened_by = %s AND is_old"
+_COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
+# Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
+_UNSEEN = """
+SELECT j.job_id, j.purge_date_time, coalesce(j.created_date, j.synced_at) < %(old)s
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.purged_at IS NULL
+  AND j.synced_at < %(as_of)s
+  AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(as_of)s)
+  AND NOT EXISTS (
+      SELECT FROM etl.compared AS c
+      WHERE c.source_id = j.source_id AND c.opened_by = %(opened_by)s AND c.job_id = j.job_id
+  )
+ORDER BY j.job_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a comparison: only to tell, or to repair too, also where many jobs would go; until when."""
+
+    repair: bool = False
+    force: bool = False
+    until: float | None = None  # seconds of the run's monotonic clock; None: to its end
+
+
+class _Ghost(NamedTuple):
+    job_id: str
+    purge_date_time: datetime | None
+
+    def counted(self, as_of: datetime) -> Counts:
+        if self.purge_date_time is None:
+            return Counts(ghosts_vanished=1)
+        return Counts(ghosts_purged=1) if self.purge_date_time <= as_of else Counts(ghosts_early=1)
+
+
+def comparison(run: Recorder, api: Api, found: Probe, repair: bool, left_open: Scan | None = None) -> Scan:
+    """The comparison that was left open, or one that begins now.
+
+    It reads whole rows where keys alone don't tell versions apart, and where they are to be written anew.
+    """
+    if left_open is not None and not lost_its_key(left_open, found):
+        return replace(left_open, select=() if left_open.rewrite else properties(found.newest))
+    anew = repair and run.state.flatten_version < FLATTEN_VERSION
+    span = Window(None, run.state.watermark, found.as_of)
+    scan = plan(api, ScanKind.RECONCILE, found, span, run.source.concurrency, anew)
+    counted = _count_old(run, api, scan)
+    return replace(scan, counted=counted, opened_by=run.run_id, select=() if anew else properties(found.newest))
+
+
+def properties(newest: odata.Stamp | None) -> tuple[str, ...]:
+    """What a comparison asks of a row: none (all of it) where no version is shown that would tell a change."""
+    if newest is None or (newest.rowversion is None and newest.etag is None):
+        return ()
+    optional = {"ID": newest.ID, "rowversion": newest.rowversion}
+    names = [name for name, value in optional.items() if value is not None]
+    return (*names, "jobID", "createdDate", "modifiedDate", "purgeDateTime")
+
+
+def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, watch: Watch) -> bool:
+    """The comparison from where it stands, as far as its time allows; whether it came to its end."""
+    run.db.execute(_FORGET, (run.source_id,))
+    try:
+        scan = _compared(run, api, scan, wish, watch)
+    except KeyRefused:
+        return reconcile(run, api, run.falls_back(scan), found, wish, watch)
+    if not scan.is_done:
+        return False
+    unseen = run.db.execute(_UNSEEN, _given(run, scan)).fetchall()
+    ghosts = [_Ghost._make(row[:2]) for row in unseen if row[2]]
+    is_whole = len(ghosts) == len(unseen)
+    _lay(run, api, scan, found, ghosts, wish)
+    with run.transaction():
+        run.reconciled(scan, is_whole, wish.repair)
+        run.db.execute(_FORGET, (run.source_id,))
+    return True
+
+
+def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> Scan:
+    """Page by page: what is missing or stale, and set right where it is wished."""
+    with closing(pages(api, scan)) as answers:
+        for page in answers:
+            batch = flatten(page.rows, page.replaced_characters)
+            rules = run.rules(scan, page.answered_at)
+            lacks = compare(run.db, run.source_id, batch.jobs, rules)
+            wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
+            whole = _whole(api, scan, page, batch) if wanted else []
+            scan = scan.moved(page)
+            with run.transaction():
+                _remember(run, scan, page, batch)
+                for part, rows in whole:
+                    run.loaded(scan, part, rows, load(run.db, run.source_id, rows, rules))
+                run.compared(scan, Counts() if wanted else lacks, wish.repair)
+            watch(Progress("keys compared", scan.done, scan.expected))
+            if wish.until is not None and run.monotonic() > wish.until:
+                break
+    return scan
+
+
+def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, Batch]]:
+    """The rows of a page as a whole, where only what tells versions apart was asked for."""
+    if not scan.select:
+        return [(page, batch)]
+    with closing(pages(api, scan.between(scan.cursors[page.cursor.part], page))) as answers:
+        return [(part, flatten(part.rows, part.replaced_characters)) for part in answers]
+
+
+def _remember(run: Recorder, scan: Scan, page: Page, batch: Batch) -> None:
+    """The keys that a page shows, in the transaction that moves the cursor."""
+    old = _old(run, scan)
+    stamps = [odata.stamp(row) for row in page.rows]
+    created = {payload.storable(str(stamp.jobID)): stamp.created for stamp in stamps}
+    keys = [job.row.job_id for job in batch.jobs] + [reject.job_id for reject in batch.rejects]
+    is_old = [(moment := created.get(key)) is not None and moment < old for key in keys]
+    run.db.execute(_REMEMBER, (run.source_id, scan.opened_by, keys, is_old))
+
+
+def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> None:
+    """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it."""
+    objection = _objection(run, api, scan, ghosts, wish) if ghosts else None
+    witness = found.newest.key("jobID") if found.newest else None
+    left = iter(ghosts)
+    while some := list(islice(left, _AT_A_TIME)):
+        job_ids = [ghost.job_id for ghost in some]
+        there = shown(api, job_ids, witness) if isinstance(witness, str) else None
+        if there is None:
+            run.notes.append(f"{len(ghosts)} jobs came no more, but the source's answer about them can't be trusted")
+            return
+        gone = [ghost for ghost in some if ghost.job_id not in there]
+        with run.transaction():
+            run.found(sum((ghost.counted(scan.window.as_of) for ghost in gone), Counts()))
+            if wish.repair and objection is None:
+                _remove(run, gone, scan.window.as_of)
+    if objection and run.counts.ghosts:
+        run.notes.append(objection)
+
+
+def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
+    for reason, is_due in (("purged", True), ("missing_at_source", False)):
+        job_ids = [g.job_id for g in ghosts if (g.purge_date_time is not None and g.purge_date_time <= as_of) is is_due]
+        purge.remove(run.db, run.source_id, run.source.purge, job_ids, as_of, reason)
+    rejects.drop(run.db, run.source_id, [ghost.job_id for ghost in ghosts])
+    run.found(Counts(repaired=len(ghosts)))
+
+
+def _objection(run: Recorder, api: Api, scan: Scan, ghosts: Sequence[_Ghost], wish: Wish) -> str | None:
+    """What speaks against removing ghosts; None where nothing does."""
+    before, after = scan.counted, _count_old(run, api, scan)
+    came = _number(run.db, _COUNT_OLD, run.source_id, scan.opened_by)
+    if before is None or after is None:
+        return "jobs that came no more are left alone: the source answers no $count to hold the keys against"
+    if not after <= came <= before:
+        return (
+            f"jobs that came no more are left alone: {came} old keys came, where the source counted {before} before "
+            f"and {after} afterwards; compare again"
+        )
+    early = sum(ghost.counted(scan.window.as_of).ghosts_purged == 0 for ghost in ghosts)
+    most = max(_FEW, int(_number(run.db, _COUNT_MIRROR, run.source_id) * _SHARE))
+    if early > most and not wish.force:
+        return (
+            f"{early} jobs came no more, more than {most}: too many to remove unasked; if the source has truly lost "
+            "them, run `aims360-etl reconcile --repair --force`"
+        )
+    return None
+
+
+def _old(run: Recorder, scan: Scan) -> datetime:
+    """Jobs created before then are a set that can only shrink. A whole second, so that no rounding moves it."""
+    return odata.plus(scan.window.as_of, -run.source.look_back).replace(microsecond=0)
+
+
+def _count_old(run: Recorder, api: Api, scan: Scan) -> int | None:
+    condition = f"createdDate lt {odata.literal(_old(run, scan))}"
+    with suppress(Refused):
+        return api.page(odata.query([condition], top=1, count=True)).answer.total
+    return None
+
+
+def _given(run: Recorder, scan: Scan) -> dict[str, object]:
+    as_of = scan.window.as_of
+    waits = odata.plus(as_of, -run.source.look_back)
+    given = {"source_id": run.source_id, "opened_by": scan.opened_by, "as_of": as_of}
+    return {**given, "waits": waits, "old": _old(run, scan)}
+
+
+def _number(db: Connection, statement: str, *given: object) -> int:
+    row = db.execute(statement, given).fetchone()
+    assert row is not None
+    return int(str(row[0]))

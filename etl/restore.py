@@ -1,0 +1,93 @@
+"""Whether the source went back to an earlier state: its database was restored from a backup.
+
+It shows in two ways, and only in these (correctness.md, "Reconcile"): a row stamped more than a look-back after the
+newest version seen of its database bears a lower rowversion; or the newest row of all is older than the watermark, and
+a job that the mirror holds in a newer version is served in an older one. Jobs that go and commits that cross are no
+sign of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from etl import odata
+from etl.database import Connection
+from etl.errors import Refused
+from etl.flatten import flatten
+from etl.model import Job
+
+if TYPE_CHECKING:
+    from etl.api import Api
+
+# By database, modifiedDate (ISO 8601) and rowversion of the newest version seen: no other was higher in both.
+Highest = Mapping[str, Sequence[str | int]]
+
+_ENOUGH = 20  # jobs to ask for: a request's worth
+_NEWER_HERE = """
+SELECT job_id, row_version, modified_date
+FROM aims360.jobs
+WHERE source_id = %s AND modified_date > %s AND modified_date <= %s AND purged_at IS NULL
+ORDER BY modified_date DESC
+LIMIT %s
+"""
+
+
+def raised(highest: Highest, jobs: Sequence[Job], answered_at: datetime) -> Highest:
+    """The newest versions with these jobs seen. A row of the future, or one stamped out of order, raises nothing."""
+    found = dict(highest)
+    for job in jobs:
+        row = job.row
+        if row.row_version is None or row.modified_date is None or row.modified_date > answered_at:
+            continue
+        name = row.database_name or ""
+        known = _version(found.get(name))
+        if known is None or (row.modified_date >= known[0] and row.row_version > known[1]):
+            found[name] = (row.modified_date.isoformat(), row.row_version)
+    return found
+
+
+def tell(highest: Highest, jobs: Sequence[Job], answered_at: datetime, look_back: timedelta) -> str | None:
+    """What a row says that can't be so unless the database went back; None where there is no such row."""
+    for job in jobs:
+        row = job.row
+        known = _version(highest.get(row.database_name or ""))
+        if known is None or row.row_version is None or row.modified_date is None or row.modified_date > answered_at:
+            continue
+        modified, version = known
+        if row.row_version < version and row.modified_date - modified > look_back:
+            when = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
+            return f"job {row.job_id}, modified {when}, has a lower rowversion than jobs had before"
+    return None
+
+
+def served_older(
+    api: Api, db: Connection, source_id: int, newest: odata.Stamp | None, watermark: datetime | None
+) -> str | None:
+    """The same, told by the jobs that are newer here than all that the source shows; None where none is older there."""
+    shown = newest.modified if newest else None
+    if shown is None or watermark is None or shown >= watermark:
+        return None
+    rows = db.execute(_NEWER_HERE, (source_id, shown, watermark, _ENOUGH)).fetchall()
+    held = {str(row[0]): (row[1], row[2]) for row in rows}
+    if not held:
+        return None
+    with suppress(Refused):
+        answer = api.page(odata.query([odata.any_of("jobID", sorted(held))])).answer
+        for job in flatten(answer.rows).jobs:
+            if job.row.job_id in held and _is_older(job, *held[job.row.job_id]):
+                return f"job {job.row.job_id} is shown in an older version than before"
+    return None
+
+
+def _is_older(job: Job, row_version: object, modified: object) -> bool:
+    row = job.row
+    if isinstance(row_version, int) and row.row_version is not None:
+        return row.row_version < row_version
+    return isinstance(modified, datetime) and (row.modified_date is None or row.modified_date < modified)
+
+
+def _version(known: Sequence[str | int] | None) -> tuple[datetime, int] | None:
+    return None if known is None else (datetime.fromisoformat(str(known[0])), int(known[1]))
