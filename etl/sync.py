@@ -93,8 +93,8 @@ def reconcile_now(
     service: Service,
     db: Connection,
     clock: Clock,
-    wish: Wish = Wish(),
-    watch: Watch = silent,  # noqa: B008
+    wish: Wish,
+    watch: Watch = silent,
 ) -> Run:
     """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
     with runs.record(db, source, ScanKind.RECONCILE, clock) as run, run.using(service()) as api:
