@@ -18,8 +18,9 @@ from etl.api import Api
 from etl.database import Connection
 from etl.emulator import Emulator, World
 from etl.model import Clock, Run
+from etl.reconcile import Wish
 from etl.settings import Source, read
-from etl.sync import DryRun, Order, purge_now, sync, what_is_due
+from etl.sync import DryRun, Order, purge_now, reconcile_now, sync, what_is_due
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"
@@ -87,6 +88,10 @@ class Scene:
     def purge(self) -> Run:
         """One run of the purge alone."""
         return purge_now(self.source, self.api, self.db, self.clock)
+
+    def reconcile(self, app: Callable[..., Any] | None = None, **wish: Any) -> Run:
+        """One comparison of all keys."""
+        return reconcile_now(self.source, lambda: self.api(app), self.db, self.clock, Wish(**wish))
 
     def dry_run(self) -> DryRun:
         """What the purge would go over."""
