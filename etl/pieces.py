@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl import odata
-from etl.errors import BrokenPromise, Refused
+from etl.errors import BrokenPromise, KeyRefused, Refused
 from etl.model import BY_TIME, TICK_PLAY, Cursor, Page, Scan
 
 if TYPE_CHECKING:
@@ -131,7 +131,10 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Pa
 
 
 def _asked(api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0) -> Reply:
-    reply = api.page(odata.query(conditions, order, skip=skip, count=True, select=scan.select))
+    try:
+        reply = api.page(odata.query(conditions, order, skip=skip, count=True, select=scan.select))
+    except Refused as error:
+        raise KeyRefused(str(error), error.status) if scan.select else error from None
     if reply.answer.total is None:
         raise BrokenPromise("the source refuses to filter on its keys, and answers no $count to read by time instead")
     return reply

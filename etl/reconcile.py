@@ -48,7 +48,7 @@ _COUNT_OLD = "SELECT count(*) FROM etl.compared WHERE source_id = %s AND opened_
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
 # Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
 _UNSEEN = """
-SELECT j.job_id, j.purge_date_time, coalesce(j.created_date, j.synced_at) < %(old)s
+SELECT j.job_id, j.purge_date_time, least(j.created_date, j.synced_at) < %(old)s
 FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
   AND j.purged_at IS NULL
@@ -136,6 +136,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
             with run.transaction():
                 _remember(run, scan, page, batch)
                 for part, rows in whole:
+                    run.learn(scan, part, rows)
                     run.loaded(scan, part, rows, load(run.db, run.source_id, rows, rules))
                 run.compared(scan, Counts() if wanted else lacks, wish.repair)
             watch(Progress("keys compared", scan.done, scan.expected))

@@ -1,7 +1,7 @@
 """Whether the source went back to an earlier state: its database was restored from a backup.
 
 It shows in two ways, and only in these (correctness.md, "Reconcile"): a row stamped more than a look-back after the
-newest version seen of its database bears a lower rowversion; or the newest row of all is older than the watermark, and
+highest rowversion of its database was seen bears a lower one; or the newest row of all is older than the watermark, and
 a job that the mirror holds in a newer version is served in an older one. Jobs that go and commits that cross are no
 sign of it.
 """
@@ -22,10 +22,13 @@ from etl.model import Job
 if TYPE_CHECKING:
     from etl.api import Api
 
-# By database, modifiedDate (ISO 8601) and rowversion of the newest version seen: no other was higher in both.
+# By database, the highest rowversion seen, and when that was (ISO 8601, by the source's clock).
 Highest = Mapping[str, Sequence[str | int]]
 
 _ENOUGH = 20  # jobs to ask for: a request's worth
+_IS_KNOWN = """
+SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
+"""
 _NEWER_HERE = """
 SELECT job_id, row_version, modified_date
 FROM aims360.jobs
@@ -36,30 +39,34 @@ LIMIT %s
 
 
 def raised(highest: Highest, jobs: Sequence[Job], answered_at: datetime) -> Highest:
-    """The newest versions with these jobs seen. A row of the future, or one stamped out of order, raises nothing."""
+    """The highest rowversions with these jobs seen."""
     found = dict(highest)
     for job in jobs:
         row = job.row
-        if row.row_version is None or row.modified_date is None or row.modified_date > answered_at:
-            continue
         name = row.database_name or ""
         known = _version(found.get(name))
-        if known is None or (row.modified_date >= known[0] and row.row_version > known[1]):
-            found[name] = (row.modified_date.isoformat(), row.row_version)
+        if row.row_version is not None and (known is None or row.row_version > known[1]):
+            found[name] = (answered_at.isoformat(), row.row_version)
     return found
 
 
-def tell(highest: Highest, jobs: Sequence[Job], answered_at: datetime, look_back: timedelta) -> str | None:
-    """What a row says that can't be so unless the database went back; None where there is no such row."""
+def tell(
+    db: Connection, source_id: int, highest: Highest, jobs: Sequence[Job], answered_at: datetime, look_back: timedelta
+) -> str | None:
+    """What a row says that can't be so unless the database went back; None where there is no such row.
+
+    A version that was seen before says nothing: its date may have lain in the future then.
+    """
     for job in jobs:
         row = job.row
         known = _version(highest.get(row.database_name or ""))
-        if known is None or row.row_version is None or row.modified_date is None or row.modified_date > answered_at:
+        if known is None or row.row_version is None or row.modified_date is None:
             continue
-        modified, version = known
-        if row.row_version < version and row.modified_date - modified > look_back:
-            when = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
-            return f"job {row.job_id}, modified {when}, has a lower rowversion than jobs had before"
+        when, version = known
+        is_odd = row.row_version < version and when + look_back < row.modified_date <= answered_at
+        if is_odd and not db.execute(_IS_KNOWN, (source_id, row.job_id, row.row_version, row.modified_date)).fetchone():
+            said = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
+            return f"job {row.job_id}, modified {said}, has a lower rowversion than jobs had before"
     return None
 
 

@@ -65,7 +65,6 @@ class Recorder:
         self.strategy: str | None = None
         self.window: Window | None = None
         self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
-        self.went_back: str | None = None
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -81,12 +80,12 @@ class Recorder:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction of the run: what is noted in one that fails is forgotten with it."""
-        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:], self.went_back)
+        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:])
         try:
             with self.db.transaction():
                 yield
         except BaseException:
-            self.counts, self.pages, self.state, self.verdict, self.notes, self.went_back = before
+            self.counts, self.pages, self.state, self.verdict, self.notes = before
             raise
 
     def monotonic(self) -> float:
@@ -131,11 +130,31 @@ class Recorder:
         watermark = self.state.watermark
         return None if watermark is None else odata.plus(watermark, -(self.source.look_back + TICK_PLAY))
 
+    def learn(self, scan: Scan, page: Page, batch: Batch) -> None:
+        """In the transaction of a page, before it is loaded: what its rows tell beside themselves."""
+        self._remember(batch)
+        highest, at = self.state.highest, page.answered_at
+        if not scan.trusting and not self.state.went_back:
+            told = restore.tell(self.db, self.source_id, highest, batch.jobs, at, self.source.look_back)
+            self.state = sources.remember_went_back(self.db, self.state, told)
+        if scan.trusting or not self.state.went_back:
+            self.state = sources.raise_highest(self.db, self.state, restore.raised(highest, batch.jobs, at))
+
+    def went_back(self, told: str) -> None:
+        """The source was restored: said, and remembered until it is followed. What was highest there counts no more."""
+        self.notes.append(
+            f"the source went back to an earlier state: {told}. All its rows are read again, its word counts, and jobs "
+            "that it has no more are looked for"
+        )
+        with self.transaction():
+            self.state = sources.remember_went_back(self.db, self.state, told)
+            self.state = sources.raise_highest(self.db, self.state, {})
+            self._write()
+
     def loaded(self, scan: Scan, page: Page, batch: Batch, counts: Counts) -> None:
-        """In the transaction that loaded a page: notes what its rows taught, keeps its rejects, moves the cursor."""
+        """In the transaction that loaded a page: keeps its rejects, moves the cursor."""
         self.pages += 1
         self.counts += counts + Counts(duplicates=page.repeated)
-        self._learn(scan, page, batch)
         rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         wrote = counts.written or batch.rejects
@@ -170,8 +189,7 @@ class Recorder:
         as_of = scan.window.as_of
         self.state = sources.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
         if scan.trusting:
-            highest = sources.find_highest(self.db, self.source_id, as_of)
-            self.state = sources.raise_highest(self.db, self.state, highest)
+            self.state = sources.remember_went_back(self.db, self.state, None)
             self.state = sources.reconcile_is_due(self.db, self.state, as_of)
         elif self.state.reconcile_due_at is None and self.source.reconcile_every > _NEVER:
             due = odata.plus(as_of, self.source.reconcile_every)
@@ -217,12 +235,14 @@ class Recorder:
         self._write()
 
     def falls_back(self, scan: Scan) -> Scan:
-        """The same scan where the source refuses to be asked by its keys: of whole rows first, then by time."""
+        """The same scan where the source refuses to be asked like that: of whole rows, or by time."""
+        by_time = scan.by_time()
+        if scan.key != BY_TIME and self.state.strategy == "time":
+            return by_time
         if scan.select:
             return replace(scan.anew(), select=())
-        if self.state.strategy != "time":
-            self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
-        return scan.by_time()
+        self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
+        return by_time
 
     def _goes_by(self, scan: Scan) -> None:
         """What the scan went by, and the checks that its answers passed."""
@@ -281,16 +301,6 @@ class Recorder:
             checks=tuple(self.checks),
             notes=tuple(self.notes),
         )
-
-    def _learn(self, scan: Scan, page: Page, batch: Batch) -> None:
-        """What the rows of a page tell beside themselves."""
-        self._remember(batch)
-        if scan.trusting:
-            return
-        highest, at = self.state.highest, page.answered_at
-        self.went_back = self.went_back or restore.tell(highest, batch.jobs, at, self.source.look_back)
-        if self.went_back is None:
-            self.state = sources.raise_highest(self.db, self.state, restore.raised(highest, batch.jobs, at))
 
     def _remember(self, batch: Batch) -> None:
         """Client ids and unknown properties not met before are remembered; the properties are reported once."""

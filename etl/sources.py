@@ -16,7 +16,7 @@ from etl.settings import Source
 _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
-    watermark, complete_through, purge_asked_at, strategy, highest, reread_due_at, reconcile_due_at
+    watermark, complete_through, purge_asked_at, strategy, highest, went_back, reread_due_at, reconcile_due_at
 FROM etl.sources
 WHERE name = %s
 """
@@ -43,12 +43,7 @@ SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE grea
 WHERE source_id = %(source_id)s
 RETURNING watermark, complete_through, flatten_version
 """
-_HIGHEST = """
-SELECT DISTINCT ON (database_name) coalesce(database_name, ''), to_json(modified_date) #>> '{}', row_version
-FROM aims360.jobs
-WHERE source_id = %s AND row_version IS NOT NULL AND modified_date <= %s
-ORDER BY database_name, modified_date DESC, row_version DESC
-"""
+_WENT_BACK = "UPDATE etl.sources SET went_back = %s WHERE source_id = %s"
 _REMEMBER_HIGHEST = "UPDATE etl.sources SET highest = %s WHERE source_id = %s"
 _WRITTEN_ANEW = "UPDATE etl.sources SET flatten_version = %s WHERE source_id = %s"
 _REMEMBER_STRATEGY = "UPDATE etl.sources SET strategy = %s WHERE source_id = %s"
@@ -73,6 +68,7 @@ class State(NamedTuple):
     purge_asked_at: datetime | None
     strategy: str
     highest: Highest
+    went_back: str | None
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
 
@@ -175,18 +171,20 @@ def remember_strategy(db: Connection, state: State, strategy: str) -> State:
     return state._replace(strategy=strategy)
 
 
+def remember_went_back(db: Connection, state: State, told: str | None) -> State:
+    """What told that the source went back to an earlier state, until that is followed; None: it is."""
+    if state.went_back == told:
+        return state
+    db.execute(_WENT_BACK, (told, state.source_id))
+    return state._replace(went_back=told)
+
+
 def raise_highest(db: Connection, state: State, highest: Highest) -> State:
-    """The newest version seen in each database."""
+    """The highest rowversion seen in each database."""
     if highest == state.highest:
         return state
     db.execute(_REMEMBER_HIGHEST, (Jsonb(highest), state.source_id))
     return state._replace(highest=highest)
-
-
-def find_highest(db: Connection, source_id: int, as_of: datetime) -> Highest:
-    """The newest version of each database that the mirror holds now. Rows dated in the future say nothing."""
-    rows = db.execute(_HIGHEST, (source_id, as_of)).fetchall()
-    return {str(name): (str(modified), int(str(version))) for name, modified, version in rows}
 
 
 def reread_is_due(db: Connection, state: State, due: datetime | None) -> State:

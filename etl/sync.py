@@ -59,9 +59,6 @@ class Order:
         )
 
 
-_ALL_OF_A_RESTORED = Order(full=True, trusting=True)
-
-
 def sync(
     source: Source, service: Service, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent
 ) -> Run:
@@ -69,12 +66,12 @@ def sync(
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
-        if told := restore.served_older(api, db, run.source_id, found.newest, run.state.watermark):
-            order = replace(_follow_restore(run, told), rewrite=order.rewrite, same_source=order.same_source)
-        found = _catch_up(run, api, found, order, watch)
-        if run.went_back:
+        known = run.state
+        told = known.went_back or restore.served_older(api, db, run.source_id, found.newest, known.watermark)
+        found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
+        if not told and (told := run.state.went_back):  # by a row that was just read
             again = run.recognise(probe(api), order.same_source)
-            found = _catch_up(run, api, again, _follow_restore(run, run.went_back), watch)
+            found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
         _follow_purge(run, api, found, watch)
         _go_deep(run, api, found, watch)
     return run.result()
@@ -142,14 +139,12 @@ def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch)
     return found
 
 
-def _follow_restore(run: Recorder, told: str) -> Order:
-    """What is to be done about a source that went back, said so that nobody wonders."""
-    run.went_back = None
-    run.notes.append(
-        f"the source went back to an earlier state: {told}. All its rows are read again, its word counts, and jobs "
-        "that it has no more are looked for"
-    )
-    return _ALL_OF_A_RESTORED
+def _follow_restore(run: Recorder, order: Order, told: str | None) -> Order:
+    """What is to be done about a source that went back, said so that nobody wonders; else what was asked for."""
+    if told is None:
+        return order
+    run.went_back(told)
+    return replace(order, full=True, trusting=True)
 
 
 def _is_wanted(scan: Scan, found: Probe, order: Order) -> bool:
@@ -182,6 +177,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
                 batch = flatten(page.rows, page.replaced_characters)
                 scan = scan.moved(page)
                 with run.transaction():
+                    run.learn(scan, page, batch)
                     counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
                     run.loaded(scan, page, batch, counts)
                 watch(Progress(what, scan.done, scan.expected))

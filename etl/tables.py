@@ -238,9 +238,10 @@ sources = Table(
     _required(
         "highest",
         JSONB,
-        "by database_name, the newest version seen as [modifiedDate, rowversion]",
+        "by database_name, when the highest rowversion was seen, and which: a restore shows",
         "'{}'",
     ),
+    _column("went_back", Text, "what told that the source went back to an earlier state, until that is followed"),
     _column("reread_due_at", _TIME, "when the last days are read again (deep pass); null: at the next run"),
     _column("reconcile_due_at", _TIME, "when all keys are compared again (deep pass); null: at the next run"),
     schema="etl",
