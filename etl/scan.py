@@ -120,14 +120,19 @@ def shortfall(api: Api, scan: Scan) -> int:
 
 
 def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
-    """Which of these jobs the source still shows; None where its answer can't be trusted.
+    """Which of these jobs the source still shows; None where its answer can't be trusted, or it can't be asked.
 
     `witness` is a job that the source has just shown: an answer without it says nothing about the others.
     """
     found: set[str] = set()
     for start in range(0, len(job_ids), _KEYS_A_REQUEST):
         asked = {*job_ids[start : start + _KEYS_A_REQUEST], witness}
-        answered = _answered(api, asked)
+        try:
+            answered = _answered(api, asked)
+        except Refused as error:
+            if error.status not in _CANT_BE_ASKED:
+                raise
+            return None
         if answered is None or witness not in answered:
             return None
         found |= answered
