@@ -160,8 +160,8 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Pa
         if len(keys) == len(rows) == counted == reply.answer.total:
             return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced)
     raise BrokenPromise(
-        f"the jobs of one instant changed {_TRIES} times while they were read, or are counted wrongly: {len(keys)} came, "
-        f"{counted} were counted; asked for {list(conditions)}. The next run tries again"
+        f"the jobs of one instant changed {_TRIES} times while they were read, or are counted wrongly: "
+        f"{len(keys)} came, {counted} were counted; asked for {list(conditions)}. The next run tries again"
     )
 
 

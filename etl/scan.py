@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
-_CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
+CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _HEX_DIGITS = "0123456789abcdef"
 
 
@@ -130,7 +130,7 @@ def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
         try:
             answered = _answered(api, asked)
         except Refused as error:
-            if error.status not in _CANT_BE_ASKED:
+            if error.status not in CANT_BE_ASKED:
                 raise
             return None
         if answered is None or witness not in answered:
@@ -202,7 +202,7 @@ def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
     try:
         answer, answered_at = api.page(query, stop)
     except Refused as error:
-        if error.status in _CANT_BE_ASKED:
+        if error.status in CANT_BE_ASKED:
             raise KeyRefused(str(error), error.status) from None
         raise
     try:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from etl import doctor
 from etl.database import Connection
 from etl.emulator import Comparison, Generation, World, populated
 from etl.errors import BrokenPromise, Unreachable
@@ -306,3 +307,47 @@ def test_a_purge_that_cannot_be_asked_about_fails_no_run(db: Connection, generat
     world.add()
     assert scene.sync().counts.purged == 1
     assert scene.differences() == []
+
+
+# -- what doctor says ------------------------------------------------------------------------------------------------
+
+
+def looked_at(scene: Scene, app: App | None = None) -> dict[str, tuple[str, str]]:
+    """What doctor says of the service, by check."""
+    with scene.api(app) as api:
+        return {check.name: (check.standing, check.detail) for check in doctor.service(api, scene.clock)}
+
+
+@by_generation
+def test_doctor_names_the_strategy_in_force(db: Connection, generation: Generation) -> None:
+    """Scans go by the key, or by time, which is no failure."""
+    scene = Scene(db, populated(150, seed=12, rate=0, generation=generation))
+    key = "ID" if generation == "2019-06" else "jobID"
+    assert looked_at(scene)["strategy"] == ("ok", f"scans go by {key}")
+    scene.emulator.refuse = frozenset({"id", "jobid"})
+    found = looked_at(scene)
+    assert found["strategy"] == ("note", f"scans go by pieces of modifiedDate: {key} can't be filtered on")
+    assert {standing for standing, _ in found.values()} == {"ok", "note"}
+    assert {"pieces of modifiedDate", "modifiedDate eq null", "$skip"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("lie", "name"),
+    [
+        (lambda query, body: body.replace(b'"@odata.count"', b'"count"'), "pieces of modifiedDate"),
+        (lambda query, body: None if " lt " in query else body, "pieces of modifiedDate"),
+        (lambda query, body: None if "eq null" in query else body, "modifiedDate eq null"),
+        (lambda query, body: None if "$skip" in query else body, "$skip"),
+    ],
+)
+def test_doctor_fails_where_a_scan_by_time_lacks_what_it_needs(
+    db: Connection, lie: Callable[[str, bytes], bytes | None], name: str
+) -> None:
+    """$count, bounds on both sides, null dates, $skip."""
+    scene = Scene(db, populated(150, seed=13, rate=0), refuse=KEYS)
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        said = lie(query_of(environ), body)
+        return ("400 Bad Request", b"{}") if said is None else ("200 OK", said)
+
+    assert looked_at(scene, behind(scene, answer))[name][0] == "failed"
