@@ -127,6 +127,8 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     """Page by page: what is missing or stale, and set right where it is wished."""
     with closing(pages(api, scan)) as answers:
         for page in answers:
+            if scan.select and not all(map(_tells_its_version, page.rows)):
+                raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
             batch = flatten(page.rows, page.replaced_characters)
             rules = run.rules(scan, page.answered_at)
             lacks = compare(run.db, run.source_id, batch.jobs, rules)
@@ -142,6 +144,12 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
             if wish.until is not None and run.monotonic() > wish.until:
                 break
     return scan
+
+
+def _tells_its_version(row: bytes) -> bool:
+    """Whether a row of a few properties has what versions are told by; without, every job would seem stale."""
+    stamp = odata.stamp(row)
+    return stamp.modifiedDate is not None and (stamp.rowversion is not None or stamp.etag is not None)
 
 
 def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, Batch]]:
