@@ -3,26 +3,30 @@
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 import pytest
 
 from etl import doctor
 from etl.database import Connection
-from etl.emulator import Comparison, Generation, World, populated
-from etl.errors import BrokenPromise, Unreachable
+from etl.emulator import Comparison, Faults, Generation, NextLink, World, populated
+from etl.errors import BrokenPromise, SignInFailed, Unreachable
 from etl.model import Run, Verdict
 from etl.reconcile import Wish
+from etl.settings import PasswordGrant, Secret
 from etl.sync import reconcile_now
-from tests.scene import Scene, a_source
-from tests.test_hostile import App, behind
+from tests.scene import BASE, TOKEN, Scene, a_source
+from tests.test_hostile import GRANT, App, behind
 
 KEYS = frozenset({"ID", "jobID"})
 HOUR = timedelta(hours=1)
 A_MOMENT = timedelta(milliseconds=700)
-OLD = {"purgeDateTime": None}
+A_JOB_ID = "00000000-650a-4ff2-b2b1-acab3c7472ea-20260301090000000"
 
 by_generation = pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
 by_strategy = pytest.mark.parametrize("refuse", [frozenset(), KEYS], ids=["by key", "by time"])
@@ -351,3 +355,250 @@ def test_doctor_fails_where_a_scan_by_time_lacks_what_it_needs(
         return ("400 Bad Request", b"{}") if said is None else ("200 OK", said)
 
     assert looked_at(scene, behind(scene, answer))[name][0] == "failed"
+
+
+# -- options that are ignored, and clocks that are wrong -------------------------------------------------------------
+
+
+@by_generation
+@by_strategy
+@pytest.mark.parametrize("option", ["filter", "orderby"])
+def test_the_first_answer_that_ignores_what_was_asked_ends_the_run(
+    db: Connection, generation: Generation, refuse: frozenset[str], option: str
+) -> None:
+    """It says what was asked and what came; nothing of that answer is loaded, and the watermark stays."""
+    world = World(seed=14, generation=generation)
+    for number in (3, 1, 2, 5, 4):
+        moment = world.now + number * HOUR
+        world.add(modifiedDate=moment, createdDate=moment)
+    world.advance(6 * HOUR)
+    scene = Scene(db, world, refuse=refuse)
+    first = scene.sync()
+    world.advance(24 * HOUR)
+    for minutes in (10, 5):
+        world.add(modifiedDate=world.now - timedelta(minutes=minutes), jobID=f"{minutes:08x}" + A_JOB_ID[8:])
+    unordered = rows_changed(lambda query, rows: rows if "desc" in query else rows[::-1])
+    app = behind(scene, unordered) if option == "orderby" else scene.emulator
+    scene.emulator.ignore = frozenset({option} - {"orderby"})
+    scene.emulator.reset_log()
+    with pytest.raises(BrokenPromise, match=rf"ignores \$({option}|filter).*asked for|ignores \$orderby"):
+        scene.sync(app)
+    assert len([request for request in scene.emulator.requests if "$top" not in request.query]) == 1
+    assert scene.one("SELECT watermark FROM etl.sources") == first.watermark
+    assert scene.one("SELECT count(*) FROM aims360.jobs") == 5
+    scene.emulator.ignore = frozenset()
+    scene.sync()
+    assert scene.differences() == []
+
+
+@by_generation
+@by_strategy
+def test_a_probe_that_does_not_show_the_newest_row_loses_nothing(
+    db: Connection, generation: Generation, refuse: frozenset[str]
+) -> None:
+    """It can't be noticed: the watermark only stands lower, and later windows are larger."""
+    world = World(seed=15, generation=generation)
+    for _ in range(150):
+        world.advance(timedelta(minutes=1))
+        world.add()
+    scene = Scene(db, world, refuse=refuse)
+
+    def unordered(query: str) -> str:
+        return query.replace("$orderby=modifiedDate%20desc&", "")
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        return scene.emulator({**environ, "QUERY_STRING": unordered(environ["QUERY_STRING"])}, start_response)
+
+    first = scene.sync(app)
+    assert first.watermark is not None
+    assert first.watermark < world.now - HOUR
+    assert (first.verdict, first.complete_through) == (Verdict.COMPLETE, world.now)
+    world.advance(HOUR)
+    world.change(list(world.jobs())[50], percentCompleted=1)
+    assert scene.sync(app).watermark == first.watermark
+    assert scene.differences() == []
+
+
+@by_generation
+@by_strategy
+@pytest.mark.parametrize("option", ["top", "count", "select"])
+def test_other_options_that_are_ignored_cost_no_row(
+    db: Connection, generation: Generation, refuse: frozenset[str], option: str
+) -> None:
+    """$top, $select: more comes than was asked for. $count: by key it's not needed, by time it's an error."""
+    world = populated(150, seed=16, rate=0, generation=generation)
+    scene = Scene(db, world, refuse=refuse, ignore={option})
+    if refuse and option == "count":
+        with pytest.raises(BrokenPromise, match=r"answers no \$count"):
+            scene.sync()
+        return
+    scene.sync()
+    assert scene.differences() == []
+    job = world.change(list(world.jobs())[7], touch=False, percentCompleted=1)
+    world.advance(HOUR)
+    assert reconciled(scene, repair=True).counts.stale == (job["modifiedDate"] is not None)
+    assert scene.differences() == []
+
+
+@by_generation
+@pytest.mark.parametrize("left", [("jobID", "ID"), ("jobID", "ID", "modifiedDate"), ()])
+def test_a_comparison_of_rows_without_their_version_reads_them_whole(
+    db: Connection, generation: Generation, left: tuple[str, ...]
+) -> None:
+    """$select is refused, or leaves out what tells versions apart: nothing seems stale that isn't."""
+    scene = Scene(db, populated(120, seed=17, rate=0, generation=generation))
+    scene.sync()
+    scene.world.advance(HOUR)
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        if "$select" not in query_of(environ):
+            return "200 OK", body
+        page = json.loads(body)
+        page["value"] = [{name: row[name] for name in left if name in row} for row in page["value"]]
+        return ("200 OK", json.dumps(page).encode()) if left else ("400 Bad Request", b"{}")
+
+    app = behind(scene, answer)
+    assert reconciled(scene, app).counts.differences == 0
+    scene.world.change(next(scene.world.jobs()), touch=False, percentCompleted=1)
+    assert reconciled(scene, app).counts.stale == 1
+    assert reconciled(scene, app, repair=True).counts.repaired == 1
+    assert scene.differences() == []
+
+
+@by_strategy
+@pytest.mark.parametrize("date", [None, "yesterday", "Mon, 01 Jan 2001 00:00:00 GMT", "ahead", "far ahead"])
+def test_a_wrong_clock_of_the_source_loses_no_row(db: Connection, refuse: frozenset[str], date: str | None) -> None:
+    """No Date, garbage, the past, the future: with a row of 2099 the clock alone bounds the watermark."""
+    world = World(seed=18)
+    world.ties(3)
+    world.add(modifiedDate=datetime(2099, 1, 1, tzinfo=UTC))
+    scene = Scene(db, world, refuse=refuse)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        ahead = {"ahead": timedelta(minutes=50), "far ahead": timedelta(days=9_999)}.get(str(date))
+        said = date if ahead is None else format_datetime(world.now + ahead, usegmt=True)
+
+        def started(status: str, headers: list[tuple[str, str]]) -> None:
+            kept = [(name, value) for name, value in headers if name != "Date"]
+            start_response(status, [*kept, *([("Date", said)] if said else [])])
+
+        return scene.emulator(environ, started)
+
+    for _ in range(3):
+        run = scene.sync(app)
+        assert run.watermark is not None
+        assert run.watermark <= world.now
+        assert scene.differences() == []
+        world.advance(timedelta(minutes=1))
+        world.add()
+        world.change(next(world.jobs()), percentCompleted=1)
+
+
+# -- pages of changing size, and rows that come twice ----------------------------------------------------------------
+
+
+@by_generation
+@by_strategy
+def test_pages_that_grow_shrink_and_fall_short_lose_nothing(
+    db: Connection, generation: Generation, refuse: frozenset[str]
+) -> None:
+    """Another page size at every request, and now and then fewer rows than it."""
+    world = World(seed=19, generation=generation)
+    for _ in range(200):
+        world.advance(timedelta(milliseconds=20))
+        world.add()
+    rng = random.Random(19)
+    scene = Scene(db, world, refuse=refuse)
+    scene.emulator.between_pages = lambda _: setattr(scene.emulator, "page_size", rng.choice([3, 20, 100]))
+    short = rows_changed(lambda query, rows: rows[:-1] if len(rows) > 1 and rng.random() < 0.3 else rows)
+    assert scene.sync(behind(scene, short)).verdict is Verdict.COMPLETE
+    assert scene.differences() == []
+
+
+@by_generation
+@by_strategy
+@pytest.mark.parametrize("newer_first", [False, True])
+@pytest.mark.parametrize("across", [False, True])
+def test_rows_that_come_twice_are_kept_in_their_newer_version(
+    db: Connection, generation: Generation, refuse: frozenset[str], newer_first: bool, across: bool
+) -> None:
+    """Within a page and across pages, in either order: counted, and no error."""
+    world = World(seed=20, generation=generation)
+    for _ in range(60):
+        world.advance(timedelta(milliseconds=20))
+        world.add()
+    job = min(world.jobs(), key=lambda job: job["ID"] if generation == "2019-06" else str(job["jobID"]))
+    older = world.payload(job)
+    world.change(job, touch=False, percentCompleted=1)
+    newer = world.payload(job)
+    scene = Scene(db, world, refuse=refuse, page_size=20)
+    passed = False
+
+    def twice(query: str, rows: list[Any]) -> list[Any]:
+        nonlocal passed
+        found = [place for place, row in enumerate(rows) if row["jobID"] == newer["jobID"]]
+        if "$top" in query or "$skip" in query:
+            return rows
+        if found:
+            pair = [newer, older] if newer_first else [older, newer]
+            passed = True
+            return rows[: found[0]] + (pair[:1] if across else pair) + rows[found[0] + 1 :]
+        if across and passed and rows and not refuse:
+            return [older if newer_first else newer, *rows]
+        return rows
+
+    run = scene.sync(behind(scene, rows_changed(twice)))
+    assert run.counts.duplicates > 0 or (across and refuse)
+    assert [text for text in scene.differences() if not (across and refuse)] == []
+
+
+@by_strategy
+@pytest.mark.parametrize("next_link", ["always", "never", "foreign"])
+def test_next_links_are_never_followed(db: Connection, refuse: frozenset[str], next_link: NextLink) -> None:
+    """On an empty page too, in circles, to another host: the token goes to the source alone, nothing comes twice."""
+    scene = Scene(db, populated(250, seed=21, rate=0), refuse=refuse, next_link=next_link)
+    run = scene.sync()
+    assert (run.counts.inserted, run.counts.duplicates) == (250, 0)
+    assert {request.headers["host"] for request in scene.emulator.requests} == {httpx.URL(BASE).host}
+    assert scene.differences() == []
+
+
+# -- a source on which nothing is to be relied -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("credentials", [Secret(TOKEN), GRANT], ids=["token", "grant"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_source_that_fails_one_request_in_five_is_mirrored_in_the_end(
+    db: Connection, seed: int, credentials: Secret | PasswordGrant
+) -> None:
+    """All kinds of faults, late commits, churn, four threads: equal when it is quiet, and never asked too early."""
+    world = World(seed=seed, late_share=0.1)
+    world.ties(2_100)
+    scene = Scene(db, world, a_source(credentials=credentials, concurrency=4))
+    scene.emulator.set_faults(Faults(rate=0.2, seed=seed))
+    late = random.Random(seed)
+
+    def live(world: World) -> None:
+        world.advance(A_MOMENT)
+        for job in late.sample(list(world.jobs()), 2):
+            with suppress(ValueError):
+                world.late(job, timedelta(seconds=5), percentCompleted=late.randint(0, 100))
+
+    scene.emulator.between_pages = live
+    for _ in range(4):
+        with suppress(Unreachable, SignInFailed):
+            scene.sync()
+    scene.emulator.between_pages = None
+    for _ in range(10):
+        world.advance(timedelta(seconds=30))
+        with suppress(Unreachable, SignInFailed):
+            if scene.sync().verdict is Verdict.COMPLETE and not scene.differences():
+                break
+    assert scene.differences() == []
+    log = scene.emulator.requests
+    assert len({request.fault for request in log}) > 5
+    asked_to_wait = [(at, r) for at, r in enumerate(log) if r.fault in ("429-seconds", "429-date")]
+    for at, throttled in asked_to_wait:
+        later = log[at + 1 :]
+        until = throttled.time + timedelta(seconds=1 if throttled.fault == "429-date" else 2)
+        assert [request for request in later if request.time < until] == []
