@@ -566,8 +566,7 @@ def test_next_links_are_never_followed(db: Connection, refuse: frozenset[str], n
 # -- a source on which nothing is to be relied -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("credentials", [Secret(TOKEN), GRANT], ids=["token", "grant"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "credentials"), [(1, Secret(TOKEN)), (2, GRANT)], ids=["token", "grant"])
 def test_a_source_that_fails_one_request_in_five_is_mirrored_in_the_end(
     db: Connection, seed: int, credentials: Secret | PasswordGrant
 ) -> None:
