@@ -32,7 +32,8 @@ _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
 _NEVER = threading.Event()
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
-_FAR_AHEAD = timedelta(hours=1)  # a Date header beyond is wrong: it would move the watermark for ever
+# A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
+_FAR_AHEAD = timedelta(hours=1)
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
@@ -66,6 +67,7 @@ class Api:
         self._clock = clock
         self._auth = sign_in(source, clock)
         self._notice = notice  # hears of waits that somebody may wonder about
+        self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._lock = threading.Lock()
         self.requests = 0
@@ -179,7 +181,7 @@ class Api:
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
         date, now = _date(response), self._clock.now()
-        return now if date is None or date > now + _FAR_AHEAD else date
+        return now if date is None or date > now + self._far_ahead else date
 
     def _count(self, _request: httpx.Request) -> None:
         with self._lock:

@@ -5,8 +5,8 @@ against its question.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import NamedTuple
 
 from etl import database, odata, payload, schema, settings
 from etl.api import Api, Reply
-from etl.errors import EtlError, SourceError
+from etl.errors import EtlError, Refused, SourceError
 from etl.model import TICK_PLAY, Clock, Key
+from etl.scan import CANT_BE_ASKED
 
 _FEW = 5
 _ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
 _CLOCKS_APART = 30  # seconds
+_AN_HOUR = timedelta(hours=1)
+_BEYOND = 1_000_000  # rows to skip: more than an hour brings
 _CAN_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _MISSING_RIGHTS = """
 SELECT r.name || ' on ' || t.schemaname || '.' || t.tablename
@@ -85,7 +88,7 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
     kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
     with Api(source, clock) as api:
-        yield from _service(api, clock)
+        yield from service(api, clock)
 
 
 def table(checks: list[Check]) -> str:
@@ -148,7 +151,8 @@ def _right_to_write(db: database.Connection) -> Check:
     return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
 
 
-def _service(api: Api, clock: Clock) -> Iterator[Check]:
+def service(api: Api, clock: Clock) -> Iterator[Check]:
+    """What the service answers, what it honours, and what scans of it go by."""
     try:
         page = api.page(odata.query(order="modifiedDate desc", top=1), attempts=_ATTEMPTS)
     except SourceError as error:
@@ -164,7 +168,8 @@ def _service(api: Api, clock: Clock) -> Iterator[Check]:
     newest = odata.stamp(row)
     yield from _shown(row, newest)
     for question in _questions(newest):
-        yield _asked(api, question)
+        yield _asked(api, question)[0]
+    yield from _strategy(api, newest)
     yield _page_size(api)
 
 
@@ -197,13 +202,48 @@ def _questions(newest: odata.Stamp) -> Iterator[Question]:
     later = odata.query([f"modifiedDate ge {odata.literal(since)}"], "modifiedDate", top=_FEW)
     yield Question("$filter on modifiedDate", later, lambda reply: _all_since(reply, since), True)
     yield Question("$orderby modifiedDate desc", odata.query(order="modifiedDate desc", top=_FEW), _descends, True)
+    counted = odata.query([f"modifiedDate ge {odata.literal(since)}"], top=1, count=True)
+    yield Question("$count", counted, _counts, False)
+
+
+def _strategy(api: Api, newest: odata.Stamp) -> Iterator[Check]:
+    """What scans go by, and what that needs: the key, or modifiedDate where the key can't be filtered on."""
+    goes_by = "ID" if newest.key("ID") is not None else "jobID"
+    is_refused = False
     for name in ("ID", "jobID"):
         key = newest.key(name)
-        if key is not None:
-            is_needed = name == "ID" or newest.key("ID") is None
-            yield from _key_questions(name, key, is_needed)
-    counted = odata.query([f"modifiedDate ge {odata.literal(since)}"], top=1, count=True)
-    yield Question("$count", counted, lambda reply: reply.answer.total is not None, False)
+        for question in _key_questions(name, key, name == goes_by) if key is not None else ():
+            check, refused = _asked(api, question)
+            is_refused = is_refused or (refused and name == goes_by)
+            yield replace(check, standing=Standing.NOTE) if refused else check
+    if not is_refused:
+        yield Check("strategy", Standing.FINE, f"scans go by {goes_by}")
+        return
+    yield Check("strategy", Standing.NOTE, f"scans go by pieces of modifiedDate: {goes_by} can't be filtered on")
+    for question in _time_questions(newest):
+        yield _asked(api, question)[0]
+
+
+def _time_questions(newest: odata.Stamp) -> Iterator[Question]:
+    modified = newest.modified
+    if modified is None:
+        return
+    begin, end = odata.plus(modified, -_AN_HOUR), odata.plus(modified, 2 * TICK_PLAY)
+    between = [f"modifiedDate ge {odata.literal(begin)}", f"modifiedDate lt {odata.literal(end)}"]
+
+    def is_inside(reply: Reply) -> bool:
+        times = _times(reply)
+        return bool(times) and _counts(reply) and times == sorted(times) and begin <= times[0] and times[-1] <= end
+
+    yield Question("pieces of modifiedDate", odata.query(between, "modifiedDate", count=True), is_inside, True)
+    undated = odata.query(["modifiedDate eq null"], "modifiedDate", count=True)
+    yield Question("modifiedDate eq null", undated, lambda reply: _counts(reply) and not _times(reply), True)
+    beyond = odata.query(between, "modifiedDate,jobID", skip=_BEYOND, count=True)
+    yield Question("$skip", beyond, lambda reply: (reply.answer.total or 0) > _BEYOND or not reply.answer.rows, True)
+
+
+def _counts(reply: Reply) -> bool:
+    return reply.answer.total is not None and reply.answer.total >= len(reply.answer.rows)
 
 
 def _key_questions(name: str, key: Key, is_needed: bool) -> Iterator[Question]:
@@ -214,14 +254,17 @@ def _key_questions(name: str, key: Key, is_needed: bool) -> Iterator[Question]:
     yield Question(f"$orderby {name}", upward, lambda reply: _ascends(_keys(reply, name)), is_needed)
 
 
-def _asked(api: Api, question: Question) -> Check:
+def _asked(api: Api, question: Question) -> tuple[Check, bool]:
+    """How a question was answered; and whether it can't be asked, which is no lie."""
+    refused = False
     try:
         is_kept = question.is_kept(api.page(question.query, attempts=_ATTEMPTS))
         detail = "is honoured" if is_kept else "is answered, but not kept"
     except SourceError as error:
+        refused = isinstance(error, Refused) and error.status in CANT_BE_ASKED
         is_kept, detail = False, str(error)
     bad = Standing.FAILED if question.is_needed else Standing.NOTE
-    return Check(question.name, Standing.FINE if is_kept else bad, detail)
+    return Check(question.name, Standing.FINE if is_kept else bad, detail), refused
 
 
 def _page_size(api: Api) -> Check:

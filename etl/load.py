@@ -15,7 +15,8 @@ from typing import NamedTuple
 from psycopg import sql
 
 from etl.database import Connection
-from etl.model import Batch, Counts, DocumentRow, Job, JobRow
+from etl.model import Batch, Counts, DocumentRow, Job, JobRow, Key
+from etl.odata import comparable, is_less
 from etl.totals import unearth
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
@@ -68,15 +69,17 @@ _UPDATE_JOB = sql.SQL(
 class Rules:
     """How a batch is judged (correctness.md, "The upsert").
 
-    `trust_before`: a full scan takes the source's word over stored rows modified before then. `rewrite`: rows that are
-    the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be. `beyond`:
-    jobs modified before then are beyond what an increment brings, and count as missing or stale where they differ.
+    `trust_before`: a full scan takes the source's word over stored rows modified before then, but not where a row comes
+    again: `repeated_up_to` is the scan's property that orders it, and its cursor before the page. `rewrite`: rows that
+    are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be.
+    `beyond`: jobs modified before then are beyond what an increment brings, and count as missing or stale.
     """
 
     look_back: timedelta
     seen_at: datetime
     not_seen_before: datetime | None = None
     trust_before: datetime | None = None
+    repeated_up_to: tuple[str, Key | None] | None = None
     rewrite: bool = False
     beyond: datetime | None = None
 
@@ -128,8 +131,17 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
         return Choice.SAME
     else:
         newer = row.row_version > stored.row_version or modified - known > rules.look_back
-    trusted = rules.trust_before is not None and known < rules.trust_before
+    trusted = rules.trust_before is not None and known < rules.trust_before and not _came_before(row, rules)
     return Choice.NEWER if newer or trusted else Choice.OLDER
+
+
+def _came_before(row: JobRow, rules: Rules) -> bool:
+    """Whether an earlier page of the scan has brought the row already."""
+    name, after = rules.repeated_up_to or ("", None)
+    key = row.id if name == "ID" else row.job_id
+    if key is None or after is None or not (comparable(key) and comparable(after)) or type(key) is not type(after):
+        return False
+    return not is_less(after, key)
 
 
 def _was_due(stored: Stored) -> bool:

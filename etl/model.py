@@ -202,10 +202,6 @@ class Scan:
         """The same scan from its beginning, in one range."""
         return replace(self, cursors=(Cursor(0, None, None),), delivered=0, done=0)
 
-    def by_time(self) -> "Scan":
-        """The same scan from its beginning, by pieces of time."""
-        return replace(self.anew(), key=BY_TIME, opaque=False)
-
     def between(self, cursor: Cursor, page: "Page") -> "Scan":
         """A scan of the whole rows between a cursor and the page that followed it."""
         up_to = page.cursor.up_to if page.cursor.done else page.cursor.after

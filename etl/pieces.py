@@ -1,20 +1,22 @@
 """The scan where a source refuses to filter on its keys: by pieces of time, each as large as an answer holds.
 
 A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
-came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds. Rows
-only ever move to the end of time, which is read last (correctness.md, "Fallback").
+came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds
+(correctness.md, "Fallback"). Rows only ever move towards now. What is dated beyond is read first, so that the pieces up
+to now have an end: what changes meanwhile is the next increment's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl import odata
 from etl.errors import BrokenPromise, KeyRefused, Refused
-from etl.model import BY_TIME, TICK_PLAY, Cursor, Page, Scan
+from etl.model import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan
 
 if TYPE_CHECKING:
     from etl.api import Api, Reply
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _TRIES = 5  # for jobs of one instant that change while they are read
 _CUTS = 60  # of a piece: each leaves out what is beyond the page that came
+_A_DAY, _A_MINUTE = timedelta(days=1), timedelta(minutes=1)
 _DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
+_UNCOUNTED = "the source refuses to filter on its keys, and answers no $count to read by time instead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +49,63 @@ class Piece:
         return moment >= begin - _SHOWN_PLAY and (end is None or moment <= odata.plus(end, _SHOWN_PLAY))
 
 
+def by_time(scan: Scan) -> Scan:
+    """The same scan from its beginning, by pieces of time: of the future first, then all up to now."""
+    now = odata.literal(odata.plus(scan.window.as_of, _A_MINUTE))
+    first = None if scan.window.lower is None else odata.literal(scan.window.lower)
+    cursors = (Cursor(0, now, None), Cursor(1, first, now))
+    return replace(scan.anew(), key=BY_TIME, opaque=False, cursors=cursors)
+
+
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
-    """The scan's pages from where its cursor stands. Raises SourceError, BrokenPromise among them."""
-    [cursor] = scan.cursors
-    if cursor.after is None and scan.window.lower is not None:  # all of them have a date
-        cursor = replace(cursor, after=odata.literal(scan.window.lower))
-    while not cursor.done:
-        page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor)
-        cursor = page.cursor
-        yield page
+    """The scan's pages from where its cursors stand. Raises SourceError, BrokenPromise among them."""
+    for cursor in scan.cursors:
+        while not cursor.done:
+            page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor)
+            cursor = page.cursor
+            yield page
 
 
 def _undated(api: Api, scan: Scan, cursor: Cursor) -> Page:
     """The jobs without a date, where all rows are asked for; the cursor that begins those with one."""
     after = Cursor(cursor.part, _DATED, cursor.up_to, done=cursor.up_to == _DATED)
     conditions = [f"{BY_TIME} eq null"]
+    _check_null(api, scan, conditions[0])
     try:
         reply = _asked(api, scan, conditions)
-    except Refused:  # `doctor` tells of it
+    except Refused:  # there are none, the counts say
         return Page((), after, scan.window.as_of)
     if any(odata.stamp(row).modified for row in reply.answer.rows):
         raise BrokenPromise(f"the source ignores $filter: asked for [{conditions[0]}], dated jobs came")
-    return _page(reply, after) if _is_whole(reply) else _crowd(api, scan, conditions, after)
+    return _page(reply, after) if _is_whole(api, scan, conditions, reply) else _crowd(api, scan, conditions, after)
+
+
+def _check_null(api: Api, scan: Scan, is_null: str) -> None:
+    """Raises BrokenPromise where jobs have no date that can be asked for, `eq null` neither: they would be lost.
+
+    All are counted first: what is born or moves on meanwhile only makes the others more.
+    """
+    apart = odata.literal(odata.plus(scan.window.as_of, _A_DAY))
+    lacking = 0
+    for _ in range(_TRIES):
+        every = _count(api, [])
+        undated = 0
+        with suppress(Refused):
+            undated = _count(api, [is_null])
+        lacking = every - undated - _count(api, [f"{BY_TIME} lt {apart}"]) - _count(api, [f"{BY_TIME} ge {apart}"])
+        if lacking <= 0:
+            return
+    raise BrokenPromise(
+        f"the source counts {lacking} jobs more than it has for [{is_null}], and before and after a date: "
+        "read by time they would be lost"
+    )
+
+
+def _count(api: Api, conditions: Sequence[str]) -> int:
+    total = api.page(odata.query(conditions, top=1, count=True)).answer.total
+    if total is None:
+        raise BrokenPromise(_UNCOUNTED)
+    return total
 
 
 def _next(api: Api, scan: Scan, cursor: Cursor) -> Page:
@@ -77,7 +116,7 @@ def _next(api: Api, scan: Scan, cursor: Cursor) -> Page:
         reply = _asked(api, scan, piece.conditions)
         dates = _dates(piece, reply)
         after = Cursor(cursor.part, piece.upper or piece.lower, cursor.up_to, done=piece.upper == end)
-        if _is_whole(reply):
+        if _is_whole(api, scan, piece.conditions, reply):
             return _page(reply, after)
         cut = _cut(dates, piece)
         if cut is None:
@@ -105,28 +144,31 @@ def _dates(piece: Piece, reply: Reply) -> list[datetime]:
         raise BrokenPromise(f"the source ignores $filter: asked for {piece.conditions}, a row of {strays[0]} came")
     if dates != sorted(dates):
         raise BrokenPromise(f"the source ignores $orderby={BY_TIME}: dates don't ascend")
-    if not dates and not _is_whole(reply):
+    if not dates and reply.answer.total != len(reply.answer.rows):
         raise BrokenPromise(f"the source counts {reply.answer.total} jobs and shows none with a date that can be read")
     return dates
 
 
 def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Page:
     """Jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
+    keys: set[Key | bytes] = set()
+    counted = 0
     for _ in range(_TRIES):
         rows: list[bytes] = []
         replaced = 0
         reply = _asked(api, scan, conditions, "modifiedDate,jobID")
         counted = reply.answer.total or 0
-        while reply.answer.rows and len(rows) <= counted:
+        keys = set()
+        while not keys.issuperset(came := _keys(reply)) and len(rows) <= counted:
+            keys |= came
             rows += reply.answer.rows
             replaced += reply.answer.replaced_characters
             reply = _asked(api, scan, conditions, "modifiedDate,jobID", skip=len(rows))
-        keys = {odata.stamp(row).key("jobID") or row for row in rows}
         if len(keys) == len(rows) == counted == reply.answer.total:
             return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced)
     raise BrokenPromise(
-        f"the jobs of one instant changed {_TRIES} times while they were read: asked for {list(conditions)}; "
-        "the next run tries again"
+        f"the jobs of one instant changed {_TRIES} times while they were read, or are counted wrongly: "
+        f"{len(keys)} came, {counted} were counted; asked for {list(conditions)}. The next run tries again"
     )
 
 
@@ -136,12 +178,30 @@ def _asked(api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME
     except Refused as error:
         raise KeyRefused(str(error), error.status) if scan.select else error from None
     if reply.answer.total is None:
-        raise BrokenPromise("the source refuses to filter on its keys, and answers no $count to read by time instead")
+        raise BrokenPromise(_UNCOUNTED)
     return reply
 
 
-def _is_whole(reply: Reply) -> bool:
-    return reply.answer.total == len(reply.answer.rows)
+def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply) -> bool:
+    """Whether an answer holds all that there is: as many jobs as the source counts, and it shows none beyond them.
+
+    A service may count its page instead of its jobs. Raises BrokenPromise where it does.
+    """
+    keys = _keys(reply)
+    if reply.answer.total != len(keys):  # rows that came twice count once
+        return False
+    if not keys:
+        return True
+    beyond = _asked(api, scan, conditions, "modifiedDate,jobID", skip=len(reply.answer.rows))
+    more = _keys(beyond) - keys
+    if more and (beyond.answer.total or 0) <= len(keys):
+        raise BrokenPromise(f"the source's $count is wrong: {len(keys)} for {list(conditions)}, and it shows more")
+    return True
+
+
+def _keys(reply: Reply) -> set[Key | bytes]:
+    """The jobs of an answer; a row without a key stands for itself."""
+    return {odata.stamp(row).key("jobID") or row for row in reply.answer.rows}
 
 
 def _page(reply: Reply, after: Cursor) -> Page:

@@ -107,9 +107,11 @@ def properties(newest: odata.Stamp | None) -> tuple[str, ...]:
 def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, watch: Watch) -> bool:
     """The comparison from where it stands, as far as its time allows; whether it came to its end."""
     run.db.execute(_FORGET, (run.source_id,))
+    before = run.counts
     try:
         scan = _compared(run, api, scan, wish, watch)
     except KeyRefused:
+        run.counts = run.counts if wish.repair else before  # what was only told will be told again
         return reconcile(run, api, run.falls_back(scan), found, wish, watch)
     if not scan.is_done:
         return False
@@ -127,8 +129,10 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     """Page by page: what is missing or stale, and set right where it is wished."""
     with closing(pages(api, scan)) as answers:
         for page in answers:
+            if scan.select and not all(map(_tells_its_version, page.rows)):
+                raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
             batch = flatten(page.rows, page.replaced_characters)
-            rules = run.rules(scan, page.answered_at)
+            rules = run.rules(scan, page)
             lacks = compare(run.db, run.source_id, batch.jobs, rules)
             wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
             whole = _whole(api, scan, page, batch) if wanted else []
@@ -143,6 +147,12 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
             if wish.until is not None and run.monotonic() > wish.until:
                 break
     return scan
+
+
+def _tells_its_version(row: bytes) -> bool:
+    """Whether a row of a few properties has what versions are told by; without, every job would seem stale."""
+    stamp = odata.stamp(row)
+    return b'"modifiedDate"' in row and (stamp.rowversion is not None or stamp.etag is not None)
 
 
 def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, Batch]]:

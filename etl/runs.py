@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from etl import ledger, lock, odata, payload, purge, rejects, restore, scans, sources
+from etl import ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
 from etl.database import Connection
 from etl.errors import EtlError
 from etl.load import Rules, load
@@ -109,17 +109,18 @@ class Recorder:
         """A scan that this run opens, by the way that the source is known to take. One of all rows tries its keys."""
         scan = replace(scan, opened_by=self.run_id, trusting=trusting)
         known_to_refuse = self.state.strategy == "time" and scan.window.lower is not None
-        return scan.by_time() if known_to_refuse else scan
+        return pieces.by_time(scan) if known_to_refuse else scan
 
-    def rules(self, scan: Scan, seen_at: datetime) -> Rules:
-        """How the rows of a page of this scan are judged."""
+    def rules(self, scan: Scan, page: Page) -> Rules:
+        """How the rows of a page of this scan are judged; `scan` as it stood before the page."""
         trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)
         trust_before = odata.plus(scan.window.as_of, -self.source.look_back) if trusts else None
         return Rules(
             look_back=self.source.look_back,
-            seen_at=seen_at,
+            seen_at=page.answered_at,
             not_seen_before=self.state.complete_through,
             trust_before=odata.LAST if scan.trusting else trust_before,
+            repeated_up_to=None if scan.key == BY_TIME else (scan.key, scan.cursors[page.cursor.part].after),
             rewrite=scan.rewrite,
             beyond=self.begins_next if scan.lane != scans.SYNC else None,
         )
@@ -236,13 +237,12 @@ class Recorder:
 
     def falls_back(self, scan: Scan) -> Scan:
         """The same scan where the source refuses to be asked like that: of whole rows, or by time."""
-        by_time = scan.by_time()
         if scan.key != BY_TIME and self.state.strategy == "time":
-            return by_time
+            return pieces.by_time(scan)
         if scan.select:
-            return replace(scan.anew(), select=())
+            return pieces.by_time(replace(scan, select=())) if scan.key == BY_TIME else replace(scan.anew(), select=())
         self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
-        return by_time
+        return pieces.by_time(scan)
 
     def _goes_by(self, scan: Scan) -> None:
         """What the scan went by, and the checks that its answers passed."""

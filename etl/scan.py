@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
-_CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
+CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _HEX_DIGITS = "0123456789abcdef"
 
 
@@ -120,14 +120,19 @@ def shortfall(api: Api, scan: Scan) -> int:
 
 
 def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
-    """Which of these jobs the source still shows; None where its answer can't be trusted.
+    """Which of these jobs the source still shows; None where its answer can't be trusted, or it can't be asked.
 
     `witness` is a job that the source has just shown: an answer without it says nothing about the others.
     """
     found: set[str] = set()
     for start in range(0, len(job_ids), _KEYS_A_REQUEST):
         asked = {*job_ids[start : start + _KEYS_A_REQUEST], witness}
-        answered = _answered(api, asked)
+        try:
+            answered = _answered(api, asked)
+        except Refused as error:
+            if error.status not in CANT_BE_ASKED:
+                raise
+            return None
         if answered is None or witness not in answered:
             return None
         found |= answered
@@ -197,7 +202,7 @@ def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
     try:
         answer, answered_at = api.page(query, stop)
     except Refused as error:
-        if error.status in _CANT_BE_ASKED:
+        if error.status in CANT_BE_ASKED:
             raise KeyRefused(str(error), error.status) from None
         raise
     try:

@@ -175,10 +175,10 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
         with closing(pages(api, scan)) as answers:
             for page in answers:
                 batch = flatten(page.rows, page.replaced_characters)
-                scan = scan.moved(page)
+                rules, scan = run.rules(scan, page), scan.moved(page)
                 with run.transaction():
                     run.learn(scan, page, batch)
-                    counts = load(run.db, run.source_id, batch, run.rules(scan, page.answered_at))
+                    counts = load(run.db, run.source_id, batch, rules)
                     run.loaded(scan, page, batch, counts)
                 watch(Progress(what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:
