@@ -339,9 +339,11 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
     with lock.held(db, source.name, sources.register(db, source).source_id):
         state = sources.register(db, source)  # read again: another run may have ended between the two
         sources.judge_time_zone(db, state, source)
-        run_id = ledger.begin(db, state.source_id, kind, clock.now(), state.watermark)
-        run = Recorder(db, source, state, run_id, kind, clock)
+        now = clock.now()
+        begun = ledger.begin(db, state.source_id, kind, now, state.watermark)
+        run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
+            ledger.tidy(db, state.source_id, begun, now, source.keep_runs)
             yield run
         except BaseException as error:
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
