@@ -50,7 +50,7 @@ WHERE r.source_id = %(source_id)s
 # for several are runs without news like any other. A window without a beginning is one of all rows: it is the longest.
 _FOLD = """
 WITH quiet AS (
-    SELECT r.*, (r.started_at AT TIME ZONE 'UTC')::date AS day
+    SELECT r.*, max(r.run_id) OVER (PARTITION BY r.kind, (r.started_at AT TIME ZONE 'UTC')::date) AS stays
     FROM etl.runs AS r
     WHERE r.source_id = %(source_id)s
       AND r.run_id < %(run_id)s
@@ -64,9 +64,7 @@ WITH quiet AS (
 ),
 folded AS (
     SELECT
-        max(run_id) AS run_id,
-        kind,
-        day,
+        stays,
         sum(runs) AS runs,
         min(started_at) AS started_at,
         CASE WHEN bool_and(window_from IS NOT NULL) THEN min(window_from) END AS window_from,
@@ -80,20 +78,19 @@ folded AS (
         sum(unversioned) AS unversioned,
         sum(replaced_characters) AS replaced_characters
     FROM quiet
-    GROUP BY kind, day
+    GROUP BY stays
     HAVING count(*) > 1
 ),
 passed AS (
-    SELECT q.kind, q.day, array_agg(DISTINCT c.name ORDER BY c.name) AS checks
+    SELECT q.stays, array_agg(DISTINCT c.name ORDER BY c.name) AS checks
     FROM quiet AS q
     CROSS JOIN unnest(q.checks) AS c (name)
-    GROUP BY q.kind, q.day
+    GROUP BY q.stays
 ),
 gone AS (
     DELETE FROM etl.runs AS r
     USING quiet AS q
-    JOIN folded AS f USING (kind, day)
-    WHERE r.run_id = q.run_id AND r.run_id <> f.run_id
+    WHERE r.run_id = q.run_id AND q.run_id <> q.stays
 )
 UPDATE etl.runs AS r
 SET runs = f.runs,
@@ -110,8 +107,8 @@ SET runs = f.runs,
     replaced_characters = f.replaced_characters,
     checks = coalesce(p.checks, '{}')
 FROM folded AS f
-LEFT JOIN passed AS p USING (kind, day)
-WHERE r.run_id = f.run_id
+LEFT JOIN passed AS p USING (stays)
+WHERE r.run_id = f.stays
 """
 _FOLDED_AFTER = timedelta(days=7)
 _COUNTERS = tuple(field.name for field in fields(Counts))
