@@ -148,7 +148,7 @@ def read(environ: Mapping[str, str], directory: Path) -> Settings:
         sources = _from_file(file, environ)
         known |= {name for given in sources.values() for name in given.names.values()}  # variables the file names
     elif "AIMS360_CONFIG" in environ:
-        raise ConfigError(f"AIMS360_CONFIG: there is no file {file}")
+        raise ConfigError(f"AIMS360_CONFIG: there is no file {file}; give its full path")
     else:
         sources = {DEFAULT_SOURCE: _from_environment(environ)}
     if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
@@ -205,7 +205,7 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: can't be read: {error}") from None
+        raise ConfigError(f"{file}: can't be read: {error}; README shows how it is written") from None
     if stray := found.keys() - {"sources"}:
         raise ConfigError(f"{file}: {', '.join(sorted(stray))}: belongs into a table [sources.NAME]")
     tables = found.get("sources")
