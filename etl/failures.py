@@ -41,10 +41,10 @@ def kind(error: BaseException) -> str:
 
 
 def way(error: BaseException) -> str:
-    """The traceback, from the first cause on; of other libraries' errors only their kind."""
+    """The traceback, from the first cause on. Only the last error speaks: what it was made of may not be masked yet."""
     parts: list[str] = []
     for cause in reversed(list(_causes(error))):
-        said = f": {cause}" if isinstance(cause, EtlError) else ""
+        said = f": {cause}" if cause is error and isinstance(cause, EtlError) else ""
         frames = "".join(traceback.format_tb(cause.__traceback__))
         parts.append(f"Traceback (most recent call last):\n{frames}{type(cause).__qualname__}{said}")
     return "\n\nand then:\n\n".join(parts)
