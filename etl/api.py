@@ -108,8 +108,11 @@ class Api:
         if response.status_code in _AGAIN:
             raise _Again(said, _retry_after(response, self._clock.now()))
         if response.status_code == 401:
-            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}")
-        raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}", response.status_code)
+            raise SignInFailed(
+                f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
+            )
+        way_out = _way_out(response.status_code)
+        raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
@@ -122,7 +125,9 @@ class Api:
                     if self._clock.monotonic() > deadline or len(body) > _LARGEST_ANSWER:
                         raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
-            raise Refused("a request can't be written: check the token and the base address", 0) from None
+            raise Refused(
+                f"{self._base}: a request can't be written: check the token and the base address", 0
+            ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, bytes(body)
@@ -139,11 +144,14 @@ class Api:
         try:
             return retrying(attempt)
         except BadAnswer as error:
-            raise BadAnswer(f"{self._base}: {error}, {attempts} times, for {_shown(query)}") from None
+            raise BadAnswer(
+                f"{self._base}: {error}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes on. "
+                "If it stays so, check the base address, and tell AIMS360"
+            ) from None
         except _Again as error:
             raise Unreachable(
                 f"{self._base} gave no good answer in {attempts} tries (last: {error}) for {_shown(query)}; "
-                "nothing is lost, the next run goes on"
+                "nothing is lost, the next run goes on. If it stays so, check the base address and the network"
             ) from None
 
     def _wait(self, state: RetryCallState) -> float:
@@ -154,7 +162,9 @@ class Api:
             longest = min(_LONGEST_WAIT, 0.5 * 2.0**state.attempt_number)
             return random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
         if asked > _LONGEST_RETRY_AFTER:
-            raise Unreachable(f"{self._base} asks to be left alone for {asked:.0f} s; run again after that")
+            raise Unreachable(
+                f"{self._base} asks to be left alone for {asked:.0f} s; nothing is lost, run again after that"
+            )
         with self._lock:
             self._held_until = max(self._held_until, self._clock.monotonic() + asked)
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
@@ -282,6 +292,15 @@ def sign_in(source: Source, clock: Clock) -> Token | Grant:
     if isinstance(source.credentials, Secret):
         return Token(source, source.credentials)
     return Grant(source, source.credentials, clock)
+
+
+def _way_out(status: int) -> str:
+    """What to do about a request that the service refuses."""
+    if status == 403:
+        return "have AIMS360 let this user read background jobs"
+    if status == 404 or 300 <= status < 400:
+        return "check the base address: the service isn't there"
+    return "`aims360-etl doctor` says what the service honours"
 
 
 def _without(text: str, *secrets: Secret | None) -> str:

@@ -53,23 +53,56 @@ _source_option = click.option(
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-class _Program(click.Group):
-    """The commands; what goes wrong in one becomes a line on stderr and an exit code."""
+_DEBUG = "etl.debug"
+
+
+def _remember_debug(ctx: click.Context, _option: click.Parameter, wished: bool) -> None:
+    ctx.meta[_DEBUG] = wished or ctx.meta.get(_DEBUG, False)
+
+
+_debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Print the traceback of a failure too.",
+)
+
+
+class _Commands(click.Group):
+    """Commands in the order they are written in; each takes --debug, so that it can stand anywhere."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(_debug_option(cmd), name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # as they are written below, not by the alphabet
+        return list(self.commands)
+
+
+class _Program(_Commands):
+    """The commands; what goes wrong in one becomes a line on stderr and an exit code."""
+
+    group_class = _Commands
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, _interrupt)  # a service manager's wish is no less than a Ctrl-C
         try:
             return super().invoke(ctx)
-        except EtlError as error:
-            said, code = str(error), error.exit_code
-        except KeyboardInterrupt:
-            said, code = "stopped; nothing is lost, the next run goes on", 1
-        for line in said.splitlines():
-            terminal.say(f"aims360-etl: {line}", err=True)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody above could say it better
+            _tell(error, ctx.meta[_DEBUG])
+            code = error.exit_code if isinstance(error, EtlError) else 1
         raise click.exceptions.Exit(code)
+
+
+def _tell(error: BaseException, debug: bool) -> None:
+    from etl import failures
+
+    if debug:
+        terminal.say(failures.way(error), err=True)
+    for line in failures.line(error).splitlines():
+        terminal.say(f"aims360-etl: {line}", err=True)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -78,6 +111,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 @click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@_debug_option
 @click.version_option(package_name="aims360-etl", message="aims360-etl %(version)s")
 def main() -> None:
     """Mirror the background jobs of AIMS360 into Postgres."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, errors
 
 from etl.errors import ConfigError, DatabaseError
 from etl.settings import Secret
@@ -26,6 +26,16 @@ _LIMITS = {
 _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
 _OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
 
+_UNREACHED = "check DATABASE_URL, and that a Postgres answers there"
+_NOTHING_LOST = "nothing is lost, the next run goes on"
+_ADVICE = (
+    (errors.InsufficientPrivilege, "`aims360-etl doctor` says which rights are missing"),
+    (errors.ReadOnlySqlTransaction, "DATABASE_URL must lead to the server that takes writes, not to a standby"),
+    (errors.DiskFull, f"make room there; {_NOTHING_LOST}"),
+    (errors.LockNotAvailable, f"another session holds a table or a row of ours, pg_locks says which; {_NOTHING_LOST}"),
+    ((errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction), "run `aims360-etl migrate`"),
+)
+
 
 def connect(url: str, autocommit: bool = True) -> Connection:
     """A connection on which transactions are opened by name, `with db.transaction():`. Raises DatabaseError.
@@ -39,10 +49,11 @@ def connect(url: str, autocommit: bool = True) -> Connection:
         given = {**_LIMITS, "application_name": session_name(), **given, "options": options}
         db = psycopg.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
-        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}") from None
+        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {_UNREACHED}") from None
     if db.info.server_version < 140000:
         db.close()
-        raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; 14 or newer is needed")
+        way_out = "14 or newer is needed: upgrade it, or lead DATABASE_URL to another"
+        raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; {way_out}")
     return db
 
 
@@ -65,7 +76,9 @@ def check(url: str) -> None:
     if "@" in hosts or (not question and "@" in path.partition("?")[0]):
         raise ConfigError(_BAD_ADDRESS)
     if not all(port.isdecimal() for port in str(known.get("port") or "5432").split(",") if port):
-        raise ConfigError("DATABASE_URL: its port is no number")
+        raise ConfigError(
+            "DATABASE_URL: its port is no number; it is written postgresql://user:password@host:5432/database"
+        )
 
 
 @contextmanager
@@ -74,11 +87,11 @@ def connected(url: str) -> Iterator[Connection]:
     db = connect(url)
     try:
         yield db
-    except psycopg.errors.InsufficientPrivilege as error:
-        hint = "`aims360-etl doctor` says which rights are missing"
-        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}; {hint}") from error
     except psycopg.Error as error:
-        raise DatabaseError(f"{masked(url)}: {_plain(error, url)}; nothing is lost, the next run goes on") from error
+        told = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
+        for note in getattr(error, "__notes__", []):  # the run in which it happened
+            told.add_note(note)
+        raise told from error
     finally:
         db.close()
 
@@ -97,12 +110,25 @@ def masked(url: str) -> str:
     return f"{known.get('dbname') or 'the database'} on {known.get('host') or 'localhost'}:{known.get('port') or 5432}"
 
 
+def _advice(error: psycopg.Error) -> str:
+    """What to do about what Postgres refuses."""
+    return next((advice for kind, advice in _ADVICE if isinstance(error, kind)), _NOTHING_LOST)
+
+
 def _plain(error: psycopg.Error, url: str) -> str:
-    """An error in a line. Rows never come along: Postgres puts them in DETAIL, which is left out."""
-    said = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
+    """What Postgres says, without the password."""
     try:
         password = conninfo.conninfo_to_dict(url).get("password")
     except psycopg.Error:
         password = None
-    line = re.sub(r"\s+", " ", said)
-    return Secret(str(password)).hidden_in(line) if password else line
+    return Secret(str(password)).hidden_in(said(error)) if password else said(error)
+
+
+def said(error: psycopg.Error) -> str:
+    """What Postgres says, in a line without values.
+
+    Rows are put in DETAIL, which is left out; what can't be read as a number or a date is quoted in the line itself.
+    """
+    words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
+    line = re.sub(r"\s+", " ", words)
+    return re.sub(r'".*"', "(withheld)", line) if isinstance(error, errors.DataError) else line

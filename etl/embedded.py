@@ -86,7 +86,8 @@ def stop(data_dir: Path) -> bool:
             tools = tools_for(home)
             code, said = tools.run("pg_ctl", "stop", "-w", "-t", 60, "-m", "fast", "-D", "cluster", cwd=home)
             if code != 0 and tools.run("pg_ctl", "status", "-D", "cluster", cwd=home)[0] == 0:
-                raise EmbeddedError(f"the embedded Postgres in {home} doesn't stop:\n{tail(said)}")
+                way_out = "end the process that its cluster/postmaster.pid names"
+                raise EmbeddedError(f"the embedded Postgres in {home} doesn't stop; {way_out}:\n{tail(said)}")
             return code == 0
 
 
@@ -150,7 +151,8 @@ def _launch(data_dir: Path, home: Path, tools: Tools, options: Mapping[str, str]
             return server
         why = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
         if time.monotonic() > deadline or not any(reason in why for reason in PASSING):
-            raise EmbeddedError(f"the embedded Postgres in {home} doesn't start:\n{tail(said)}\n{tail(why)}")
+            where = f"the embedded Postgres in {home} doesn't start, its log is {log}"
+            raise EmbeddedError(f"{where}; mend it, or {WAY_OUT}:\n{tail(said)}\n{tail(why)}")
         time.sleep(0.2)
 
 

@@ -15,7 +15,10 @@
     `- EmbeddedError         1   the embedded Postgres can't be made or started
 
 A message says what happened, to what, and what to do next. It never holds a token, a password or a document link.
+What happens inside of a run carries its number as a note, whatever kind of error it is.
 """
+
+import re
 
 
 class EtlError(Exception):
@@ -78,3 +81,14 @@ class DatabaseError(EtlError):
 
 class EmbeddedError(EtlError):
     """The embedded Postgres can't be made, started or stopped."""
+
+
+def in_run(error: BaseException, run_id: int) -> None:
+    """Notes the run in which it happened."""
+    error.add_note(f"run {run_id}")
+
+
+def run_of(error: BaseException) -> str | None:
+    """`run 12`: the run in which it happened, None where there was none. Other notes are others' words."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((note for note in notes if re.fullmatch(r"run \d+", note)), None)

@@ -12,14 +12,15 @@ import msgspec
 
 from etl.errors import BadAnswer
 
-# What may be a link or a token, and is withheld from messages.
+# What may be a link, a token or a person, and is withheld from messages.
 _SECRET = re.compile(
     r"""\w+://\S+                                   # an address with its scheme
     | bearer[:\s]+\S+
     | [\w-]+(?:\.[\w-]+)*(?::\d+|\.\w+)[/?]\S+   # a host with a path or a query
     | (?<!\S)/\S+/\S*                             # a path of several names
     | [?&]\w+=\S*                                 # the query of an address
-    | \b(?:sig|key|token|code|secret|password|pwd|access\w*)=\S+
+    | [\w.+-]+@[\w.-]+                          # a person
+    | (?:\b|_)(?:sig|key|token|code|secret|password|pwd|access\w*)=\S+
     | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -105,6 +106,8 @@ def _said(body: bytes) -> str:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
+        if body.lstrip()[:1] in (b"{", b"["):  # rows, perhaps
+            return "JSON that was cut short"
         return "an HTML page" if b"<html" in body[:2000].lower() else body[:_LONGEST_TEXT].decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""

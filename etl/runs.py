@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from etl import ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
-from etl.database import Connection
-from etl.errors import EtlError
+from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
+from etl.database import Connection, said
+from etl.errors import EtlError, in_run
 from etl.load import Rules, load
 from etl.model import (
     BY_TIME,
@@ -339,15 +339,18 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
     with lock.held(db, source.name, sources.register(db, source).source_id):
         state = sources.register(db, source)  # read again: another run may have ended between the two
         sources.judge_time_zone(db, state, source)
-        run_id = ledger.begin(db, state.source_id, kind, clock.now(), state.watermark)
-        run = Recorder(db, source, state, run_id, kind, clock)
+        now = clock.now()
+        begun = ledger.begin(db, state.source_id, kind, now, state.watermark)
+        run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
+            ledger.tidy(db, state.source_id, begun, now, source.keep_runs)
             yield run
+            run.finish("succeeded")
         except BaseException as error:
+            in_run(error, run.run_id)
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 run.finish("failed", _said(error))
             raise
-        run.finish("succeeded")
 
 
 def _said(error: BaseException) -> str:
@@ -355,8 +358,8 @@ def _said(error: BaseException) -> str:
     if isinstance(error, EtlError):
         return payload.storable(str(error))
     if isinstance(error, psycopg.Error):
-        return f"Postgres: {error.diag.message_primary or type(error).__name__}"
-    return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        return f"Postgres: {said(error)}"
+    return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else failures.kind(error)
 
 
 def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:

@@ -25,6 +25,7 @@ _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millis
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
 CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
+_WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"
 _HEX_DIGITS = "0123456789abcdef"
 
 
@@ -74,9 +75,14 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     Each page carries the cursor to save with its rows; the last page of a range says done. Raises SourceError: among
     them BrokenPromise, and KeyRefused where the source can't be asked like that.
     """
-    if scan.key == BY_TIME:
-        yield from pieces.pages(api, scan)
-        return
+    try:
+        yield from pieces.pages(api, scan) if scan.key == BY_TIME else _side_by_side(api, scan)
+    except BrokenPromise as error:
+        raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
+
+
+def _side_by_side(api: Api, scan: Scan) -> Generator[Page, None, None]:
+    """The pages of all key ranges, as they come."""
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     stop = threading.Event()
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
@@ -114,7 +120,7 @@ def shortfall(api: Api, scan: Scan) -> int:
     total = api.page(odata.query(conditions, top=1, count=True)).answer.total
     if total is None:
         raise BrokenPromise(
-            "the source's keys can't be compared here, and it answers no $count to hold the scan against"
+            f"the source's keys can't be compared here, and it answers no $count to hold the scan against. {_WAY_OUT}"
         )
     return max(0, total - scan.delivered)
 
@@ -208,9 +214,7 @@ def _fetch(api: Api, scan: Scan, cursor: Cursor, stop: threading.Event) -> Page:
     try:
         return checked(scan, cursor, answer, answered_at)
     except BrokenPromise as error:
-        raise BrokenPromise(
-            f"{error}; asked for [{query.replace('%20', ' ')}]. The watermark stays where it was"
-        ) from None
+        raise BrokenPromise(f"{error}; asked for [{query.replace('%20', ' ')}]") from None
 
 
 def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: datetime) -> Page:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from etl.database import Connection, connect, masked
+from etl.database import Connection, connect, masked, said
 from etl.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
@@ -69,9 +69,9 @@ def migrate(url: str) -> tuple[str | None, str]:
         with engine(url).begin() as connection:
             return _migrate(connection)
     except sa.exc.DBAPIError as error:
-        said = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else None
-        hint = "; `aims360-etl doctor` says which right is missing" if _is_forbidden(error.orig) else ""
-        raise DatabaseError(f"{masked(url)}: can't migrate: {said or 'no connection'}{hint}") from None
+        why = said(error.orig) if isinstance(error.orig, psycopg.Error) else "no connection"
+        hint = "`aims360-etl doctor` says which right is missing" if _is_forbidden(error.orig) else "run it again"
+        raise DatabaseError(f"{masked(url)}: can't migrate: {why}; nothing was changed, {hint}") from None
 
 
 def engine(url: str) -> Engine:

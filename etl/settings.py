@@ -5,13 +5,14 @@ Read with the standard library alone: a sync that runs each minute pays for ever
 
 import re
 import tomllib
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 from zoneinfo import ZoneInfo
 
 from etl.errors import ConfigError
@@ -73,12 +74,24 @@ class Secret:
         return self._text
 
     def hidden_in(self, text: str) -> str:
-        """The text without the secret. A short one is looked for as a word: it may be part of any other."""
-        pattern = re.escape(self._text)
-        return re.sub(pattern if len(self._text) >= _LONG else rf"(?<!\w){pattern}(?!\w)", "***", text)
+        """The text without the secret, in any form it may be sent in. A short one is looked for as a word."""
+        if len(self._text) < _LONG:
+            return re.sub(rf"(?<!\w){re.escape(self._text)}(?!\w)", "***", text)
+        found = "|".join(re.escape(form) for form in sorted(_forms(self._text), key=len, reverse=True))
+        return re.sub(found, "***", text, flags=re.IGNORECASE)
 
     def __repr__(self) -> str:
         return "Secret(***)"
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, as forms and addresses carry it, and as base64 does, wherever in a text that begins."""
+    data = secret.encode()
+    forms = {secret, quote(secret, safe=""), quote_plus(secret)}
+    for before in range(3):
+        coded, over = b64encode(b"." * before + data).decode(), (before + len(data)) % 3
+        forms.add(coded[(0, 2, 3)[before] : len(coded) - (0, 3, 2)[over]])  # what doesn't depend on its neighbours
+    return forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +161,7 @@ def read(environ: Mapping[str, str], directory: Path) -> Settings:
         sources = _from_file(file, environ)
         known |= {name for given in sources.values() for name in given.names.values()}  # variables the file names
     elif "AIMS360_CONFIG" in environ:
-        raise ConfigError(f"AIMS360_CONFIG: there is no file {file}")
+        raise ConfigError(f"AIMS360_CONFIG: there is no file {file}; give its full path")
     else:
         sources = {DEFAULT_SOURCE: _from_environment(environ)}
     if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
@@ -205,7 +218,7 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: can't be read: {error}") from None
+        raise ConfigError(f"{file}: can't be read: {error}; README shows how it is written") from None
     if stray := found.keys() - {"sources"}:
         raise ConfigError(f"{file}: {', '.join(sorted(stray))}: belongs into a table [sources.NAME]")
     tables = found.get("sources")

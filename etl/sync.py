@@ -164,7 +164,9 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
     if shortfall(api, scan):  # a late commit, perhaps: once more, and then the source must keep its word
         scan = _pages(run, api, scan.anew(), watch)
         if missing := shortfall(api, scan):
-            raise BrokenPromise(f"the source counts {missing} rows in the window that its pages never showed")
+            raise BrokenPromise(
+                f"the source counts {missing} rows in the window that its pages never showed: run it again"
+            )
     run.complete(scan)
 
 

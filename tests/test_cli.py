@@ -184,6 +184,72 @@ def as_role(url: str, role: str) -> str:
     return f"postgresql://{role}:guest@{host}"
 
 
+def test_a_failure_is_one_line_that_names_its_run(command: Command, db: Connection) -> None:
+    """What happened, where, what to do next, and where the ledger tells of it."""
+    command.environ["AIMS360_TOKEN"] = "another"
+    for number in (1, 2):
+        code, output, errors = command.run("sync")
+        assert (code, output) == (1, "")
+        assert re.fullmatch(r"aims360-etl: AIMS360_TOKEN: the service refuses .* set it there \(run \d\)\n", errors)
+        assert errors.endswith(f"(run {number})\n")
+    assert db.execute("SELECT count(*) FROM etl.runs WHERE error LIKE 'AIMS360_TOKEN: %%'", ()).fetchall() == [(2,)]
+
+
+def test_what_postgres_refuses_names_its_run(command: Command, url: str, db: Connection) -> None:
+    """An error of Postgres inside of a run carries its number as well."""
+    with a_role(db, "SELECT, INSERT, DELETE") as role:
+        db.execute(sql.SQL("GRANT UPDATE ON etl.runs, etl.sources TO {}").format(sql.Identifier(role)))
+        db.execute(sql.SQL("REVOKE INSERT ON aims360.jobs FROM {}").format(sql.Identifier(role)))
+        command.environ["DATABASE_URL"] = as_role(url, role)
+        code, _, errors = command.run("sync")
+    assert (code, len(errors.splitlines())) == (1, 1)
+    assert "permission denied for table jobs; `aims360-etl doctor` says which rights are missing (run 1)" in errors
+
+
+@pytest.mark.parametrize("words", [("--debug", "sync"), ("sync", "--debug"), ("--debug", "sync", "--debug")])
+def test_debug_prints_the_way_there(command: Command, words: tuple[str, ...]) -> None:
+    """Before the command's name or after it: the traceback, then the line as ever."""
+    command.environ["AIMS360_TOKEN"] = "another"
+    code, _, errors = command.run(*words)
+    assert code == 1
+    assert "etl/api.py" in errors
+    assert "SignInFailed: AIMS360_TOKEN" in errors
+    assert errors.splitlines()[-1].endswith("(run 1)")
+    code, _, errors = command.run("--debug", "status")
+    assert (code, errors) == (0, "")
+
+
+def test_debug_works_for_a_command_of_a_group(command: Command) -> None:
+    """`db stop` is two words: between them, too."""
+    command.environ["AIMS360_LOOK_AT"] = "what is no setting"
+    for words in (("--debug", "db", "stop"), ("db", "--debug", "stop"), ("db", "stop", "--debug")):
+        code, _, errors = command.run(*words)
+        assert (code, "Traceback" in errors, "etl/settings.py" in errors) == (2, True, True), errors
+
+
+def test_a_bug_is_one_line_without_its_words(command: Command, db: Connection) -> None:
+    """What kind, where and in which run; what a foreign error says may be anybody's secret."""
+    broken = (
+        "import sys\nfrom etl import cli, sync\n"
+        "def flatten(*_): raise ValueError('very-secret row')\n"
+        "sync.flatten = flatten\ncli.main(sys.argv[1:])"
+    )
+    code, output, errors = command.run("sync", program=["-c", broken])
+    assert (code, output, len(errors.splitlines())) == (1, "", 1)
+    assert re.search(r"unexpected: ValueError at etl/sync\.py:\d+; nothing is lost.*--debug.*\(run 1\)$", errors)
+    code, _, errors = command.run("sync", "--debug", program=["-c", broken])
+    assert (code, "Traceback" in errors, "very-secret" in errors) == (1, True, False)
+    [(kept,), _] = db.execute("SELECT error FROM etl.runs").fetchall()
+    assert re.fullmatch(r"ValueError at etl/sync\.py:\d+", str(kept))
+    assert command.run("sync")[0] == 0
+
+
+def test_errors_before_a_run_name_none(command: Command) -> None:
+    """Settings and schema are looked at before anything is begun."""
+    code, _, errors = command.run("sync", "--source", "west")
+    assert (code, "(run" in errors) == (2, False)
+
+
 def test_rejected_rows_exit_4(command: Command, world: World) -> None:
     """Done, but not all is well."""
     world.add(percentCompleted="half")
@@ -352,7 +418,7 @@ def test_ctrl_c_ends_a_waiting_run_with_a_word(command: Command, emulator: Emula
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1] == "aims360-etl: stopped; nothing is lost, the next run goes on"
+    assert errors.splitlines()[-1] == "aims360-etl: stopped; nothing is lost, the next run goes on (run 1)"
     assert db.execute("SELECT outcome, error FROM etl.runs").fetchall() == [("failed", "stopped by a signal")]
     assert len(emulator.requests) < 10
 

@@ -269,10 +269,10 @@ def test_skip_that_is_ignored_freezes_nothing(db: Connection) -> None:
     world = World(seed=9)
     world.ties(50)
     scene = Scene(db, world, refuse=KEYS, page_size=20, ignore={"skip"})
-    with pytest.raises(BrokenPromise, match="jobs of one instant|shows none with a date"):
+    with pytest.raises(BrokenPromise, match=r"jobs of one instant|shows none with a date"):
         scene.sync(behind(scene, counted(lambda total, rows: 10**12)))
     assert len(scene.emulator.requests) < 200
-    with pytest.raises(BrokenPromise, match="jobs of one instant|shows none with a date"):
+    with pytest.raises(BrokenPromise, match=r"jobs of one instant|shows none with a date"):
         scene.sync()
 
 

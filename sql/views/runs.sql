@@ -1,5 +1,6 @@
 -- Question: what did each run do?
--- Grain:    one row a run; runs without news that are older than a week are one row a day and kind (column runs).
+-- Grain:    one row a run; runs without news that are older than a week are one row a day and kind (column runs), which
+--           has the number, the end and the as_of_utc of the last, the beginning of the first, the widest window, and sums.
 -- Columns:  times are UTC `timestamp` columns named so; counts are jobs unless they say otherwise.
 -- Notes:    verdict `complete` or `complete_with_rejects`: its scan came to its end and moved complete_through to
 --           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window. A run that
@@ -52,8 +53,8 @@ COMMENT ON COLUMN bi.runs.source IS 'the source''s name';
 COMMENT ON COLUMN bi.runs.kind IS 'incremental, full, purge or reconcile';
 COMMENT ON COLUMN bi.runs.outcome IS 'running, succeeded, failed or interrupted';
 COMMENT ON COLUMN bi.runs.verdict IS 'complete, complete_with_rejects or incomplete';
-COMMENT ON COLUMN bi.runs.started_at_utc IS 'when it began, UTC';
-COMMENT ON COLUMN bi.runs.finished_at_utc IS 'when it ended, UTC; null while it runs';
+COMMENT ON COLUMN bi.runs.started_at_utc IS 'when it began, UTC; of several runs the first';
+COMMENT ON COLUMN bi.runs.finished_at_utc IS 'when it ended, UTC; null while it runs, and where it was interrupted; of several runs the last';
 COMMENT ON COLUMN bi.runs.seconds IS 'how long it took; null of a row that stands for several runs';
 COMMENT ON COLUMN bi.runs.window_from_utc IS 'rows modified since then were asked for, UTC; null: all rows';
 COMMENT ON COLUMN bi.runs.window_to_utc IS 'newest modifiedDate when the scan was opened, UTC';
@@ -74,7 +75,7 @@ COMMENT ON COLUMN bi.runs.watermark_before_utc IS 'watermark when the run began,
 COMMENT ON COLUMN bi.runs.watermark_after_utc IS 'watermark when the run ended, UTC';
 COMMENT ON COLUMN bi.runs.unversioned IS 'rows judged by modifiedDate for want of a rowversion';
 COMMENT ON COLUMN bi.runs.replaced_characters IS 'NUL and lone surrogates stored as U+FFFD';
-COMMENT ON COLUMN bi.runs.runs IS 'runs that the row stands for: after a week, those of a day that brought no news are one';
+COMMENT ON COLUMN bi.runs.runs IS 'runs that the row stands for: after a week, those of a day (UTC) and kind that brought no news are one';
 COMMENT ON COLUMN bi.runs.strategy IS 'what its scans went by: ID, jobID, or modifiedDate where keys can''t be filtered on';
 COMMENT ON COLUMN bi.runs.checks IS 'checks that every answer of its scans passed';
 COMMENT ON COLUMN bi.runs.missing IS 'jobs that a deep pass found and no increment would have brought';
