@@ -272,7 +272,8 @@ def test_wrong_credentials_show_no_secret(command: Command, db: Connection) -> N
     command.environ |= {f"AIMS360_{name}": value for name, value in given.items()}
     codes_too, said_too = all_said(command)
     assert codes == codes_too == {1}
-    command.environ["DATABASE_URL"] = command.environ["DATABASE_URL"].replace(DATABASE_PASSWORD, DATABASE_PASSWORD + "x")
+    address = command.environ["DATABASE_URL"]
+    command.environ["DATABASE_URL"] = address.replace(DATABASE_PASSWORD, DATABASE_PASSWORD + "x")
     codes_three, said_three = all_said(command)
     assert codes_three == {1}
     assert leaks(said + said_too + said_three, PERSON) == set()

@@ -18,7 +18,11 @@ SELECT
     END AS last_outcome,
     last.verdict AS last_verdict,
     (SELECT count(*) FROM etl.rejects AS r WHERE r.source_id = s.source_id) AS open_rejects,
-    EXISTS (SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id) AS scan_is_open
+    EXISTS (SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id AND c.lane = 'sync') AS scan_is_open,
+    s.strategy,
+    s.reread_due_at AT TIME ZONE 'UTC' AS reread_due_at_utc,
+    s.reconcile_due_at AT TIME ZONE 'UTC' AS reconcile_due_at_utc,
+    s.went_back
 FROM etl.sources AS s
 LEFT JOIN LATERAL (
     SELECT r.*
@@ -35,10 +39,17 @@ COMMENT ON COLUMN bi.freshness.complete_through_utc IS
 COMMENT ON COLUMN bi.freshness.lag_seconds IS 'seconds since complete_through_utc';
 COMMENT ON COLUMN bi.freshness.watermark_utc IS 'newest modifiedDate that complete scans have covered, UTC';
 COMMENT ON COLUMN bi.freshness.last_run_id IS 'last run';
-COMMENT ON COLUMN bi.freshness.last_kind IS 'incremental, full or purge';
+COMMENT ON COLUMN bi.freshness.last_kind IS 'incremental, full, purge or reconcile';
 COMMENT ON COLUMN bi.freshness.last_started_at_utc IS 'when the last run began, UTC';
 COMMENT ON COLUMN bi.freshness.last_finished_at_utc IS 'when it ended, UTC; null while it runs';
 COMMENT ON COLUMN bi.freshness.last_outcome IS 'running, succeeded, failed or interrupted';
 COMMENT ON COLUMN bi.freshness.last_verdict IS 'complete, complete_with_rejects or incomplete';
 COMMENT ON COLUMN bi.freshness.open_rejects IS 'rows of the source that could not be read and wait in etl.rejects';
 COMMENT ON COLUMN bi.freshness.scan_is_open IS 'whether a scan was begun and not ended: the next run goes on with it';
+COMMENT ON COLUMN bi.freshness.strategy IS 'key, or time where the source refuses to be asked by its keys';
+COMMENT ON COLUMN bi.freshness.reread_due_at_utc IS
+'when a sync reads the last days again (AIMS360_REREAD), UTC; null: with the next one';
+COMMENT ON COLUMN bi.freshness.reconcile_due_at_utc IS
+'when a sync compares all keys again (AIMS360_RECONCILE_EVERY), UTC; null: with the next one';
+COMMENT ON COLUMN bi.freshness.went_back IS
+'what told that the source was restored to an earlier state, until that is followed; else null';
