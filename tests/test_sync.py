@@ -20,7 +20,8 @@ from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreach
 from etl.model import Verdict
 from etl.runs import record
 from etl.settings import PasswordGrant, Secret
-from tests.scene import BASE, Scene, a_source, differences
+from etl.prove.oracle import differences
+from tests.scene import BASE, Scene, a_source
 
 _PAGES = "SELECT count(*) > 0 FROM etl.scans"
 A_MOMENT = timedelta(milliseconds=700)
