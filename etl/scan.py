@@ -127,7 +127,12 @@ def shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
     found: set[str] = set()
     for start in range(0, len(job_ids), _KEYS_A_REQUEST):
         asked = {*job_ids[start : start + _KEYS_A_REQUEST], witness}
-        answered = _answered(api, asked)
+        try:
+            answered = _answered(api, asked)
+        except Refused as error:
+            if error.status not in _CANT_BE_ASKED:
+                raise
+            return None  # such a source is read by pieces of time, and can't be asked about keys either
         if answered is None or witness not in answered:
             return None
         found |= answered
