@@ -1,4 +1,4 @@
-"""A scene: a pretend AIMS360, a mirror of it, and the oracle (`etl/prove/oracle.py`) that holds one against the other."""
+"""A scene: a pretend AIMS360 and a mirror of it; `etl/prove/oracle.py` holds one against the other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +19,7 @@ from etl.sync import DryRun, Order, purge_now, reconcile_now, sync, what_is_due
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"
+
 
 class Scene:
     """A world served in-process and its mirror; `sync` runs on the world's clock, and sleeping lets the world live."""

@@ -19,8 +19,8 @@ from psycopg import conninfo, sql
 from etl import schema
 from etl.database import Connection, connect, connected
 from etl.emulator import Emulator, Generation, Server, World, populated, serve
-from etl.runs import record
 from etl.prove.oracle import differences
+from etl.runs import record
 from tests.scene import TOKEN, Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -32,7 +32,10 @@ def play(url: str, strategy: Strategy, seed: str) -> Stage:
 def act(stage: Stage, rng: Random) -> None:
     """Something happens at the source, time passes, and a run begins: it ends well or badly."""
     if stage.strategy.restores and rng.random() < 0.4:
-        rng.choice([stage.back_up, stage.back_up, lambda: stage.restore(rng)])()
+        if rng.random() < 0.6:
+            stage.back_up()
+        else:
+            stage.restore(rng)
     for _ in range(rng.randint(0, 5)):
         stage.happen(rng.choice(stage.strategy.events), rng)
         stage.live(rng.choice(_SPANS[:2]) * rng.random())

@@ -61,7 +61,7 @@ def _on_one(
     return happen
 
 
-def _text(rng: Random) -> dict[str, str]:
+def _text(rng: Random) -> dict[str, Any]:
     return {"jobStatusText": f"changed to {rng.randrange(10**6)}"}
 
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import get_args
 
 from etl.emulator import Comparison, Generation, NextLink
+from etl.prove.oracle import Difference
 from etl.prove.strategies import Strategy
 
 _NONE = timedelta()
@@ -74,6 +75,13 @@ class Tally:
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
         return self
+
+    def count(self, found: Difference) -> None:
+        """Takes in what a comparison found."""
+        self.compared += found.compared
+        self.missing += len(found.missing)
+        self.stale += len(found.stale)
+        self.ghosts += len(found.ghosts)
 
     @property
     def wrong(self) -> int:

@@ -85,7 +85,9 @@ class Laws:
         history: dict[str, list[_Version]] = defaultdict(list)
         for job_id, *version in db.execute(_HISTORY).fetchall():
             history[str(job_id)].append(tuple(version))
-        versions = {str(job_id): tuple(version) for job_id, *version in db.execute(_VERSIONS).fetchall()}
+        versions: dict[str, _Version] = {
+            str(job_id): tuple(version) for job_id, *version in db.execute(_VERSIONS).fetchall()
+        }
         [[returned]] = db.execute(_RETURNED).fetchall()
         came_back = returned != self._returned
         for job_id, version in versions.items():

@@ -1,4 +1,4 @@
-"""Whether a run asked again for pages whose cursor was committed: a killed run must cost what was in flight, no more."""
+"""Whether a run asked again for pages whose cursor was committed: a kill must cost what was in flight, no more."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -22,6 +22,7 @@ from etl.model import Clock, Progress, Run, Watch
 from etl.prove import oracle, paging, sabotage
 from etl.prove.events import LOOK_BACK, Event, mend
 from etl.prove.habits import Habits, Tally
+from etl.prove.kills import wait_for_the_lock
 from etl.prove.laws import Laws
 from etl.prove.sabotage import Killed, Plan
 from etl.prove.strategies import Strategy
@@ -34,11 +35,6 @@ NAME = "prove"
 _OFF = timedelta()
 _CHURN_A_RUN = 30
 _OUTAGE = 8  # calls in a row: as often as the client asks
-_IS_HELD = """
-SELECT FROM pg_locks
-WHERE locktype = 'advisory' AND classid = 360361
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 _GONE_HERE = "SELECT job_id FROM aims360.purged_jobs UNION SELECT job_id FROM aims360.jobs WHERE purged_at IS NOT NULL"
 _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _RUNS = "SELECT count(*) FROM etl.runs"
@@ -171,7 +167,7 @@ class Stage:
         self.tally.faults += faulty
         if failure and not faulty:
             self._say(f"a run failed for no reason: {failure}")
-        self._until_let_go()
+        wait_for_the_lock(self.db)
         self._judge()
         return run
 
@@ -201,15 +197,10 @@ class Stage:
                     return
         self._say("a second run was not kept out")
 
-    def _until_let_go(self) -> None:
-        """Until Postgres has noticed that a killed run is gone."""
-        while self.db.execute(_IS_HELD).fetchone():
-            self.db.execute("SELECT pg_sleep(0.001)")
-
     # -- the check ---------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """The quiet point: late commits land, the source stands still, runs come to their ends; then all is compared."""
+        """The quiet point: late commits land, the source stands still, runs come to their ends; all is compared."""
         self._is_quiet = True
         self.emulator.between_pages = None
         self.emulator.set_faults(Faults())
@@ -239,10 +230,7 @@ class Stage:
     def _compare(self) -> None:
         there = {str(job["jobID"]): self.world.payload(job) for job in self.world.jobs()}
         found = oracle.compare(self.db, there, (self.world.now - LOOK_BACK, self.world.now))
-        self.tally.compared += found.compared
-        self.tally.missing += len(found.missing)
-        self.tally.stale += len(found.stale)
-        self.tally.ghosts += len(found.ghosts)
+        self.tally.count(found)
         self.said += found.sentences
 
     def _judge(self) -> None:
@@ -285,4 +273,5 @@ def a_source(habits: Habits, base_url: str = BASE) -> Source:
     source = settings.read({"AIMS360_BASE_URL": base_url, **grant}, Path("/nowhere")).source()
     hours = {"reread_every": timedelta(hours=1), "reconcile_every": timedelta(hours=2)}
     deep = hours if habits.deep else {"reread": _OFF, "reconcile_every": _OFF}
-    return replace(source, name=NAME, concurrency=habits.concurrency, purge=habits.purge, look_back=LOOK_BACK, **deep)
+    source = replace(source, name=NAME, concurrency=habits.concurrency, purge=habits.purge, look_back=LOOK_BACK)
+    return replace(source, **deep)  # type: ignore[arg-type]  # durations, all of them
