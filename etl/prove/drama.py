@@ -20,7 +20,7 @@ def play(url: str, strategy: Strategy, seed: str) -> Stage:
     try:
         stage.unquiet(churn=rng.random() < 0.7)
         for _ in range(rng.randint(1, 2)):
-            for _ in range(rng.randint(3, 6)):
+            for _ in range(rng.randint(3, 5)):
                 act(stage, rng)
             stage.settle()
             stage.unquiet(churn=rng.random() < 0.7)

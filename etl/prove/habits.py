@@ -34,13 +34,13 @@ class Habits:
     deep: bool = False
 
     @classmethod
-    def by_chance(cls, rng: Random, strategy: Strategy) -> "Habits":
-        """Any habits under which the strategy's promise holds."""
-        is_large = rng.random() < 0.05
+    def by_chance(cls, rng: Random, strategy: Strategy, large: float = 0.05) -> "Habits":
+        """Any habits under which the strategy's promise holds; `large`: how often a scan is split into ranges."""
+        is_large = rng.random() < large
         # Without a filter on keys nobody can be asked about ghosts.
         refused = [(), (), (), ("id",), () if strategy.loses_jobs else ("id", "jobid")]
         return cls(
-            jobs=2_100 if is_large else rng.randint(60, 250),
+            jobs=2_100 if is_large else rng.randint(60, 160),
             generation=rng.choice(get_args(Generation)),
             page_size=200 if is_large else rng.choice([7, 20, 50]),
             changing_pages=rng.random() < 0.3,

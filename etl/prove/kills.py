@@ -37,7 +37,7 @@ class Killings:
         self.tally, self.said = Tally(), list[str]()
         # By the machine's own clock: the command has no other. Half a day behind, so that hours may pass.
         began = datetime.now(UTC) - timedelta(hours=12)
-        self.world = populated(1_200, seed=self.rng.randrange(2**32), now=began, rate=100)
+        self.world = populated(800, seed=self.rng.randrange(2**32), now=began, rate=100)
         self.emulator = Emulator(self.world, page_size=50, between_pages=self._churn)
         self._laws = Laws()
 

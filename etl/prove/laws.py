@@ -83,8 +83,8 @@ class Laws:
 
     def _of_history(self, db: Connection) -> Iterator[str]:
         history: dict[str, list[_Version]] = defaultdict(list)
-        for job_id, *version in db.execute(_HISTORY).fetchall():
-            history[str(job_id)].append(tuple(version))
+        for row in db.execute(_HISTORY).fetchall():
+            history[str(row[0])].append(row[1:])
         versions: dict[str, _Version] = {
             str(job_id): tuple(version) for job_id, *version in db.execute(_VERSIONS).fetchall()
         }

@@ -20,7 +20,7 @@ from etl.prove.strategies import BY_NAME, STRATEGIES
 from etl.tables import definitions, metadata
 
 DATABASE = "prove"
-_EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
+EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
     sql.SQL(", ").join(
         sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables if table is not definitions
     )
@@ -87,7 +87,7 @@ def _one_of(url: str, strategy: str, seed: str) -> tuple[Tally, list[str]]:
 def one(url: str, strategy: str, seed: str) -> tuple[Tally, list[str]]:
     """One episode on an emptied mirror: what it counted, and what was wrong."""
     with psycopg.connect(url, autocommit=True) as db:
-        db.execute(_EMPTY)
+        db.execute(EMPTY)
     if strategy == kills.NAME:
         killings = kills.Killings(url, seed)
         killings.play()
