@@ -1,12 +1,14 @@
 # Every chore has one word; `make` prints them. Needs a POSIX system, make and Python 3.11 or newer.
 # PYTHON=…       the interpreter to make the environment with (default: the first one that is new enough)
 # PYTEST_ARGS=…  more arguments for pytest, e.g. PYTEST_ARGS='-k purge'
+# MINUTES=…      how long `make prove` plays episodes after the long tests
 # WORKERS=…      how many test processes, each with a Postgres of its own
 
 VENV ?= .venv
 PYTHON ?=
 PYTEST_ARGS ?=
 WORKERS ?= logical
+MINUTES ?= 5
 
 UV := $(shell command -v uv 2>/dev/null)
 # An environment works only where it was made and with the installer that made it: both are in the stamps' names.
@@ -23,7 +25,7 @@ else
 INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-.PHONY: help setup demo test check fast bench dist pins clean
+.PHONY: help setup demo test check fast prove bench dist pins clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,6 +49,10 @@ check: setup ## what CI runs: ruff, mypy --strict, import-linter, all tests
 
 fast: setup ## the quick tests, up to the first failure
 	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
+
+prove: setup ## tries long to break the mirror: model-based tests, then episodes for MINUTES
+	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/test_convergence.py $(PYTEST_ARGS)
+	@AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl prove --minutes $(MINUTES)
 
 bench: setup ## times a backfill and an idle sync against floors of the same run
 	@$(BIN)/python -m tests.bench

@@ -255,6 +255,39 @@ def demo(jobs: int, seed: int) -> None:
 
 
 @main.command(context_settings=_WITH_DEFAULTS)
+@click.option("--minutes", type=click.FloatRange(0), default=1.0, help="How long; a round is played in any case.")
+@click.option("--seed", type=int, help="Of an earlier proof, to repeat its decisions.")
+@_json_option
+@click.pass_context
+def prove(ctx: click.Context, minutes: float, seed: int | None, as_json: bool) -> None:
+    """Try to break the mirror.
+
+    A pretend AIMS360 changes in every way while syncs are killed, cut, refused and doubled; whenever it is quiet,
+    mirror and source are compared. Exit code 0 only if nothing was missing, stale or left over; Ctrl-C ends it early.
+    """
+    import random
+
+    from rich.console import Console
+
+    from etl import embedded
+    from etl.prove import show as room
+
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    terminal.say(f"seed {seed}", err=True)
+    data_dir = _data_dir(_settings())  # never DATABASE_URL: it makes and drops a database
+    server = embedded.start(data_dir)
+    with terminal.status() as tell:
+        proof = room.prove(settings.libpq_url(server.url), minutes, seed, _clock(), tell)
+    if as_json:
+        terminal.say(terminal.as_json(room.as_values(proof)))
+    else:
+        room.show(proof, Console(highlight=False, width=None if terminal.is_terminal(sys.stdout) else 160))
+    again = f"repeat it: aims360-etl prove --seed {seed} --minutes {minutes:g}"
+    terminal.say(f"{again}; stop its Postgres: {_db_command(data_dir, 'stop')}", err=True)
+    ctx.exit(0 if proof.is_whole else 4)
+
+
+@main.command(context_settings=_WITH_DEFAULTS)
 @click.option("--port", type=click.IntRange(0, 65535), default=8360, help="Port on 127.0.0.1; 0 takes a free one.")
 @click.option("--jobs", type=click.IntRange(0, 1_000_000), default=5_000, help="Jobs it has when it starts.")
 @click.option("--seed", default=360, help="Another seed, another company.")

@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,6 +15,7 @@ from etl.errors import ConfigError, DatabaseError
 from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
+_Kind = TypeVar("_Kind", bound=Connection)
 
 # A connection that is cut (a failover, a firewall) is noticed within about a minute.
 _LIMITS = {
@@ -42,12 +44,17 @@ def connect(url: str, autocommit: bool = True) -> Connection:
 
     Without autocommit it is one for SQLAlchemy, which opens transactions by itself.
     """
+    return connect_as(Connection, url, autocommit)
+
+
+def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
+    """The same as a connection of another kind."""
     check(url)
     try:
         given = conninfo.conninfo_to_dict(url)
         options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
         given = {**_LIMITS, "application_name": session_name(), **given, "options": options}
-        db = psycopg.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
+        db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
         raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {_UNREACHED}") from None
     if db.info.server_version < 140000:

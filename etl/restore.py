@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # By database, the highest rowversion seen, and when that was (ISO 8601, by the source's clock).
 Highest = Mapping[str, Sequence[str | int]]
 
+_CLOCKS_APART = timedelta(hours=1)
 _ENOUGH = 20  # jobs to ask for: a request's worth
 _IS_KNOWN = """
 SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
@@ -46,7 +47,9 @@ def raised(highest: Highest, jobs: Sequence[Job], answered_at: datetime) -> High
         name = row.database_name or ""
         known = _version(found.get(name))
         if row.row_version is not None and (known is None or row.row_version > known[1]):
-            found[name] = (answered_at.isoformat(), row.row_version)
+            # Its own date counts where our clock is behind, but no date of the far future.
+            seen_at = min(max(row.modified_date or answered_at, answered_at), odata.plus(answered_at, _CLOCKS_APART))
+            found[name] = (seen_at.isoformat(), row.row_version)
     return found
 
 

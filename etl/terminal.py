@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -79,6 +79,14 @@ def bars(console: Console) -> Iterator[Watch]:
             bars.update(tasks[progress.what], completed=progress.done, total=progress.of)
 
         yield watch
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Tells what is done now: on a terminal in one line that changes, elsewhere not at all."""
+    console = _stderr()
+    with console.status("") as shown:
+        yield shown.update
 
 
 def _line(progress: Progress, seconds: float) -> str:

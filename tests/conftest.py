@@ -9,11 +9,26 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from etl import embedded, schema, settings
 from etl.database import Connection, connect, sibling
 from etl.tables import definitions, metadata
+
+# HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
+for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
+    hypothesis_settings.register_profile(
+        _profile,
+        max_examples=_examples,
+        stateful_step_count=_steps,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
     sql.SQL(", ").join(

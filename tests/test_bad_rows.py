@@ -10,7 +10,8 @@ import pytest
 from etl.database import Connection
 from etl.emulator import ABSENT, Generation, World
 from etl.model import Verdict
-from tests.scene import TEXTS, TIMES, Scene
+from etl.prove.oracle import TEXTS, TIMES
+from tests.scene import Scene
 
 by_generation = pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
 by_strategy = pytest.mark.parametrize("refuse", [frozenset(), frozenset({"ID", "jobID"})], ids=["by key", "by time"])

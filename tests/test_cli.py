@@ -19,8 +19,11 @@ from psycopg import conninfo, sql
 from etl import schema
 from etl.database import Connection, connect, connected
 from etl.emulator import Emulator, Generation, Server, World, populated, serve
+from etl.prove import paging
+from etl.prove.kills import wait_for_the_lock
+from etl.prove.oracle import differences
 from etl.runs import record
-from tests.scene import TOKEN, Scene, a_source, differences
+from tests.scene import TOKEN, Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -443,7 +446,7 @@ def test_a_backfill_that_is_killed_again_and_again_ends_equal(url: str, tmp_path
     with serve(emulator) as server, connect(url) as db:
         command = Command(server.url, url, tmp_path)
         for number in range(1, 21):
-            committed = cursors(db)
+            before = paging.committed(db)
             emulator.reset_log()
             with command.start("sync") as process:
                 wait_for_page(db, run_id=number, pages=rng.randint(0, 4), process=process)
@@ -451,8 +454,7 @@ def test_a_backfill_that_is_killed_again_and_again_ends_equal(url: str, tmp_path
                 process.kill()
             assert process.returncode == -signal.SIGKILL
             wait_for_the_lock(db)
-            asked = [request.query for request in emulator.requests if "$top" not in request.query]
-            assert all(went_on(query.get("$filter", ""), committed) for query in asked), (asked, committed)
+            assert paging.asked_again(before, emulator.requests) == []
         emulator.between_pages = None
         for _ in range(2):
             code, _, errors = command.run("sync")
@@ -477,30 +479,6 @@ def wait_for_page(db: Connection, run_id: int, pages: int, process: "subprocess.
     while db.execute(reached, (run_id, pages)).fetchone() is None:
         assert process.poll() is None, process.communicate()
         db.execute("SELECT pg_sleep(0.001)")
-
-
-def wait_for_the_lock(db: Connection) -> None:
-    """Until Postgres has noticed that the holder of the source is gone: a run before that would end with code 3."""
-    while db.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 360361").fetchone():
-        db.execute("SELECT pg_sleep(0.001)")
-
-
-def cursors(db: Connection) -> list[list[object]]:
-    """[part, after, up_to, done] of the open scan's ranges, as they were committed."""
-    row = db.execute("SELECT cursors FROM etl.scans WHERE kind = 'full'").fetchone()
-    return list(row[0]) if row and isinstance(row[0], list) else []
-
-
-def went_on(text: str, committed: list[list[object]]) -> bool:
-    """Whether a page that was asked for in the open scan lies behind the cursor that was committed for its range."""
-    if not committed:
-        return True
-    after, up_to = (found and found[1].strip("'") for found in (re.search(rf" {o} (\S+)", text) for o in ("gt", "le")))
-    for _, began, end, done in committed:
-        if (None if end is None else str(end)) == up_to:
-            key = int(after) if after is not None and isinstance(began, int) else after
-            return not done and (began is None or (key is not None and key >= began))  # type: ignore[operator]
-    return False
 
 
 def test_the_address_of_the_database_may_name_any_driver(command: Command, url: str) -> None:

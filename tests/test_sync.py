@@ -18,9 +18,10 @@ from etl.database import Connection, connected
 from etl.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated
 from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreachable
 from etl.model import Verdict
+from etl.prove.oracle import differences
 from etl.runs import record
 from etl.settings import PasswordGrant, Secret
-from tests.scene import BASE, Scene, a_source, differences
+from tests.scene import BASE, Scene, a_source
 
 _PAGES = "SELECT count(*) > 0 FROM etl.scans"
 A_MOMENT = timedelta(milliseconds=700)

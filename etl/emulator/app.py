@@ -83,6 +83,11 @@ class Emulator:
         with self._lock:
             self._plan.queue.extend(kinds)
 
+    @property
+    def has_faults_waiting(self) -> bool:
+        """Whether calls are still to fail that `fail_next` asked for."""
+        return bool(self._plan.queue)
+
     def set_faults(self, faults: Faults) -> None:
         """From now on, this share of calls fails; what was asked for by `fail_next` is dropped."""
         with self._lock:

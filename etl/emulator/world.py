@@ -211,6 +211,10 @@ class World:
         """Remove a row, as the purge does, but before its time. ValueError while it is locked."""
         self.table.remove(self._unlocked(job))
 
+    def is_locked(self, job: Key) -> bool:
+        """Whether a transaction that hasn't committed holds the row. KeyError if there is none."""
+        return self._row(job).number in self._late
+
     def stop_life(self) -> None:
         """From now on nothing happens by itself but what is queued or changed later: a database whose jobs hang."""
         self._events.clear()

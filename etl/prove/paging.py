@@ -1,0 +1,78 @@
+"""Whether a run asked again for pages whose cursor was committed: a kill must cost what was in flight, no more."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import dropwhile, takewhile
+from typing import NamedTuple
+
+from etl.emulator import Request
+from etl.prove.oracle import Connection
+
+_OPEN = "SELECT key, cursors FROM etl.scans WHERE lane = 'sync'"
+_BOUND = r"\b{} {} (\S+?)(?:\)|$| and )"
+
+
+class Open(NamedTuple):
+    """The open scan as it was committed: what it goes by, and [part, after, up_to, done] of its ranges."""
+
+    key: str
+    cursors: Sequence[Sequence[object]]
+
+
+def committed(db: Connection) -> Open | None:
+    """The scan that a killed or failed run left open; None where there is none."""
+    row = db.execute(_OPEN).fetchone()
+    return Open(str(row[0]), row[1]) if row and isinstance(row[1], list) else None
+
+
+def asked_again(before: Open | None, requests: Iterable[Request]) -> list[str]:
+    """The filters of requests that a run made for pages of this scan that were committed before it."""
+    if before is None:
+        return []
+    answered = [request.query for request in requests if request.fault in ("", "slow")]
+    filters = [query.get("$filter", "") for query in _of_the_scan(answered) if _is_page(query, before.key)]
+    return [text for text in filters if not _went_on(text, before)]
+
+
+def _of_the_scan(queries: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The requests between a run's first probe and its second: what follows is another scan's."""
+    from_the_first = list(dropwhile(lambda query: not _is_probe(query), queries))[1:]
+    return list(takewhile(lambda query: not _is_probe(query), from_the_first))
+
+
+def _is_probe(query: Mapping[str, str]) -> bool:
+    return query.get("$orderby") == "modifiedDate desc" and "$top" in query
+
+
+def _is_page(query: Mapping[str, str], key: str) -> bool:
+    plain = not query.keys() & {"$top", "$skip", "$select"}
+    return plain and query.get("$orderby") == key and " eq " not in query.get("$filter", "")
+
+
+def _went_on(text: str, before: Open) -> bool:
+    if before.key == "modifiedDate":
+        return any(_is_within(text, before.key, cursor) for cursor in before.cursors)
+    after, up_to = _bound(text, before.key, "gt"), _bound(text, before.key, "le")
+    for _, began, end, done in before.cursors:
+        if (None if end is None else str(end)) == up_to:
+            return not done and (began is None or _is_past(after, began))
+    return False
+
+
+def _is_within(text: str, key: str, cursor: Sequence[object]) -> bool:
+    """Whether a piece of time lies in what a cursor had still to read."""
+    _, began, end, done = cursor
+    after, upper = _bound(text, key, "ge"), _bound(text, key, "lt")
+    ends_in_time = end is None or (upper is not None and upper <= str(end))
+    return not done and ends_in_time and (began in (None, "") or _is_past(after, began))
+
+
+def _is_past(after: str | None, began: object) -> bool:
+    if after is None:  # from the first key on
+        return False
+    return int(after) >= began if isinstance(began, int) else after >= str(began)
+
+
+def _bound(text: str, key: str, word: str) -> str | None:
+    found = re.search(_BOUND.format(key, word), text)
+    return found and found[1].strip("'")
