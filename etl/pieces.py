@@ -2,8 +2,8 @@
 
 A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
 came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds
-(correctness.md, "Fallback"). Rows only ever move towards now. What is dated beyond is read first, so that the pieces up
-to now have an end: what changes meanwhile is the next increment's.
+(correctness.md, "Fallback"). Rows only ever move towards now, which is read last: what changes meanwhile is there. Only
+what is dated in the far future is read before, since the way to it would lead past now.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _TRIES = 5  # for jobs of one instant that change while they are read
 _CUTS = 60  # of a piece: each leaves out what is beyond the page that came
-_A_DAY, _A_MINUTE = timedelta(days=1), timedelta(minutes=1)
+_AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
+_CHASED_AT_MOST = 500  # pieces that came up while the scan was under way
 _DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
 _UNCOUNTED = "the source refuses to filter on its keys, and answers no $count to read by time instead"
 
@@ -50,20 +51,31 @@ class Piece:
 
 
 def by_time(scan: Scan) -> Scan:
-    """The same scan from its beginning, by pieces of time: of the future first, then all up to now."""
-    now = odata.literal(odata.plus(scan.window.as_of, _A_MINUTE))
+    """The same scan from its beginning, by pieces of time: of the far future first, then all up to now."""
+    future = odata.literal(odata.plus(scan.window.as_of, _AHEAD))
     first = None if scan.window.lower is None else odata.literal(scan.window.lower)
-    cursors = (Cursor(0, now, None), Cursor(1, first, now))
-    return replace(scan.anew(), key=BY_TIME, opaque=False, cursors=cursors)
+    return replace(scan.anew(), key=BY_TIME, opaque=False, cursors=(Cursor(0, future, None), Cursor(1, first, None)))
 
 
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """The scan's pages from where its cursors stand. Raises SourceError, BrokenPromise among them."""
+    now, begun = scan.window.as_of, odata.literal(scan.window.as_of)
+    chased = 0
     for cursor in scan.cursors:
         while not cursor.done:
-            page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor)
-            cursor = page.cursor
+            page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor, _end(cursor, now))
+            cursor, now = page.cursor, max(now, page.answered_at)
             yield page
+            chased += cursor.part == 1 and begun < str(cursor.after or "")
+            if chased > _CHASED_AT_MOST and not cursor.done:
+                raise BrokenPromise(f"the source changes faster than it can be read by {BY_TIME}")
+
+
+def _end(cursor: Cursor, now: datetime) -> str | None:
+    """Where the pieces of a range end: of what is up to now, beyond any date that isn't the far future's."""
+    if cursor.up_to is not None:
+        return str(cursor.up_to)
+    return None if cursor.part == 0 else odata.literal(odata.plus(now, _AHEAD))
 
 
 def _undated(api: Api, scan: Scan, cursor: Cursor) -> Page:
@@ -85,7 +97,7 @@ def _check_null(api: Api, scan: Scan, is_null: str) -> None:
 
     All are counted first: what is born or moves on meanwhile only makes the others more.
     """
-    apart = odata.literal(odata.plus(scan.window.as_of, _A_DAY))
+    apart = odata.literal(odata.plus(scan.window.as_of, _AHEAD))
     lacking = 0
     for _ in range(_TRIES):
         every = _count(api, [])
@@ -108,9 +120,8 @@ def _count(api: Api, conditions: Sequence[str]) -> int:
     return total
 
 
-def _next(api: Api, scan: Scan, cursor: Cursor) -> Page:
+def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None) -> Page:
     """The longest piece from the cursor on that an answer holds."""
-    end = None if cursor.up_to is None else str(cursor.up_to)
     piece = Piece(str(cursor.after), end)
     for _ in range(_CUTS):
         reply = _asked(api, scan, piece.conditions)
