@@ -260,6 +260,27 @@ def test_rejected_rows_exit_4(command: Command, world: World) -> None:
     assert (code, "etl.rejects" in errors) == (4, True)
 
 
+def test_a_difference_exits_4_until_it_is_repaired(command: Command, world: World, emulator: Emulator) -> None:
+    """Equal is 0, a dry run that finds something is 4 and writes nothing, its repair is 0; JSON for scripts."""
+    assert command.run("reconcile")[::2] == (
+        2,
+        "aims360-etl: nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first (run 1)\n",
+    )
+    assert command.run("sync")[0] == 0
+    code, output, _ = command.run("reconcile")
+    assert (code, "0 missing, 0 stale, 0 ghosts" in output, "are equal" in output) == (0, True, True)
+    world.change(next(world.jobs()), touch=False, jobStatusText="behind the watermark")
+    for _ in range(2):
+        code, output, _ = command.run("reconcile")
+        assert (code, "1 stale" in output, "1 left as they are" in output) == (4, True, True)
+    code, output, _ = command.run("reconcile", "--repair", "--json")
+    counts = json.loads(output)["counts"]
+    assert (code, counts["stale"], counts["repaired"]) == (0, 1, 1)
+    assert command.run("reconcile")[0] == 0
+    code, _, errors = command.run("reconcile", "--force")
+    assert (code, "--force goes with --repair" in errors) == (2, True)
+
+
 def test_a_held_source_exits_3_and_says_who_holds_it(command: Command, url: str, db: Connection) -> None:
     """Two syncs at once: the second ends with the first one's host, process and start."""
     with connected(url) as other, record(other, a_source(), "incremental", Scene(db, World()).clock):

@@ -11,16 +11,18 @@ import click
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from psycopg import sql
 
-from etl import reports, schema
+from etl import reports, scans, schema, sources
 from etl.cli import EXIT_CODES, main
 from etl.database import Connection, connect
 from etl.emulator import World, populated
 from etl.errors import EtlError
-from etl.model import Counts, DocumentRow, JobRow
+from etl.model import Counts, Cursor, DocumentRow, JobRow
 from etl.settings import SETTINGS
 from etl.tables import metadata
 from tests.scene import Scene
@@ -162,6 +164,31 @@ def test_migrations_make_the_tables(url: str) -> None:
     }
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+
+
+def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
+    """A database of the release before, with a scan under way: migrated, and the scan is gone on with."""
+    with schema.engine(empty_database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(schema.folder("migrations")))
+        config.attributes["connection"] = connection
+        alembic.upgrade(config, "0002")
+        connection.exec_driver_sql("""
+            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
+            VALUES ('aims360', 'https://host', 1, 'delete', 'UTC')
+        """)
+        connection.exec_driver_sql("""
+            INSERT INTO etl.scans (source_id, run_id, kind, key, as_of, rewrite, opaque, delivered, cursors)
+            VALUES (1, 1, 'full', 'ID', now(), false, false, 5, '[[0, 7, null, false]]')
+        """)
+    assert schema.migrate(empty_database) == ("0002", schema.newest())
+    with connect(empty_database) as db:
+        scan = scans.find(db, 1)
+        state = sources.find(db, "aims360")
+    assert scan is not None
+    assert (scan.cursors, scan.trusting, scan.lane) == ((Cursor(0, 7, None),), False, "sync")
+    assert state is not None
+    assert (state.strategy, state.highest, state.reconcile_due_at) == ("key", {}, None)
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:
