@@ -131,8 +131,14 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
         return Choice.SAME
     else:
         newer = row.row_version > stored.row_version or modified - known > rules.look_back
-    trusted = rules.trust_before is not None and known < rules.trust_before and not _came_before(row, rules)
-    return Choice.NEWER if newer or trusted else Choice.OLDER
+    return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER
+
+
+def _is_trusted(row: JobRow, known: datetime, rules: Rules) -> bool:
+    """Whether the source's word counts over a stored date. One in the future never gets old: it says nothing."""
+    if rules.trust_before is None or _came_before(row, rules):
+        return False
+    return known < rules.trust_before or known > rules.seen_at
 
 
 def _came_before(row: JobRow, rules: Rules) -> bool:

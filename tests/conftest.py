@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
@@ -26,6 +26,8 @@ for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
         deadline=None,
         database=None,
         print_blob=True,
+        # To explain a failure takes as long as to find it many times over.
+        phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if _profile == "long" else [])],
         suppress_health_check=list(HealthCheck),
     )
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

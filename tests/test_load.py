@@ -51,9 +51,11 @@ def test_a_version_is_the_pair_of_rowversion_and_date(
     assert choose(row, known, None, RULES) is choice
 
 
-@pytest.mark.parametrize(("modified", "choice"), [(NOON - HOUR, Choice.NEWER), (NOON, Choice.OLDER)])
+@pytest.mark.parametrize(
+    ("modified", "choice"), [(NOON - HOUR, Choice.NEWER), (NOON, Choice.OLDER), (NOON + 9 * HOUR, Choice.NEWER)]
+)
 def test_a_full_scan_takes_the_sources_word_over_what_is_old(modified: datetime, choice: Choice) -> None:
-    """Only where the stored row hasn't changed for a look-back."""
+    """Only where the stored row hasn't changed for a look-back; a date in the future never gets old."""
     assert choose(a_row(4, modified - HOUR), Stored(5, modified, None, None), None, FULL) is choice
 
 

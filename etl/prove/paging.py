@@ -50,25 +50,21 @@ def _is_page(query: Mapping[str, str], key: str) -> bool:
 
 
 def _went_on(text: str, before: Open) -> bool:
+    """Whether a request lies behind the cursor of a range that isn't done."""
     if before.key == "modifiedDate":
-        return any(_is_within(text, before.key, cursor) for cursor in before.cursors)
+        after = _bound(text, before.key, "ge")
+        return any(not done and _is_past(after, began) for _, began, _, done in before.cursors)
     after, up_to = _bound(text, before.key, "gt"), _bound(text, before.key, "le")
     for _, began, end, done in before.cursors:
         if (None if end is None else str(end)) == up_to:
-            return not done and (began is None or _is_past(after, began))
+            return not done and _is_past(after, began)
     return False
 
 
-def _is_within(text: str, key: str, cursor: Sequence[object]) -> bool:
-    """Whether a piece of time lies in what a cursor had still to read."""
-    _, began, end, done = cursor
-    after, upper = _bound(text, key, "ge"), _bound(text, key, "lt")
-    ends_in_time = end is None or (upper is not None and upper <= str(end))
-    return not done and ends_in_time and (began in (None, "") or _is_past(after, began))
-
-
 def _is_past(after: str | None, began: object) -> bool:
-    if after is None:  # from the first key on
+    if began in (None, ""):  # at its beginning
+        return True
+    if after is None:
         return False
     return int(after) >= began if isinstance(began, int) else after >= str(began)
 

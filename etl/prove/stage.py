@@ -37,6 +37,7 @@ _CHURN_A_RUN = 30
 _OUTAGE = 8  # calls in a row: as often as the client asks
 _GONE_HERE = "SELECT job_id FROM aims360.purged_jobs UNION SELECT job_id FROM aims360.jobs WHERE purged_at IS NOT NULL"
 _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
+_ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _RUNS = "SELECT count(*) FROM etl.runs"
 
 _Act = Callable[[database.Connection, Watch], Run]
@@ -237,6 +238,8 @@ class Stage:
         for sentence in self._laws.broken(self.db):
             self._say(sentence)
         if not self.strategy.restores:
+            for row in self.db.execute(_ALARMS).fetchall():
+                self._say(f"run {row[0]} says that the source went back, and it never did")
             gone = {str(row[0]) for row in self.db.execute(_GONE_HERE).fetchall()}
             for job in self.world.jobs():
                 if job.job_id in gone:
