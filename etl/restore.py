@@ -31,7 +31,7 @@ _IS_KNOWN = """
 SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
 """
 _NEWER_HERE = """
-SELECT job_id, row_version, modified_date
+SELECT job_id, database_name, row_version, modified_date
 FROM aims360.jobs
 WHERE source_id = %s AND modified_date > %s AND modified_date <= %s AND purged_at IS NULL
 ORDER BY modified_date DESC
@@ -81,7 +81,7 @@ def served_older(
     if shown is None or watermark is None or shown >= watermark:
         return None
     rows = db.execute(_NEWER_HERE, (source_id, shown, watermark, _ENOUGH)).fetchall()
-    held = {str(row[0]): (row[1], row[2]) for row in rows}
+    held = {str(job_id): version for job_id, *version in rows}
     if not held:
         return None
     with suppress(Refused):
@@ -92,9 +92,9 @@ def served_older(
     return None
 
 
-def _is_older(job: Job, row_version: object, modified: object) -> bool:
+def _is_older(job: Job, database: object, row_version: object, modified: object) -> bool:
     row = job.row
-    if isinstance(row_version, int) and row.row_version is not None:
+    if isinstance(row_version, int) and row.row_version is not None and row.database_name == database:
         return row.row_version < row_version
     return isinstance(modified, datetime) and (row.modified_date is None or row.modified_date < modified)
 
