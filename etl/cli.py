@@ -22,7 +22,7 @@ import click
 
 from etl import settings, terminal
 from etl.errors import ConfigError, EtlError
-from etl.model import Clock, Run
+from etl.model import Clock, Run, Verdict
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -39,7 +39,7 @@ EXIT_CODES = (
     (4, "done, but not all is well: rows were rejected, or mirror and source differ"),
 )
 _EPILOG = "\n\n".join(
-    "\b\n" + title + "\n" + "\n".join(f"  {name:<23}{meaning}" for name, meaning in rows)
+    "\b\n" + title + "\n" + "\n".join(f"  {name:<25}{meaning}" for name, meaning in rows)
     for title, rows in (
         ("Settings, from the environment:", [(s.name, s.help) for s in settings.SETTINGS]),
         ("Exit codes:", [(str(code), meaning) for code, meaning in EXIT_CODES]),
@@ -183,14 +183,14 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
 
 @main.command()
 @_source_option
-@click.option("--repair", is_flag=True, help="Set right what differs; without it nothing is written.")
+@click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
 @_json_option
 def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> None:
     """Compare all keys with the source's.
 
     Tells what is missing, stale, or no longer there, beyond what the next sync brings anyway. Exit code 4 where
-    something differs and wasn't repaired. Every sync does it too, with repair, once a week.
+    something differs and wasn't repaired. A sync does it by itself once a week, with repair.
     """
     if force and not repair:
         raise ConfigError("--force goes with --repair")
@@ -469,7 +469,7 @@ def _report(run: Run, as_json: bool) -> None:
         terminal.say(
             f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects", err=True
         )
-    if run.counts.rejected or run.counts.differences > run.counts.repaired:
+    if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
         click.get_current_context().exit(4)
 
 

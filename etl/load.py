@@ -16,7 +16,7 @@ from psycopg import sql
 
 from etl.database import Connection
 from etl.model import Batch, Counts, DocumentRow, Job, JobRow, Key
-from etl.odata import comparable, is_less
+from etl.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
 from etl.totals import unearth
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
@@ -31,7 +31,7 @@ SELECT job_id, reason, purge_date_time
 FROM aims360.purged_jobs
 WHERE source_id = %s AND job_id = ANY(%s)
 """
-_REJECTED = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
+_REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
 _JSON = ("response_json", "extra")
 
 
@@ -194,13 +194,26 @@ def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -
     What can't be read waits in `etl.rejects`, and is neither missing nor stale.
     """
     choices, _ = _choices(db, source_id, jobs, rules)
-    waiting = {str(row[0]) for row in db.execute(_REJECTED, (source_id, [job.row.job_id for job in jobs])).fetchall()}
+    kept = db.execute(_REJECTED, (source_id, [job.row.job_id for job in jobs])).fetchall()
+    rejected = {str(job_id): stamp(str(raw).encode()) for job_id, raw in kept}
+    waiting = {job.row.job_id for job in jobs if _is_version(rejected.get(job.row.job_id), job.row)}
 
     def count(*kinds: Choice) -> int:
         found = [job for kind in kinds for job in choices.get(kind, []) if job.row.job_id not in waiting]
         return _count_beyond(found, rules)
 
     return Counts(missing=count(Choice.NEW, Choice.BACK), stale=count(Choice.NEWER))
+
+
+def _is_version(known: Stamp | None, row: JobRow) -> bool:
+    """Whether a reject is of the version that the source shows; of an older one, it may have been mended since."""
+    if known is None:
+        return False
+    try:
+        version = rowversion(str(known.rowversion)) if known.rowversion else etag_rowversion(str(known.etag or ""))
+    except ValueError:
+        version = None
+    return (version, known.modified) == (row.row_version, row.modified_date)
 
 
 def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:

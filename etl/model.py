@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-# What this program reads out of a row. Raise it when flatten reads more: `sync --full --rewrite` then pays.
+# What this program reads out of a row. Raise it when flatten reads more: the weekly comparison writes all rows anew.
 FLATTEN_VERSION = 1
 
 # SQL Server's datetime ticks every 1/300 s and is shown rounded: a bound taken from a shown value is moved this far

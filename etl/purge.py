@@ -55,7 +55,12 @@ SET download_link = NULL, extra = NULL
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
   AND (download_link IS NOT NULL OR extra IS NOT NULL)
 """
-_RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purged_at IS NOT NULL"
+_RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purge_date_time <= purged_at"
+_KEPT_GHOSTS = """
+SELECT job_id
+FROM aims360.jobs
+WHERE source_id = %s AND purged_at IS NOT NULL AND (purge_date_time IS NULL OR purge_date_time > purged_at)
+"""
 
 
 class Due(NamedTuple):
@@ -99,6 +104,11 @@ def remove(
 def is_stricter(mode: str, than: str) -> bool:
     """Whether jobs that were purged under one mode are due again under another."""
     return mode not in ("keep", than)
+
+
+def kept_ghosts(db: Connection, source_id: int) -> list[str]:
+    """Jobs that a milder purge left in place though they were not due: the source had lost them."""
+    return [str(row[0]) for row in db.execute(_KEPT_GHOSTS, (source_id,)).fetchall()]
 
 
 def reconsider(db: Connection, source_id: int) -> None:

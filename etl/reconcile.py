@@ -11,22 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl import odata, payload, purge, rejects
+from etl import odata, purge, rejects
 from etl.database import Connection
 from etl.errors import KeyRefused, Refused
 from etl.flatten import flatten
 from etl.load import compare, load
 from etl.model import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
 from etl.runs import Recorder
-from etl.scan import Probe, lost_its_key, pages, plan, shown
+from etl.scan import Probe, lost_its_key, pages, plan, probe, shown
 
 if TYPE_CHECKING:
     from etl.api import Api
 
+_A_DAY = timedelta(days=1)
 _AT_A_TIME = 2_000  # ghosts asked for, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
@@ -53,7 +54,7 @@ FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
   AND j.purged_at IS NULL
   AND j.synced_at < %(as_of)s
-  AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(as_of)s)
+  AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(now)s)
   AND NOT EXISTS (
       SELECT FROM etl.compared AS c
       WHERE c.source_id = j.source_id AND c.opened_by = %(opened_by)s AND c.job_id = j.job_id
@@ -115,12 +116,13 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
         return reconcile(run, api, run.falls_back(scan), found, wish, watch)
     if not scan.is_done:
         return False
-    unseen = run.db.execute(_UNSEEN, _given(run, scan)).fetchall()
+    found = probe(api)  # a comparison may take long: purge dates pass meanwhile, and the newest job may go
+    unseen = run.db.execute(_UNSEEN, _given(run, scan, found.as_of)).fetchall()
     ghosts = [_Ghost._make(row[:2]) for row in unseen if row[2]]
-    is_whole = len(ghosts) == len(unseen)
-    _lay(run, api, scan, found, ghosts, wish)
+    is_told = _lay(run, api, scan, found, ghosts, wish)
     with run.transaction():
-        run.reconciled(scan, is_whole, wish.repair)
+        again_after = run.source.look_back if len(ghosts) < len(unseen) else None if is_told else _A_DAY
+        run.reconciled(scan, wish.repair, again_after)
         run.db.execute(_FORGET, (run.source_id,))
     return True
 
@@ -138,11 +140,13 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
             whole = _whole(api, scan, page, batch) if wanted else []
             scan = scan.moved(page)
             with run.transaction():
-                _remember(run, scan, page, batch)
+                _remember(run, scan, batch)
                 for part, rows in whole:
                     run.learn(scan, part, rows)
                     run.loaded(scan, part, rows, load(run.db, run.source_id, rows, rules))
-                run.compared(scan, Counts() if wanted else lacks, wish.repair)
+                run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
+                if wish.repair:
+                    run.save(scan)
             watch(Progress("keys compared", scan.done, scan.expected))
             if wish.until is not None and run.monotonic() > wish.until:
                 break
@@ -163,34 +167,37 @@ def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, B
         return [(part, flatten(part.rows, part.replaced_characters)) for part in answers]
 
 
-def _remember(run: Recorder, scan: Scan, page: Page, batch: Batch) -> None:
+def _remember(run: Recorder, scan: Scan, batch: Batch) -> None:
     """The keys that a page shows, in the transaction that moves the cursor."""
     old = _old(run, scan)
-    stamps = [odata.stamp(row) for row in page.rows]
-    created = {payload.storable(str(stamp.jobID)): stamp.created for stamp in stamps}
-    keys = [job.row.job_id for job in batch.jobs] + [reject.job_id for reject in batch.rejects]
-    is_old = [(moment := created.get(key)) is not None and moment < old for key in keys]
-    run.db.execute(_REMEMBER, (run.source_id, scan.opened_by, keys, is_old))
+    created = {job.row.job_id: job.row.created_date for job in batch.jobs}
+    created |= {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
+    is_old = [moment is not None and moment < old for moment in created.values()]
+    run.db.execute(_REMEMBER, (run.source_id, scan.opened_by, list(created), is_old))
 
 
-def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> None:
-    """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it."""
-    objection = _objection(run, api, scan, ghosts, wish) if ghosts else None
+def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool:
+    """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it: whether nothing did."""
+    objection = _objection(run, api, scan, found, ghosts, wish) if ghosts else None
     witness = found.newest.key("jobID") if found.newest else None
     left = iter(ghosts)
     while some := list(islice(left, _AT_A_TIME)):
         job_ids = [ghost.job_id for ghost in some]
         there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if there is None:
-            run.notes.append(f"{len(ghosts)} jobs came no more, but the source's answer about them can't be trusted")
-            return
+            doubtful = len(some) + sum(1 for _ in left)
+            run.notes.append(f"{doubtful} jobs came no more, but the source's answer about them can't be trusted")
+            run.is_sure = False
+            return False
         gone = [ghost for ghost in some if ghost.job_id not in there]
         with run.transaction():
-            run.found(sum((ghost.counted(scan.window.as_of) for ghost in gone), Counts()))
+            run.found(sum((ghost.counted(found.as_of) for ghost in gone), Counts()))
             if wish.repair and objection is None:
-                _remove(run, gone, scan.window.as_of)
+                _remove(run, gone, found.as_of)
     if objection and run.counts.ghosts:
         run.notes.append(objection)
+        return False
+    return True
 
 
 def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
@@ -201,7 +208,7 @@ def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
     run.found(Counts(repaired=len(ghosts)))
 
 
-def _objection(run: Recorder, api: Api, scan: Scan, ghosts: Sequence[_Ghost], wish: Wish) -> str | None:
+def _objection(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> str | None:
     """What speaks against removing ghosts; None where nothing does."""
     before, after = scan.counted, _count_old(run, api, scan)
     came = _number(run.db, _COUNT_OLD, run.source_id, scan.opened_by)
@@ -212,7 +219,7 @@ def _objection(run: Recorder, api: Api, scan: Scan, ghosts: Sequence[_Ghost], wi
             f"jobs that came no more are left alone: {came} old keys came, where the source counted {before} before "
             f"and {after} afterwards; compare again"
         )
-    early = sum(ghost.counted(scan.window.as_of).ghosts_purged == 0 for ghost in ghosts)
+    early = sum(ghost.counted(found.as_of).ghosts_purged == 0 for ghost in ghosts)
     most = max(_FEW, int(_number(run.db, _COUNT_MIRROR, run.source_id) * _SHARE))
     if early > most and not wish.force:
         return (
@@ -234,11 +241,11 @@ def _count_old(run: Recorder, api: Api, scan: Scan) -> int | None:
     return None
 
 
-def _given(run: Recorder, scan: Scan) -> dict[str, object]:
+def _given(run: Recorder, scan: Scan, now: datetime) -> dict[str, object]:
     as_of = scan.window.as_of
-    waits = odata.plus(as_of, -run.source.look_back)
+    waits = odata.plus(now, -run.source.look_back)
     given = {"source_id": run.source_id, "opened_by": scan.opened_by, "as_of": as_of}
-    return {**given, "waits": waits, "old": _old(run, scan)}
+    return {**given, "now": now, "waits": waits, "old": _old(run, scan)}
 
 
 def _number(db: Connection, statement: str, *given: object) -> int:

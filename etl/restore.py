@@ -17,7 +17,7 @@ from etl import odata
 from etl.database import Connection
 from etl.errors import Refused
 from etl.flatten import flatten
-from etl.model import Job
+from etl.model import Job, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -26,16 +26,23 @@ if TYPE_CHECKING:
 Highest = Mapping[str, Sequence[str | int]]
 
 _CLOCKS_APART = timedelta(hours=1)
-_ENOUGH = 20  # jobs to ask for: a request's worth
+_ENOUGH, _QUESTIONS = 20, 50  # jobs to ask for: a request's worth; and requests
 _IS_KNOWN = """
 SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
+"""
+_READ_SINCE = """
+SELECT job_id, database_name, row_version, modified_date
+FROM aims360.jobs
+WHERE source_id = %s AND synced_at >= %s AND purged_at IS NULL
+ORDER BY row_version DESC NULLS LAST, modified_date DESC
+LIMIT %s
 """
 _NEWER_HERE = """
 SELECT job_id, database_name, row_version, modified_date
 FROM aims360.jobs
 WHERE source_id = %s AND modified_date > %s AND modified_date <= %s AND purged_at IS NULL
-ORDER BY modified_date DESC
-LIMIT %s
+ORDER BY modified_date DESC, job_id
+LIMIT %s OFFSET %s
 """
 
 
@@ -73,23 +80,41 @@ def tell(
     return None
 
 
+def again(api: Api, db: Connection, source_id: int, span: Window) -> str | None:
+    """The same while a restore is being followed: what was read for that is served in an older version."""
+    return _older(api, db.execute(_READ_SINCE, (source_id, span.as_of, _ENOUGH)).fetchall())[0]
+
+
 def served_older(
-    api: Api, db: Connection, source_id: int, newest: odata.Stamp | None, watermark: datetime | None
+    api: Api, db: Connection, source_id: int, newest: datetime | None, watermark: datetime | None
 ) -> str | None:
-    """The same, told by the jobs that are newer here than all that the source shows; None where none is older there."""
-    shown = newest.modified if newest else None
-    if shown is None or watermark is None or shown >= watermark:
+    """The same, told by the jobs that are newer here than all that the source shows; None where none is older there.
+
+    They are asked for from the newest on, until one is still there.
+    """
+    if newest is None or watermark is None or newest >= watermark:
         return None
-    rows = db.execute(_NEWER_HERE, (source_id, shown, watermark, _ENOUGH)).fetchall()
+    for question in range(_QUESTIONS):
+        given = (source_id, newest, watermark, _ENOUGH, question * _ENOUGH)
+        rows = db.execute(_NEWER_HERE, given).fetchall()
+        told, is_there = _older(api, rows)
+        if is_there or len(rows) < _ENOUGH:
+            return told
+    return None
+
+
+def _older(api: Api, rows: Sequence[tuple[object, ...]]) -> tuple[str | None, bool]:
+    """What one of these jobs tells that is served older than it is held, and whether any is there at all."""
     held = {str(job_id): version for job_id, *version in rows}
     if not held:
-        return None
+        return None, False
+    jobs: tuple[Job, ...] = ()
     with suppress(Refused):
-        answer = api.page(odata.query([odata.any_of("jobID", sorted(held))])).answer
-        for job in flatten(answer.rows).jobs:
-            if job.row.job_id in held and _is_older(job, *held[job.row.job_id]):
-                return f"job {job.row.job_id} is shown in an older version than before"
-    return None
+        jobs = flatten(api.page(odata.query([odata.any_of("jobID", sorted(held))])).answer.rows).jobs
+    for job in jobs:
+        if job.row.job_id in held and _is_older(job, *held[job.row.job_id]):
+            return f"job {job.row.job_id} is shown in an older version than before", True
+    return None, bool(jobs)
 
 
 def _is_older(job: Job, database: object, row_version: object, modified: object) -> bool:

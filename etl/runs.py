@@ -45,7 +45,7 @@ OLDER_RELEASE = (
     "`aims360-etl sync --full --rewrite` does it now"
 )
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
-_NEVER = timedelta()
+_NEVER, _A_DAY = timedelta(), timedelta(days=1)
 
 
 class Recorder:
@@ -65,6 +65,7 @@ class Recorder:
         self.strategy: str | None = None
         self.window: Window | None = None
         self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
+        self.is_sure = True  # of what a comparison found
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -97,6 +98,9 @@ class Recorder:
         if found.newest is not None and not same_source:
             sources.judge_client(self.state, self.source, found.newest.clientID)
         self.state = sources.follow_settings(self.db, self.state, self.source)
+        due, soon = self.state.reconcile_due_at, odata.plus(found.as_of, max(self.source.look_back, _A_DAY))
+        if self.source.reconcile_every == _NEVER and due is not None and due > soon:  # what a restore wants is sooner
+            self.state = sources.reconcile_is_due(self.db, self.state, None)
         return found
 
     def begin(self, scan: Scan) -> None:
@@ -140,6 +144,20 @@ class Recorder:
             self.state = sources.remember_went_back(self.db, self.state, told)
         if scan.trusting or not self.state.went_back:
             self.state = sources.raise_highest(self.db, self.state, restore.raised(highest, batch.jobs, at))
+
+    def look_for_a_restore(self, api: Api, found: Probe) -> str | None:
+        """What tells that the source was restored: a row that was read before, or jobs that are newer here than there.
+
+        The same newest row is doubted once.
+        """
+        newest = found.newest.modified if found.newest else None
+        watermark = self.state.watermark
+        is_behind = newest is not None and watermark is not None and newest < watermark
+        if self.state.went_back or (is_behind and newest == self.state.doubted):
+            return self.state.went_back
+        told = restore.served_older(api, self.db, self.source_id, newest, watermark)
+        self.state = sources.remember_doubt(self.db, self.state, newest if is_behind and not told else None)
+        return told
 
     def went_back(self, told: str) -> None:
         """The source was restored: said, and remembered until it is followed. What was highest there counts no more."""
@@ -192,6 +210,8 @@ class Recorder:
         if scan.trusting:
             self.state = sources.remember_went_back(self.db, self.state, None)
             self.state = sources.reconcile_is_due(self.db, self.state, as_of)
+            for lane in (ScanKind.REREAD, ScanKind.RECONCILE):  # begun in another state of the source
+                scans.close(self.db, self.source_id, lane)
         elif self.state.reconcile_due_at is None and self.source.reconcile_every > _NEVER:
             due = odata.plus(as_of, self.source.reconcile_every)
             self.state = sources.reconcile_is_due(self.db, self.state, due)
@@ -202,28 +222,34 @@ class Recorder:
             due = odata.plus(scan.window.as_of, self.source.reread_every)
             self.state = sources.reread_is_due(self.db, self.state, due)
             self._goes_by(scan)
+            self._judge_rejects()
             scans.close(self.db, self.source_id, scan.lane)
             self._write()
 
-    def compared(self, scan: Scan, counts: Counts, goes_on: bool) -> None:
-        """In its transaction: a page of keys was compared; a comparison that goes on has its cursor saved."""
-        self.pages += 1
-        self.counts += counts
-        if goes_on:
-            self.save(scan)
+    def _judge_rejects(self) -> None:
+        """Rows that a deep pass can't read are no less rejects."""
+        if self.verdict is Verdict.COMPLETE and self.counts.rejected:
+            self.verdict = Verdict.COMPLETE_WITH_REJECTS
 
-    def reconciled(self, scan: Scan, is_whole: bool, counts: bool) -> None:
+    def compared(self, counts: Counts, is_new: bool) -> None:
+        """In its transaction: a page of keys was compared, one that wasn't loaded (and counted) if it `is_new`."""
+        self.pages += is_new
+        self.counts += counts
+
+    def reconciled(self, scan: Scan, repairs: bool, again_after: timedelta | None) -> None:
         """In its transaction: all keys were compared. One that only tells doesn't count as the weekly one.
 
-        Not whole: again after a look-back, for what was too young.
+        `again_after`: where something was left open, sooner than the next one would be due.
         """
         self._goes_by(scan)
-        if self.kind == ScanKind.RECONCILE:
-            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
-        if not counts:
+        if self.kind == ScanKind.RECONCILE and self.is_sure:
+            self.verdict = Verdict.COMPLETE
+        self._judge_rejects()
+        if not repairs:
             return
-        wait = self.source.reconcile_every if is_whole else self.source.look_back
-        due = None if is_whole and wait == _NEVER else odata.plus(scan.window.as_of, wait)
+        every = self.source.reconcile_every
+        waits = [wait for wait in (every, again_after) if wait]
+        due = odata.plus(scan.window.as_of, min(waits)) if waits else None
         self.state = sources.reconcile_is_due(self.db, self.state, due)
         if scan.rewrite:
             self.state = sources.written_anew(self.db, self.state, scan)
@@ -240,7 +266,7 @@ class Recorder:
         if scan.key != BY_TIME and self.state.strategy == "time":
             return pieces.by_time(scan)
         if scan.select:
-            return pieces.by_time(replace(scan, select=())) if scan.key == BY_TIME else replace(scan.anew(), select=())
+            return replace(scan, select=())
         self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
         return pieces.by_time(scan)
 
@@ -261,13 +287,15 @@ class Recorder:
                 rejects.drop(self.db, self.source_id, [key])
                 self._write()
 
-    def follow_purge_mode(self) -> None:
-        """Where AIMS360_PURGE has become stricter, what was kept until now is due again."""
+    def follow_purge_mode(self, as_of: datetime) -> None:
+        """Where AIMS360_PURGE has become stricter, what was kept until now is due again, and ghosts go at once."""
         mode, before = self.source.purge, self.state.purge_mode
         if mode == before:
             return
         with self.transaction():
             if purge.is_stricter(mode, before):
+                ghosts = purge.kept_ghosts(self.db, self.source_id)
+                purge.remove(self.db, self.source_id, mode, ghosts, as_of, "missing_at_source")
                 purge.reconsider(self.db, self.source_id)
             self.state = sources.remember_purge_mode(self.db, self.state, mode)
 

@@ -64,8 +64,8 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int,
     if span.lower is None and found.newest is not None:
         with suppress(Refused):  # it only serves the progress shown, and the ranges
             expected = api.page(odata.query(top=1, count=True)).answer.total
-        if concurrency > 1 and (expected or 0) >= _WORTH_SPLITTING:
-            cursors = _ranges(_bounds(api, found.key, concurrency))
+            if concurrency > 1 and (expected or 0) >= _WORTH_SPLITTING:
+                cursors = _ranges(_bounds(api, found.key, concurrency))
     return Scan(kind, span, found.key, cursors, rewrite, expected=expected)
 
 

@@ -53,7 +53,7 @@ _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _LONG = 6  # characters of a secret that nothing else has by chance
 _LONGEST_LOOK_BACK = timedelta(days=30)
 _LONGEST = timedelta(days=36_500)
-_AT_LEAST = {"keep_runs": timedelta(days=8)}  # runs without news are folded after seven
+_AT_LEAST = {"keep_runs": timedelta(days=8), "reread_every": timedelta(minutes=1)}  # runs are folded after seven days
 _DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs")
 _SHARED = (*_DURATIONS, "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 _Text = Callable[[str], str]  # a value by its key
@@ -329,7 +329,7 @@ def _duration(key: str, text: str, wrong: _Wrong) -> timedelta:
     if key == "look_back" and length > _LONGEST_LOOK_BACK:
         wrong(key, f"{text!r} is more than 30 days, after which the source has forgotten the job")
     elif length < _AT_LEAST.get(key, timedelta()):
-        wrong(key, f"{text!r} is too short: {_AT_LEAST[key].days} days at least")
+        wrong(key, f"{text!r} is too short: {_AT_LEAST[key]} at least")
     elif length > _LONGEST:
         wrong(key, f"{text!r} is more than 100 years")
     return length

@@ -16,7 +16,7 @@ from etl.settings import Source
 _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
-    watermark, complete_through, purge_asked_at, strategy, highest, went_back, reread_due_at, reconcile_due_at
+    watermark, complete_through, purge_asked_at, strategy, highest, went_back, doubted, reread_due_at, reconcile_due_at
 FROM etl.sources
 WHERE name = %s
 """
@@ -43,6 +43,7 @@ SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE grea
 WHERE source_id = %(source_id)s
 RETURNING watermark, complete_through, flatten_version
 """
+_DOUBT = "UPDATE etl.sources SET doubted = %s WHERE source_id = %s"
 _WENT_BACK = "UPDATE etl.sources SET went_back = %s WHERE source_id = %s"
 _REMEMBER_HIGHEST = "UPDATE etl.sources SET highest = %s WHERE source_id = %s"
 _WRITTEN_ANEW = "UPDATE etl.sources SET flatten_version = %s WHERE source_id = %s"
@@ -69,6 +70,7 @@ class State(NamedTuple):
     strategy: str
     highest: Highest
     went_back: str | None
+    doubted: datetime | None
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
 
@@ -177,6 +179,14 @@ def remember_went_back(db: Connection, state: State, told: str | None) -> State:
         return state
     db.execute(_WENT_BACK, (told, state.source_id))
     return state._replace(went_back=told)
+
+
+def remember_doubt(db: Connection, state: State, newest: datetime | None) -> State:
+    """The newest row of all is older than the watermark, and tells of no restore; None: it isn't."""
+    if state.doubted == newest:
+        return state
+    db.execute(_DOUBT, (newest, state.source_id))
+    return state._replace(doubted=newest)
 
 
 def raise_highest(db: Connection, state: State, highest: Highest) -> State:

@@ -66,8 +66,7 @@ def sync(
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
         found = run.recognise(probe(api), order.same_source)
         run.retry_rejects(found.as_of)
-        known = run.state
-        told = known.went_back or restore.served_older(api, db, run.source_id, found.newest, known.watermark)
+        told = run.look_for_a_restore(api, found)
         found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
         if not told and (told := run.state.went_back):  # by a row that was just read
             again = run.recognise(probe(api), order.same_source)
@@ -126,7 +125,8 @@ def what_is_due(source: Source, db: Connection, clock: Clock) -> DryRun:
 def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch) -> Probe:
     """The scan that was left open, if it is what is wanted, and then one of what is new. The last probe."""
     left_open = scans.find(run.db, run.source_id)
-    if left_open and _is_wanted(left_open, found, order):
+    went_back_again = left_open and left_open.trusting and restore.again(api, run.db, run.source_id, left_open.window)
+    if left_open and _is_wanted(left_open, found, order) and not went_back_again:
         _read(run, api, left_open, watch)
         # What was asked for is done; what changed since is an increment.
         found, order = run.recognise(probe(api), order.same_source), Order()
@@ -222,7 +222,7 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: 
     if found.newest is None or watermark is None:
         return
     horizon = odata.plus(watermark, -run.source.look_back)
-    run.follow_purge_mode()
+    run.follow_purge_mode(found.as_of)
     while jobs := purge.due(run.db, run.source_id, horizon):
         _purge(run, found, [job.job_id for job in jobs], watch)
     asked_at = run.state.purge_asked_at

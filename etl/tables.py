@@ -242,6 +242,7 @@ sources = Table(
         "'{}'",
     ),
     _column("went_back", Text, "what told that the source went back to an earlier state, until that is followed"),
+    _column("doubted", _TIME, "modifiedDate of a newest row before the watermark that told of no restore"),
     _column("reread_due_at", _TIME, "when the last days are read again (deep pass); null: at the next run"),
     _column("reconcile_due_at", _TIME, "when all keys are compared again (deep pass); null: at the next run"),
     schema="etl",
@@ -253,7 +254,7 @@ runs = Table(
     metadata,
     _numbered("run_id", BigInteger, "ascending"),
     _required("source_id", SmallInteger, "the source (etl.sources)"),
-    _required("kind", Text, "incremental, full or purge; of a run that first ended an earlier scan, that one's"),
+    _required("kind", Text, "incremental, full, purge or reconcile; where it first ended an earlier scan, that one's"),
     _required("host", Text, "machine that ran it"),
     _required("pid", Integer, "process that ran it"),
     _required("started_at", _TIME, "by this machine's clock"),
@@ -328,7 +329,7 @@ compared = Table(
     _key("job_id", Text, "jobID that the source shows"),
     _required("is_old", Boolean, "whether it was created more than a look-back before the comparison was opened"),
     schema="etl",
-    comment="Keys that an open comparison has seen at the source; empty when none is open.",
+    comment="Keys that an open comparison has seen at the source; what is left of a dead one goes with the next.",
 )
 
 definitions = Table(

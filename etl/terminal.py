@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from etl.errors import EtlError
-from etl.model import Clock, Run, ScanKind
+from etl.model import Clock, Run, ScanKind, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,6 +141,7 @@ def _compared(run: Run) -> str:
     ghosts = f"{counts.ghosts_purged} purged on time, {counts.ghosts_early} early, {counts.ghosts_vanished} vanished"
     left = counts.differences - counts.repaired
     end = "mirror and source are equal" if not counts.differences else f"{counts.repaired} repaired"
+    end = "more may differ" if run.verdict == Verdict.INCOMPLETE else end
     end += f", {left} left as they are" if left else ""
     found = f"{counts.missing} missing, {counts.stale} stale, {counts.ghosts} ghosts ({ghosts})"
     return f"{run.source}: run {run.run_id} ({run.kind}): {found}: {end}; {run.requests} requests, {run.seconds:.1f} s"

@@ -511,3 +511,193 @@ def test_a_key_that_can_be_asked_for_again_is_gone_by_again(db: Connection) -> N
     assert scene.sync().strategy == "modifiedDate"
     assert scene.sync(full=True).strategy == "ID"
     assert scene.sync().strategy == "ID"
+
+
+# -- what a second pair of eyes found ----------------------------------------------------------------------------------
+
+
+def test_a_reject_that_was_mended_behind_the_watermark_is_found(db: Connection) -> None:
+    """It waits among the rejects in the version that couldn't be read; the one that can is missing here."""
+    scene = a_mirror(db)
+    job = scene.world.add(percentCompleted="half")
+    an_hour_later(scene)
+    scene.world.change(job, touch=False, percentCompleted=50)
+    an_hour_later(scene)
+    assert found(scene.reconcile()) == (1, 0, 0)
+    assert scene.reconcile(repair=True).counts.repaired == 1
+    assert scene.differences() == []
+    assert scene.rows("SELECT * FROM etl.rejects") == []
+
+
+def test_a_job_that_is_purged_while_keys_are_compared_is_no_difference(db: Connection) -> None:
+    """Its date came after the comparison had begun."""
+    scene = a_mirror(db, 60, concurrency=1)
+    world = scene.world
+    scene.emulator.page_size = 20
+    world.change(list(world.jobs())[55], purgeDateTime=world.now + DAY + 3 * MINUTE)
+    scene.sync()
+    world.advance(DAY)
+    world.add()
+    scene.sync()
+    scene.emulator.between_pages = lambda world: world.advance(2 * MINUTE)
+    assert scene.reconcile().counts.differences == 0
+
+
+def test_a_comparison_begun_before_a_restore_is_begun_anew(db: Connection) -> None:
+    """The keys it had seen were another state's."""
+    scene = a_mirror(db, 250, "2019-08", concurrency=1)
+    world = scene.world
+    scene.emulator.page_size = 20
+    backup = world.snapshot()
+    world.advance(HOUR)
+    world.change(next(world.jobs()), jobStatusText="after the backup")
+    for _ in range(10):
+        world.add()
+    world.advance(HOUR)
+    scene.sync()
+    scene.set(reconcile_every=7 * DAY)
+    scene.emulator.between_pages = lambda world: world.advance(2 * MINUTE)
+    scene.sync()
+    assert scene.one("SELECT count(*) FROM etl.scans WHERE lane = 'reconcile'") == 1
+    scene.emulator.between_pages = None
+    world.advance(HOUR)
+    world.restore(backup)
+    for _ in range(3):
+        scene.sync()
+        world.advance(HOUR)
+    assert scene.differences() == []
+
+
+@pytest.mark.parametrize("refuse", [(), ("ID", "jobID")])
+def test_a_deep_pass_ends_where_select_is_refused(db: Connection, refuse: tuple[str, ...]) -> None:
+    """Each slice goes on with whole rows from where the last one stood."""
+    scene = a_mirror(db, 250, reconcile_every=7 * DAY, concurrency=1)
+    scene.emulator.page_size = 20
+    scene.emulator.refuse = frozenset(name.lower() for name in refuse)
+    scene.sync(full=True)
+    scene.world.advance(8 * DAY)
+    scene.emulator.between_pages = lambda world: world.advance(2 * MINUTE)
+
+    def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
+        return ("400 Bad Request", b"{}") if "$select" in environ["QUERY_STRING"] else ("200 OK", body)
+
+    for _ in range(10):
+        scene.sync(behind(scene, answer))
+        if not scene.rows("SELECT * FROM etl.scans"):
+            break
+    assert scene.rows("SELECT * FROM etl.scans") == []
+
+
+def test_what_cannot_be_asked_for_is_not_called_equal(db: Connection) -> None:
+    """A ghost of a source that refuses its jobID: nothing is removed, and the comparison is incomplete."""
+    scene = a_mirror(db)
+    scene.world.delete(next(scene.world.jobs()))
+    scene.emulator.refuse = frozenset({"id", "jobid"})
+    run = scene.reconcile(repair=True)
+    assert (run.verdict, run.counts.ghosts) == (Verdict.INCOMPLETE, 0)
+    assert any("1 jobs came no more" in note for note in run.notes)
+
+
+def test_a_second_restore_while_the_first_is_followed_is_noticed(db: Connection) -> None:
+    """The scan that was left open had read rows that went back once more."""
+    scene = a_mirror(db, 450, concurrency=1)
+    world = scene.world
+    first = world.snapshot()
+    world.advance(HOUR)
+    world.change_many(list(world.jobs())[:300], jobStatusText="between the backups")
+    second = world.snapshot()
+    world.advance(HOUR)
+    world.change_many(list(world.jobs())[:300], jobStatusText="after both")
+    scene.sync()
+    world.advance(HOUR)
+    world.restore(second)
+    scene.emulator.between_pages = lambda _: (
+        scene.emulator.fail_next(*["503"] * 8)
+        if scene.one("SELECT count(*) FROM etl.scans WHERE trusting AND done > 0")
+        else None
+    )
+    with pytest.raises(Unreachable):
+        scene.sync()
+    scene.emulator.between_pages = None
+    world.restore(first)
+    world.advance(HOUR)
+    scene.sync()
+    assert scene.differences() == []
+
+
+@pytest.mark.parametrize("before", ["scrub", "keep"])
+def test_a_stricter_mode_takes_ghosts_too(db: Connection, before: str) -> None:
+    """What had been missing goes with the change of mode, and is whole again if it comes back."""
+    scene = a_mirror(db, purge=before)
+    world = scene.world
+    backup = world.snapshot()
+    world.delete(next(world.jobs()))
+    world.advance(HOUR)
+    scene.reconcile(repair=True)
+    scene.set(purge="delete")
+    scene.sync()
+    assert scene.differences() == []
+    world.restore(backup)
+    world.advance(HOUR)
+    scene.reconcile(repair=True)
+    assert scene.differences() == []
+
+
+def test_never_is_never(db: Connection) -> None:
+    """A comparison that was scheduled before AIMS360_RECONCILE_EVERY became 0 isn't made."""
+    scene = a_mirror(db, reconcile_every=7 * DAY)
+    scene.set(reconcile_every=NEVER)
+    scene.world.delete(next(scene.world.jobs()))
+    an_hour_later(scene)
+    scene.world.advance(8 * DAY)
+    assert scene.sync().counts.repaired == 0
+
+
+def test_many_new_jobs_do_not_hide_a_restore(db: Connection) -> None:
+    """More jobs than one question holds were made since the backup: they are asked for until one is there."""
+    scene = a_mirror(db)
+    world = scene.world
+    backup = world.snapshot()
+    world.advance(HOUR)
+    world.change(next(world.jobs()), jobStatusText="after the backup")
+    world.advance(HOUR)
+    world.ties(25)
+    scene.sync()
+    world.advance(HOUR)
+    world.restore(backup)
+    assert is_told(scene.sync())
+
+
+def test_a_newest_row_that_went_is_doubted_once(db: Connection) -> None:
+    """On a quiet source the same question isn't asked at every sync."""
+    scene = a_mirror(db)
+    scene.world.delete(list(scene.world.jobs())[-1]["jobID"])
+    scene.sync()
+    for _ in range(2):
+        scene.emulator.reset_log()
+        scene.world.advance(MINUTE)
+        scene.sync()
+        assert not any("jobID eq" in request.query.get("$filter", "") for request in scene.emulator.requests)
+
+
+def test_an_old_row_without_a_readable_key_blocks_no_ghosts_removal(db: Connection) -> None:
+    """The source counts it, and so do we."""
+    world = World(seed=6)
+    world.add(overrides={"jobID": 12})
+    for _ in range(30):
+        world.add()
+    scene = Scene(db, world, a_source(**SHALLOW))
+    world.advance(HOUR)
+    scene.sync()
+    world.advance(MINUTE)
+    world.delete(list(world.jobs())[5])
+    assert scene.reconcile(repair=True).counts.repaired == 1
+
+
+def test_a_page_that_is_read_whole_is_one_page(db: Connection) -> None:
+    """Not one that was compared and another that was loaded."""
+    scene = a_mirror(db, 0, "2019-08")
+    for _ in range(5):
+        scene.world.add(overrides={"@odata.etag": ABSENT})
+    an_hour_later(scene)
+    assert scene.reconcile(repair=True).pages == 2

@@ -212,6 +212,7 @@ class Stage:
         self._sync_well()
         if self.habits.deep:  # passes that were under way came to their end; now whole ones
             self.live(timedelta(hours=2, minutes=5))
+            self.world.add()
             self._sync_well()
         if self.strategy.needs_sweep and (not self.habits.deep or self.strategy.loses_jobs):
             self._sweep()

@@ -31,6 +31,7 @@ def _sources() -> None:
         sa.Column("strategy", sa.Text(), nullable=False, server_default="key"),
         sa.Column("highest", JSONB(), nullable=False, server_default="{}"),
         sa.Column("went_back", sa.Text()),
+        sa.Column("doubted", _TIME),
         sa.Column("reread_due_at", _TIME),
         sa.Column("reconcile_due_at", _TIME),
     ):
