@@ -18,6 +18,7 @@ FLATTEN_VERSION = 1
 # SQL Server's datetime ticks every 1/300 s and is shown rounded: a bound taken from a shown value is moved this far
 # outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
 TICK_PLAY = timedelta(milliseconds=10)
+SHOWN_PLAY = timedelta(milliseconds=1)  # what a shown value may lie beside the stored one
 
 # Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
 DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -204,6 +205,7 @@ class Scan:
 
     def between(self, cursor: Cursor, page: "Page") -> "Scan":
         """A scan of the whole rows between a cursor and the page that followed it."""
+        # One range, part 0: by time too, that is one without an end unless it is given.
         up_to = page.cursor.up_to if page.cursor.done else page.cursor.after
         return replace(self, cursors=(Cursor(0, cursor.after, up_to),), select=())
 

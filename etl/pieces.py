@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from etl import odata
 from etl.errors import BrokenPromise, KeyRefused, Refused
-from etl.model import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan
+from etl.model import BY_TIME, SHOWN_PLAY, TICK_PLAY, Cursor, Key, Page, Scan
 
 if TYPE_CHECKING:
     from etl.api import Api, Reply
 
-_SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _TRIES = 5  # for jobs of one instant that change while they are read
 _CUTS = 60  # of a piece: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
@@ -47,7 +46,7 @@ class Piece:
         """Whether a shown date can lie inside."""
         begin = odata.readable_instant(self.lower) or moment
         end = odata.readable_instant(self.upper)
-        return moment >= begin - _SHOWN_PLAY and (end is None or moment <= odata.plus(end, _SHOWN_PLAY))
+        return moment >= begin - SHOWN_PLAY and (end is None or moment <= odata.plus(end, SHOWN_PLAY))
 
 
 def by_time(scan: Scan) -> Scan:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etl import odata, payload, pieces
 from etl.errors import BrokenPromise, KeyRefused, Refused
-from etl.model import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+from etl.model import BY_TIME, SHOWN_PLAY, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
 
-_SHOWN_PLAY = timedelta(milliseconds=1)  # shown times are rounded to the millisecond
 _WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
 CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
@@ -247,7 +246,7 @@ def _check_dates(scan: Scan, stamps: Sequence[odata.Stamp]) -> None:
         modified = stamp.modified
         if modified is None and stamp.modifiedDate is not None:
             continue  # unreadable: flatten makes a reject of it
-        if modified is None or modified < lower - _SHOWN_PLAY:
+        if modified is None or modified < lower - SHOWN_PLAY:
             raise BrokenPromise(
                 f"the source ignores $filter: a row modified {modified or 'at no time'} came, "
                 f"asked for were rows since {odata.literal(lower)}"
