@@ -390,6 +390,18 @@ def test_a_busy_restored_source_is_noticed_by_its_rowversions(db: Connection) ->
     assert not is_told(scene.sync())
 
 
+def interrupt_the_following(scene: Scene) -> None:
+    """A sync that notices a restore, and whose source dies in the midst of the scan that follows it."""
+    scene.emulator.between_pages = lambda _: (
+        scene.emulator.fail_next(*["503"] * 8)
+        if scene.one("SELECT count(*) FROM etl.scans WHERE trusting AND done > 0")
+        else None
+    )
+    with pytest.raises(Unreachable):
+        scene.sync()
+    scene.emulator.between_pages = None
+
+
 def test_following_a_restore_goes_on_where_it_was_interrupted(db: Connection) -> None:
     """The source dies in the midst of the full scan: the next run ends it, and removes the ghosts."""
     scene = a_mirror(db, 450, concurrency=1)
@@ -401,14 +413,7 @@ def test_following_a_restore_goes_on_where_it_was_interrupted(db: Connection) ->
     scene.sync()
     world.advance(HOUR)
     world.restore(backup)
-    scene.emulator.between_pages = lambda _: (
-        scene.emulator.fail_next(*["503"] * 8)
-        if scene.one("SELECT count(*) FROM etl.scans WHERE trusting AND done > 0")
-        else None
-    )
-    with pytest.raises(Unreachable):
-        scene.sync()
-    scene.emulator.between_pages = None
+    interrupt_the_following(scene)
     scene.sync()
     assert scene.differences() == []
     assert scene.one("SELECT count(*) FROM etl.scans") == 0
@@ -611,14 +616,7 @@ def test_a_second_restore_while_the_first_is_followed_is_noticed(db: Connection)
     scene.sync()
     world.advance(HOUR)
     world.restore(second)
-    scene.emulator.between_pages = lambda _: (
-        scene.emulator.fail_next(*["503"] * 8)
-        if scene.one("SELECT count(*) FROM etl.scans WHERE trusting AND done > 0")
-        else None
-    )
-    with pytest.raises(Unreachable):
-        scene.sync()
-    scene.emulator.between_pages = None
+    interrupt_the_following(scene)
     world.restore(first)
     world.advance(HOUR)
     scene.sync()
