@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -62,6 +62,15 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
         way_out = "14 or newer is needed: upgrade it, or lead DATABASE_URL to another"
         raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; {way_out}")
     return db
+
+
+def text_array(texts: Iterable[str]) -> str:
+    """Texts as Postgres writes an array of them, for a parameter that is cast to `text[]`.
+
+    psycopg's own takes an array element by element: for the keys of a page that is most of a lookup's time.
+    """
+    quoted = ['"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts]
+    return "{" + ",".join(quoted) + "}"
 
 
 def session_name() -> str:

@@ -1,7 +1,8 @@
 """A raw page becomes a batch: jobs with their documents, and rejects. Pure.
 
-The quick way reads a row whose properties are all known straight into its types; any other row goes the careful way,
-which keeps unknown properties in `extra`. A row that can't be read is a value (`Reject`), never an exception.
+The quick way reads a row, and the documents in its `response`, straight into their types where all properties are
+known; any other row goes the careful way, which keeps unknown properties in `extra`. A row that can't be read is a
+value (`Reject`), never an exception.
 """
 
 import hashlib
@@ -72,7 +73,7 @@ class _RejectLabel(msgspec.Struct):
     purgeDateTime: object = None
 
 
-class _SourceDocument(msgspec.Struct):
+class _SourceDocument(msgspec.Struct, forbid_unknown_fields=True):
     """A document of the list inside `response`."""
 
     documentName: str | None = None
@@ -88,6 +89,7 @@ class _SourceDocument(msgspec.Struct):
 _JOB_PROPERTIES = frozenset(_SourceJob.__struct_encode_fields__)
 _DOCUMENT_PROPERTIES = frozenset(_SourceDocument.__struct_encode_fields__)
 _job = msgspec.json.Decoder(_SourceJob)
+_documents = msgspec.json.Decoder(list[_SourceDocument])
 _label = msgspec.json.Decoder(_RejectLabel)
 
 
@@ -99,6 +101,10 @@ class _Response(NamedTuple):
     text: str | None = None
     replaced: int = 0
     unknown: frozenset[str] = frozenset()
+
+
+_NONE: frozenset[str] = frozenset()
+_NOTHING = _Response()
 
 
 class _Read(NamedTuple):
@@ -138,7 +144,8 @@ def _read(raw: bytes) -> _Read | Reject:
     try:
         if b"\\u" in raw:  # perhaps an escaped NUL
             return _read_carefully(raw)
-        return _shape(_job.decode(raw), None, 0, frozenset())
+        job = _job.decode(raw)
+        return _shape(job, _response_quickly(job.response, job.responseType), None, 0, _NONE)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         pass
     try:
@@ -155,11 +162,11 @@ def _read_carefully(raw: bytes) -> _Read:
     extra = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
     known = {name: item for name, item in value.items() if name in _JOB_PROPERTIES}
     job = msgspec.convert(known, _SourceJob)
-    return _shape(job, _json(extra) if extra else None, replaced, frozenset(extra))
-
-
-def _shape(job: _SourceJob, extra: str | None, replaced: int, unknown: frozenset[str]) -> _Read:
     response = _response(job.response, job.responseType)
+    return _shape(job, response, _json(extra) if extra else None, replaced, frozenset(extra))
+
+
+def _shape(job: _SourceJob, response: _Response, extra: str | None, replaced: int, unknown: frozenset[str]) -> _Read:
     row = JobRow(
         job_id=job.jobID,
         id=job.ID,
@@ -205,6 +212,20 @@ def _row_version(job: _SourceJob) -> int | None:
     return None if job.etag is None else odata.etag_rowversion(job.etag)
 
 
+def _response_quickly(value: object, response_type: str | None) -> _Response:
+    """The same as `_response`, in a row without escaped characters; what is no plain list of documents goes there."""
+    if value is None:
+        return _NOTHING
+    if isinstance(value, str) and value.startswith("[") and not _is_inline(response_type):
+        try:
+            documents = _documents.decode(value)
+            if all(document.documentName or document.DownloadLink for document in documents):
+                return _Response(tuple(map(_document, range(len(documents)), documents)))
+        except (ValueError, RecursionError):  # which of them, and why, is said there
+            pass
+    return _response(value, response_type)
+
+
 def _response(value: object, response_type: str | None) -> _Response:
     """Documents, other JSON or text, out of JSON that usually stands inside a string, now and then inside two."""
     replaced = 0
@@ -218,38 +239,55 @@ def _response(value: object, response_type: str | None) -> _Response:
         value, replaced = inner, replaced + more
     if value is None:
         return _Response(replaced=replaced)
-    inline = (response_type or "").lower().startswith("in-line")
-    if isinstance(value, list) and not inline and all(_is_document(item) for item in value):
-        documents = tuple(_document(position, item) for position, item in enumerate(value))
+    if isinstance(value, list) and not _is_inline(response_type) and all(_is_document(item) for item in value):
+        documents = tuple(_document_carefully(position, item) for position, item in enumerate(value))
         unknown = frozenset(f"response.{name}" for item in value for name in item.keys() - _DOCUMENT_PROPERTIES)
         return _Response(documents, replaced=replaced, unknown=unknown)
     return _Response(json=_json(value), replaced=replaced)
+
+
+def _is_inline(response_type: str | None) -> bool:
+    return response_type is not None and response_type.lower().startswith("in-line")
 
 
 def _is_document(item: object) -> bool:
     return isinstance(item, dict) and ("documentName" in item or "DownloadLink" in item)
 
 
-def _document(position: int, item: dict[str, object]) -> DocumentRow:
-    try:
-        document = msgspec.convert(item, _SourceDocument)
-        size = None if document.SizeInMB is None else Decimal(str(document.SizeInMB))
-        if size is not None and not (size.is_finite() and abs(size.adjusted()) < 400):
-            raise ValueError("SizeInMB is no size")
-    except (msgspec.ValidationError, ArithmeticError, ValueError) as error:
-        raise ValueError(f"response, document {position}: {error}") from None
+def _document_carefully(position: int, item: dict[str, object]) -> DocumentRow:
+    """A document with unknown properties, perhaps. Raises ValueError that says which."""
+    known = {name: value for name, value in item.items() if name in _DOCUMENT_PROPERTIES}
     extra = {name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}
+    try:
+        return _document(position, msgspec.convert(known, _SourceDocument), _json(extra) if extra else None)
+    except ValueError as error:
+        raise ValueError(f"response, document {position}: {error}") from None
+
+
+def _document(position: int, document: _SourceDocument, extra: str | None = None) -> DocumentRow:
     return DocumentRow(
         position=position,
         document_name=document.documentName,
         download_link=document.DownloadLink,
-        size_in_mb=size,
+        size_in_mb=_size(document.SizeInMB),
         type=document.Type,
         document_id=document.DocumentGUID if document.DocumentID is None else document.DocumentID,
         expiry_date=_instant("ExpiryDate", document.ExpiryDate),
         version=None if document.Version is None else str(document.Version),
-        extra=_json(extra) if extra else None,
+        extra=extra,
     )
+
+
+def _size(value: float | str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        size = Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError("SizeInMB is no size") from None
+    if not (size.is_finite() and abs(size.adjusted()) < 400):
+        raise ValueError("SizeInMB is no size")
+    return size
 
 
 def _json(value: object) -> str:

@@ -14,22 +14,23 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from etl.database import Connection
+from etl import write
+from etl.database import Connection, text_array
 from etl.model import Batch, Counts, DocumentRow, Job, JobRow, Key
 from etl.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
 from etl.totals import unearth
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 
-_VERSIONS = """
-SELECT job_id, row_version, modified_date, purge_date_time, purged_at
+# One question a batch: the versions that are here, and the tombstones of what was.
+_KNOWN = """
+SELECT job_id, row_version, modified_date, purge_date_time, purged_at, NULL AS reason
 FROM aims360.jobs
-WHERE source_id = %s AND job_id = ANY(%s)
-"""
-_TOMBSTONES = """
-SELECT job_id, reason, purge_date_time
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+UNION ALL
+SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason
 FROM aims360.purged_jobs
-WHERE source_id = %s AND job_id = ANY(%s)
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
 _JSON = ("response_json", "extra")
@@ -43,26 +44,12 @@ def _as_text(names: tuple[str, ...]) -> sql.Composed:
 _STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s)").format(
     _as_text(JobRow._fields)
 )
-_STORED_DOCUMENTS = sql.SQL(
-    "SELECT job_id, {} FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s) ORDER BY job_id, position"
-).format(_as_text(DocumentRow._fields))
-_DELETE_DOCUMENTS = "DELETE FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s)"
-
-_COPY_JOBS = sql.SQL("COPY aims360.jobs (source_id, {}, synced_at) FROM STDIN").format(
-    sql.SQL(", ").join(map(sql.Identifier, JobRow._fields))
-)
-_COPY_DOCUMENTS = sql.SQL("COPY aims360.job_documents (source_id, job_id, {}) FROM STDIN").format(
-    sql.SQL(", ").join(map(sql.Identifier, DocumentRow._fields))
-)
-_COPY_HISTORY = """
-COPY aims360.job_status_history (
-    source_id, job_id, job_status, percent_completed, number_of_attempts,
-    modified_date, row_version, seen_at, not_seen_before
-) FROM STDIN
-"""
-_UPDATE_JOB = sql.SQL(
-    "UPDATE aims360.jobs SET {}, synced_at = %s, purged_at = NULL WHERE source_id = %s AND job_id = %s"
-).format(sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in JobRow._fields[1:]))
+_STORED_DOCUMENTS = sql.SQL("""
+SELECT job_id, {}
+FROM aims360.job_documents
+WHERE source_id = %s AND job_id = ANY(%s)
+ORDER BY job_id, position
+""").format(_as_text(DocumentRow._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +155,12 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     inserted = [*choices[Choice.NEW], *choices[Choice.BACK]]
     changed = choices[Choice.NEWER]
     rewritten = choices[Choice.SAME] if rules.rewrite else []
-    _insert(db, source_id, inserted, rules)
-    _update(db, source_id, [*changed, *rewritten], rules)
-    _record(db, source_id, [*inserted, *changed], rules)
+    if inserted:
+        write.insert(db, source_id, inserted, rules.seen_at)
+    if changed or rewritten:
+        _update(db, source_id, [*changed, *rewritten], rules)
+    if inserted or changed:
+        write.record(db, source_id, [*inserted, *changed], rules.seen_at, rules.not_seen_before)
     return Counts(
         inserted=len(inserted),
         updated=len(changed) + len(rewritten),
@@ -226,12 +216,7 @@ def _choices(
     db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
 ) -> tuple[Mapping[Choice, list[Job]], int]:
     """What is done with each job, and how many were judged without a rowversion on one side."""
-    keys = [job.row.job_id for job in jobs]
-    found = db.execute(_VERSIONS, (source_id, keys), binary=True).fetchall() if keys else []
-    stored = {row[0]: Stored._make(row[1:]) for row in found}
-    missing = [key for key in keys if key not in stored]
-    gone = db.execute(_TOMBSTONES, (source_id, missing), binary=True).fetchall() if missing else []
-    tombstones = {row[0]: Tombstone._make(row[1:]) for row in gone}
+    stored, tombstones = _known(db, source_id, [job.row.job_id for job in jobs])
     choices: dict[Choice, list[Job]] = defaultdict(list)
     unversioned = 0
     for job in jobs:
@@ -242,6 +227,20 @@ def _choices(
     for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
         choices[Choice.SAME if same else Choice.NEWER].append(job)
     return choices, unversioned
+
+
+def _known(db: Connection, source_id: int, keys: Sequence[str]) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
+    """What the mirror has of these jobs, and of those that it had."""
+    stored: dict[str, Stored] = {}
+    tombstones: dict[str, Tombstone] = {}
+    if keys:
+        given = {"source_id": source_id, "job_ids": text_array(keys)}
+        for key, *version, purge_date, purged_at, reason in db.execute(_KNOWN, given, binary=True).fetchall():
+            if reason is None:
+                stored[str(key)] = Stored._make((*version, purge_date, purged_at))
+            else:
+                tombstones[str(key)] = Tombstone._make((reason, purge_date))
+    return stored, tombstones
 
 
 def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, bool]]:
@@ -278,46 +277,8 @@ def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
     )
 
 
-def _insert(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
-    if not jobs:
-        return
-    with db.cursor().copy(_COPY_JOBS) as copy:
-        for job in jobs:
-            copy.write_row((source_id, *job.row, rules.seen_at))
-    _copy_documents(db, source_id, jobs)
-
-
 def _update(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
-    if not jobs:
-        return
-    db.cursor().executemany(_UPDATE_JOB, [(*job.row[1:], rules.seen_at, source_id, job.row.job_id) for job in jobs])
+    """Rows that changed; their documents only where these did."""
+    write.update(db, source_id, jobs, rules.seen_at)
     stored = _documents(db, source_id, [job.row.job_id for job in jobs])
-    differing = [job for job in jobs if not _same_documents(job, stored)]
-    if differing:
-        db.execute(_DELETE_DOCUMENTS, (source_id, [job.row.job_id for job in differing]))
-        _copy_documents(db, source_id, differing)
-
-
-def _copy_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> None:
-    if any(job.documents for job in jobs):
-        with db.cursor().copy(_COPY_DOCUMENTS) as copy:
-            for job in jobs:
-                for document in job.documents:
-                    copy.write_row((source_id, job.row.job_id, *document))
-
-
-def _record(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
-    """The history: one row a version seen."""
-    if not jobs:
-        return
-    with db.cursor().copy(_COPY_HISTORY) as copy:
-        for job in jobs:
-            row = job.row
-            version = (
-                row.job_status,
-                row.percent_completed,
-                row.number_of_attempts,
-                row.modified_date,
-                row.row_version,
-            )
-            copy.write_row((source_id, row.job_id, *version, rules.seen_at, rules.not_seen_before))
+    write.replace_documents(db, source_id, [job for job in jobs if not _same_documents(job, stored)])

@@ -90,8 +90,7 @@ class DocumentRow(NamedTuple):
     extra: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One version of a job with its documents: they change together."""
 
     row: JobRow

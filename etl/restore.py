@@ -17,7 +17,7 @@ from etl import odata
 from etl.database import Connection
 from etl.errors import Refused
 from etl.flatten import flatten
-from etl.model import Job, Window
+from etl.model import Job, JobRow, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -48,16 +48,20 @@ LIMIT %s OFFSET %s
 
 def raised(highest: Highest, jobs: Sequence[Job], answered_at: datetime) -> Highest:
     """The highest rowversions with these jobs seen."""
-    found = dict(highest)
+    found = {name: int(version) for name, (_, version) in highest.items()}
+    rows: dict[str, JobRow] = {}
     for job in jobs:
         row = job.row
         name = row.database_name or ""
-        known = _version(found.get(name))
-        if row.row_version is not None and (known is None or row.row_version > known[1]):
-            # Its own date counts where our clock is behind, but no date of the far future.
-            seen_at = min(max(row.modified_date or answered_at, answered_at), odata.plus(answered_at, _CLOCKS_APART))
-            found[name] = (seen_at.isoformat(), row.row_version)
-    return found
+        if row.row_version is not None and row.row_version > found.get(name, -1):
+            found[name], rows[name] = row.row_version, row
+    return {**highest, **{name: (_seen_at(row, answered_at), found[name]) for name, row in rows.items()}}
+
+
+def _seen_at(row: JobRow, answered_at: datetime) -> str:
+    """Its own date counts where our clock is behind, but no date of the far future."""
+    moment = min(max(row.modified_date or answered_at, answered_at), odata.plus(answered_at, _CLOCKS_APART))
+    return moment.isoformat()
 
 
 def tell(
@@ -67,12 +71,13 @@ def tell(
 
     A version that was seen before says nothing: its date may have lain in the future then.
     """
+    known = {name: (datetime.fromisoformat(str(when)), int(version)) for name, (when, version) in highest.items()}
     for job in jobs:
         row = job.row
-        known = _version(highest.get(row.database_name or ""))
-        if known is None or row.row_version is None or row.modified_date is None:
+        name = row.database_name or ""
+        if name not in known or row.row_version is None or row.modified_date is None:
             continue
-        when, version = known
+        when, version = known[name]
         is_odd = row.row_version < version and when + look_back < row.modified_date <= answered_at
         if is_odd and not db.execute(_IS_KNOWN, (source_id, row.job_id, row.row_version, row.modified_date)).fetchone():
             said = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
@@ -122,7 +127,3 @@ def _is_older(job: Job, database: object, row_version: object, modified: object)
     if isinstance(row_version, int) and row.row_version is not None and row.database_name == database:
         return row.row_version < row_version
     return isinstance(modified, datetime) and (row.modified_date is None or row.modified_date < modified)
-
-
-def _version(known: Sequence[str | int] | None) -> tuple[datetime, int] | None:
-    return None if known is None else (datetime.fromisoformat(str(known[0])), int(known[1]))
