@@ -28,6 +28,7 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
+_PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
 _NEVER = threading.Event()
@@ -71,6 +72,8 @@ class Api:
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._lock = threading.Lock()
         self.requests = 0
+        self.bears = source.concurrency  # requests at a time, as far as the source has said
+        self.monotonic = clock.monotonic
         self._client = httpx.Client(
             auth=self._auth,
             timeout=_TIMEOUT,
@@ -104,6 +107,8 @@ class Api:
                 return Reply(payload.parse_page(body), self._answered_at(response))
             except BadAnswer as error:
                 raise BadAnswer(self._auth.masked(str(error))) from None
+        if response.status_code == 429:
+            self._slow_down(_retry_after(response, self._clock.now()))
         said = f"HTTP {response.status_code}: {self._auth.masked(payload.error_message(body))}"
         if response.status_code in _AGAIN:
             raise _Again(said, _retry_after(response, self._clock.now()))
@@ -174,6 +179,15 @@ class Api:
         error = state.outcome.exception() if state.outcome else None
         if state.upcoming_sleep >= _WORTH_A_WORD:
             self._notice(f"{self._base}: {error}; asked again in {state.upcoming_sleep:.0f} s")
+
+    def _slow_down(self, asked: float | None) -> None:
+        """Half as many requests at a time from now on, once for all that were under way when the source said so."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if now >= self._held_until:
+                self.bears = max(1, self.bears // 2)
+            pause = _PAUSE if asked is None else min(asked, _LONGEST_RETRY_AFTER)
+            self._held_until = max(self._held_until, now + pause)
 
     def _hold(self, stop: threading.Event) -> None:
         """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""

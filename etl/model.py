@@ -159,7 +159,8 @@ class Scan:
     (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None: not counted)
     are rows too, for the progress shown. `flatten_version` is that of the program that opened it. `trusting`: the
     source was restored, so that its word counts for every row. `select` (not empty: only these properties are asked
-    for) and `counted`, what the source counted of its old jobs before the first page, are a comparison's.
+    for) and `counted`, what the source counted of its old jobs before the first page, are a comparison's. `highest` is
+    the highest key of one of all rows when it was planned; it is not stored, and only serves to split ranges.
     """
 
     kind: ScanKind
@@ -176,6 +177,7 @@ class Scan:
     trusting: bool = False
     counted: int | None = None
     select: tuple[str, ...] = ()
+    highest: Key | None = None
 
     @property
     def lane(self) -> str:
@@ -189,7 +191,7 @@ class Scan:
 
     def moved(self, page: "Page") -> "Scan":
         """The scan after a page: its cursor moved, its counts taken over."""
-        cursors = tuple(page.cursor if c.part == page.cursor.part else c for c in self.cursors)
+        cursors = (*(page.cursor if c.part == page.cursor.part else c for c in self.cursors), *page.split_off)
         return replace(
             self,
             cursors=cursors,
@@ -213,7 +215,8 @@ class Scan:
 class Page:
     """An answer of the source that passed every check: raw rows, the cursor after them, and when it was given.
 
-    `repeated` counts rows that an earlier page had brought already.
+    `split_off` are ranges that its own was split into besides, to be read side by side. `repeated` counts rows that an
+    earlier page had brought already.
     """
 
     rows: tuple[bytes, ...]
@@ -223,6 +226,7 @@ class Page:
     delivered: int = 0
     repeated: int = 0
     replaced_characters: int = 0
+    split_off: tuple[Cursor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl import odata, purge, rejects
@@ -91,7 +91,7 @@ def comparison(run: Recorder, api: Api, found: Probe, repair: bool, left_open: S
         return replace(left_open, select=() if left_open.rewrite else properties(found.newest))
     anew = repair and run.state.flatten_version < FLATTEN_VERSION
     span = Window(None, run.state.watermark, found.as_of)
-    scan = plan(api, ScanKind.RECONCILE, found, span, run.source.concurrency, anew)
+    scan = plan(api, ScanKind.RECONCILE, found, span, anew)
     counted = _count_old(run, api, scan)
     return replace(scan, counted=counted, opened_by=run.run_id, select=() if anew else properties(found.newest))
 
@@ -129,11 +129,10 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
 
 def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> Scan:
     """Page by page: what is missing or stale, and set right where it is wished."""
-    with closing(pages(api, scan)) as answers:
-        for page in answers:
+    with closing(pages(api, scan, _flattened)) as answers:
+        for page, batch in chain.from_iterable(answers):
             if scan.select and not all(map(_tells_its_version, page.rows)):
                 raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
-            batch = flatten(page.rows, page.replaced_characters)
             rules = run.rules(scan, page)
             lacks = compare(run.db, run.source_id, batch.jobs, rules)
             wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
@@ -143,7 +142,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
                 _remember(run, scan, batch)
                 for part, rows in whole:
                     run.learn(scan, part, rows)
-                    run.loaded(scan, part, rows, load(run.db, run.source_id, rows, rules))
+                    run.loaded(part, rows, load(run.db, run.source_id, rows, rules))
                 run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
                 if wish.repair:
                     run.save(scan)
@@ -163,8 +162,12 @@ def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, B
     """The rows of a page as a whole, where only what tells versions apart was asked for."""
     if not scan.select:
         return [(page, batch)]
-    with closing(pages(api, scan.between(scan.cursors[page.cursor.part], page))) as answers:
-        return [(part, flatten(part.rows, part.replaced_characters)) for part in answers]
+    with closing(pages(api, scan.between(scan.cursors[page.cursor.part], page), _flattened)) as answers:
+        return list(chain.from_iterable(answers))
+
+
+def _flattened(page: Page) -> Batch:
+    return flatten(page.rows, page.replaced_characters)
 
 
 def _remember(run: Recorder, scan: Scan, batch: Batch) -> None:

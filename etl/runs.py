@@ -44,6 +44,12 @@ OLDER_RELEASE = (
     "rows were last written by a release that read less of them; the next weekly comparison writes them anew, "
     "`aims360-etl sync --full --rewrite` does it now"
 )
+# Of a mirror without statistics, or read into while it was empty, Postgres keeps plans that read whole tables: for each
+# row, even, to check a foreign key. What a run asks it asks by key. And rows, cursor and ledger are in Postgres' log in
+# the order of their commits: what a crash of the server takes away is the end of a run, and the next one goes on before
+# it. So no commit waits for the disk but the last, by which all before it are there.
+_AS_A_WRITER = "SET enable_seqscan = off; SET synchronous_commit = off"
+_AS_BEFORE = "RESET enable_seqscan; RESET synchronous_commit"
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
 
@@ -66,6 +72,7 @@ class Recorder:
         self.window: Window | None = None
         self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
         self.is_sure = True  # of what a comparison found
+        self._wrote = False  # since the cursors moved
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -170,15 +177,19 @@ class Recorder:
             self.state = sources.raise_highest(self.db, self.state, {})
             self._write()
 
-    def loaded(self, scan: Scan, page: Page, batch: Batch, counts: Counts) -> None:
-        """In the transaction that loaded a page: keeps its rejects, moves the cursor."""
+    def loaded(self, page: Page, batch: Batch, counts: Counts) -> None:
+        """In the transaction that loaded a page: counts what happened, keeps its rejects."""
         self.pages += 1
         self.counts += counts + Counts(duplicates=page.repeated)
         rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
-        wrote = counts.written or batch.rejects
-        if wrote or scan.kind is not ScanKind.INCREMENTAL or self.pages > _SAVE_EVERY_PAGE_AFTER:
+        self._wrote = self._wrote or bool(counts.written or batch.rejects)
+
+    def moved(self, scan: Scan) -> None:
+        """In the same transaction, after its last page: the cursors move, where that is worth a write."""
+        if self._wrote or scan.kind is not ScanKind.INCREMENTAL or self.pages > _SAVE_EVERY_PAGE_AFTER:
             self.save(scan)
+        self._wrote = False
 
     def save(self, scan: Scan) -> None:
         """Where the scan stands, in the transaction that loaded its page."""
@@ -368,15 +379,18 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
         state = sources.register(db, source)  # read again: another run may have ended between the two
         sources.judge_time_zone(db, state, source)
         now = clock.now()
+        db.execute(_AS_A_WRITER)
         begun = ledger.begin(db, state.source_id, kind, now, state.watermark)
         run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
             ledger.tidy(db, state.source_id, begun, now, source.keep_runs)
             yield run
+            db.execute(_AS_BEFORE)
             run.finish("succeeded")
         except BaseException as error:
             in_run(error, run.run_id)
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
+                db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))
             raise
 

@@ -7,25 +7,29 @@ current is on the page that contains its key. It stops only at an empty page; ne
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from etl import odata, payload, pieces
+from etl.ahead import Ahead, Brought
 from etl.errors import BrokenPromise, KeyRefused, Refused
 from etl.model import BY_TIME, SHOWN_PLAY, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
 
-_WORTH_SPLITTING = 2_000  # rows below which parallel key ranges cost more requests than they save
 _KEYS_A_REQUEST = 20
 CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"
-_HEX_DIGITS = "0123456789abcdef"
+_HIGHEST_GUID = 0xFFFFFFFF  # its first eight digits
+
+T = TypeVar("T")
 
 
 class Probe(NamedTuple):
@@ -56,55 +60,88 @@ def window(kind: ScanKind, found: Probe, watermark: datetime | None, look_back: 
     return Window(lower, upper, found.as_of)
 
 
-def plan(api: Api, kind: ScanKind, found: Probe, span: Window, concurrency: int, rewrite: bool = False) -> Scan:
-    """A new scan. A large one of all rows is split into key ranges that are read side by side."""
-    cursors: tuple[Cursor, ...] = (Cursor(0, None, None),)
-    expected = None
+def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = False) -> Scan:
+    """A new scan. Of one of all rows it is asked how many they are, for the progress shown, and how far they go."""
+    expected = highest = None
     if span.lower is None and found.newest is not None:
-        with suppress(Refused):  # it only serves the progress shown, and the ranges
-            expected = api.page(odata.query(top=1, count=True)).answer.total
-            if concurrency > 1 and (expected or 0) >= _WORTH_SPLITTING:
-                cursors = _ranges(_bounds(api, found.key, concurrency))
-    return Scan(kind, span, found.key, cursors, rewrite, expected=expected)
+        with suppress(Refused):
+            answer = api.page(odata.query(order=f"{found.key} desc", top=1, count=True)).answer
+            expected = answer.total
+            highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows else None
+    return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)
 
 
-def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
-    """The scan's pages from where its cursors stand, each checked; one is fetched ahead for every key range.
+def pages(api: Api, scan: Scan, read: Callable[[Page], T]) -> Generator[list[tuple[Page, T]], None, None]:
+    """The scan's pages from where its cursors stand, each checked: as many at a time as came while the last were taken.
 
-    Each page carries the cursor to save with its rows; the last page of a range says done. Raises SourceError: among
-    them BrokenPromise, and KeyRefused where the source can't be asked like that.
+    With each comes what `read` makes of it: that is done while Postgres works for the caller. A page carries the cursor
+    to save with its rows; the last page of a range says done. Raises SourceError: among them BrokenPromise, and
+    KeyRefused where the source can't be asked like that.
     """
     try:
-        yield from pieces.pages(api, scan) if scan.key == BY_TIME else _side_by_side(api, scan)
+        if scan.key == BY_TIME:
+            yield from ([(page, read(page))] for page in pieces.pages(api, scan))
+        else:
+            yield from _side_by_side(api, scan, read)
     except BrokenPromise as error:
         raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
 
 
-def _side_by_side(api: Api, scan: Scan) -> Generator[Page, None, None]:
-    """The pages of all key ranges, as they come."""
+def _side_by_side(api: Api, scan: Scan, read: Callable[[Page], T]) -> Generator[list[tuple[Page, T]], None, None]:
+    """The pages of all key ranges, as they come; where that is of use, ranges are split on the way."""
+    parts = itertools.count(len(scan.cursors))
+    ends: set[tuple[int, Key | None]] = set()
+
+    def fetch(cursor: Cursor, stop: threading.Event) -> tuple[Page, T]:
+        page = _fetch(api, scan, cursor, stop)
+        return page, read(page)
+
+    def settle(came: tuple[Page, T], most: int) -> Brought[tuple[Page, T]]:
+        page, what = came
+        end = (page.cursor.part, page.cursor.after)
+        if page.opaque and end in ends:
+            raise BrokenPromise(f"pages come in circles: one ended at {page.cursor.after!r} before")
+        ends.update([end] if page.opaque else [])
+        own, *others = split(scan, page, most)
+        new = tuple(replace(cursor, part=next(parts)) for cursor in others)
+        page = replace(page, cursor=own, split_off=new)
+        return Brought((page, what), len(page.rows), () if own.done else (own, *new))
+
     todo = [cursor for cursor in scan.cursors if not cursor.done]
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="scan")
-    try:
-        ends: set[tuple[int, Key | None]] = set()
-        waiting: dict[Future[Page], None] = dict.fromkeys(
-            pool.submit(_fetch, api, scan, cursor, stop) for cursor in todo
-        )
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in [future for future in waiting if future in done]:
-                del waiting[future]
-                page = future.result()
-                end = (page.cursor.part, page.cursor.after)
-                if page.opaque and end in ends:
-                    raise BrokenPromise(f"pages come in circles: one ended at {page.cursor.after!r} before")
-                ends.update([end] if page.opaque else [])
-                if not page.cursor.done:
-                    waiting[pool.submit(_fetch, api, scan, page.cursor, stop)] = None
-                yield page
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    # One of recent rows is short, and its rows lie close together.
+    can_split = scan.window.lower is None
+    ahead = Ahead(todo, fetch, settle, lambda: api.bears if can_split else len(todo), api.monotonic)
+    yield from ahead.taken()
+
+
+def split(scan: Scan, page: Page, most: int) -> list[Cursor]:
+    """The rest of a page's range as it is, or in up to `most` about equal ranges, each of two pages at least. Pure.
+
+    Any bounds are right, also where keys have gaps: the ranges meet at them in whatever order the source sorts by.
+    """
+    cursor = page.cursor
+    begin, end = _place(cursor.after), _place(scan.highest if cursor.up_to is None else cursor.up_to)
+    if cursor.done or page.opaque or scan.window.lower is not None or begin is None or end is None:
+        return [cursor]
+    if isinstance(cursor.after, str):  # begins with a random GUID: rows lie as densely as anywhere
+        end = end if cursor.up_to else _HIGHEST_GUID
+        rows = (scan.expected or 0) * (end - begin) // _HIGHEST_GUID
+    else:
+        rows = end - begin
+    parts = min(most, rows // (2 * len(page.rows)))
+    if parts < 2:
+        return [cursor]
+    places = [begin + (end - begin) * part // parts for part in range(1, parts)]
+    bounds = [f"{place:08x}" if isinstance(cursor.after, str) else place for place in places]
+    edges = [cursor.after, *bounds, cursor.up_to]
+    return [Cursor(cursor.part, edges[part], edges[part + 1]) for part in range(parts)]
+
+
+def _place(key: Key | None) -> int | None:
+    """Where a key lies among others: an ID by itself, a jobID by the first digits of its GUID; None where neither."""
+    if key is None or isinstance(key, int):
+        return key
+    return int(key[:8], 16) if re.fullmatch(r"[0-9a-f]{8}", key[:8]) else None
 
 
 def shortfall(api: Api, scan: Scan) -> int:
@@ -170,26 +207,6 @@ def passed(scan: Scan) -> list[str]:
         "count": scan.key == BY_TIME or scan.opaque,  # held against the source's own
     }
     return [name for name, was_made in checks.items() if was_made]
-
-
-def _bounds(api: Api, key: str, parts: int) -> list[Key]:
-    """Keys that split all rows into about equal parts."""
-    if key == "jobID":  # begins with a random GUID
-        parts = min(parts, len(_HEX_DIGITS))
-        return [_HEX_DIGITS[len(_HEX_DIGITS) * part // parts] for part in range(1, parts)]
-    first, last = (
-        odata.stamp(rows[0]).key(key) if (rows := api.page(odata.query(order=order, top=1)).answer.rows) else None
-        for order in (key, f"{key} desc")
-    )
-    if not isinstance(first, int) or not isinstance(last, int) or last - first < parts:
-        return []
-    return [first + (last - first) * part // parts for part in range(1, parts)]
-
-
-def _ranges(bounds: Sequence[Key]) -> tuple[Cursor, ...]:
-    """Cursors of the ranges between the bounds; the last one is open."""
-    edges: list[Key | None] = [None, *bounds, None]
-    return tuple(Cursor(part, edges[part], edges[part + 1]) for part in range(len(edges) - 1))
 
 
 def _since(scan: Scan) -> list[str]:

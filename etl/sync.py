@@ -24,7 +24,7 @@ from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
 from etl.flatten import flatten
 from etl.load import load
-from etl.model import Clock, Progress, Run, Scan, ScanKind, Watch, Window, silent
+from etl.model import Batch, Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
@@ -134,7 +134,7 @@ def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch)
         order = order.with_all_of(left_open)
     kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
     span = window(kind, found, run.state.watermark, run.source.look_back)
-    scan = plan(api, kind, found, span, run.source.concurrency, order.rewrite)
+    scan = plan(api, kind, found, span, order.rewrite)
     _read(run, api, run.opened(scan, order.trusting), watch)
     return found
 
@@ -174,20 +174,24 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
     """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
     try:
-        with closing(pages(api, scan)) as answers:
-            for page in answers:
-                batch = flatten(page.rows, page.replaced_characters)
-                rules, scan = run.rules(scan, page), scan.moved(page)
-                with run.transaction():
-                    run.learn(scan, page, batch)
-                    counts = load(run.db, run.source_id, batch, rules)
-                    run.loaded(scan, page, batch, counts)
+        with closing(pages(api, scan, _flattened)) as answers:
+            for some in answers:
+                with run.transaction():  # of as many pages as came while the last were loaded
+                    for page, batch in some:
+                        rules, scan = run.rules(scan, page), scan.moved(page)
+                        run.learn(scan, page, batch)
+                        run.loaded(page, batch, load(run.db, run.source_id, batch, rules))
+                    run.moved(scan)
                 watch(Progress(what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:
                     break
     except KeyRefused:
         return _pages(run, api, run.falls_back(scan), watch, until)
     return scan
+
+
+def _flattened(page: Page) -> Batch:
+    return flatten(page.rows, page.replaced_characters)
 
 
 def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch) -> None:
@@ -207,7 +211,7 @@ def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -
     scan = scans.find(run.db, run.source_id, ScanKind.REREAD)
     if scan is None or lost_its_key(scan, found):
         span = Window(odata.plus(found.as_of, -run.source.reread), run.state.watermark, found.as_of)
-        scan = run.opened(plan(api, ScanKind.REREAD, found, span, run.source.concurrency))
+        scan = run.opened(plan(api, ScanKind.REREAD, found, span))
     scan = _pages(run, api, scan, watch, until)
     if scan.is_done:
         run.reread(scan)
