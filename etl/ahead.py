@@ -12,8 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from etl.model import Cursor
 
@@ -24,8 +23,7 @@ _PATIENCE = 1.0  # seconds for threads to notice that they are no longer wanted;
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Brought(Generic[T]):
+class Brought(NamedTuple, Generic[T]):
     """What came from a cursor, how many rows that is, and where to go on: nowhere, on, or in several ranges."""
 
     what: T

@@ -120,19 +120,17 @@ def split(scan: Scan, page: Page, most: int) -> list[Cursor]:
     Any bounds are right, also where keys have gaps: the ranges meet at them in whatever order the source sorts by.
     """
     cursor = page.cursor
-    begin, end = _place(cursor.after), _place(scan.highest if cursor.up_to is None else cursor.up_to)
+    has_guids = isinstance(cursor.after, str)  # random ones: their rows lie as densely as anywhere
+    last = scan.highest if cursor.up_to is None else cursor.up_to
+    begin, end = _place(cursor.after), _HIGHEST_GUID if has_guids and cursor.up_to is None else _place(last)
     if cursor.done or page.opaque or scan.window.lower is not None or begin is None or end is None:
         return [cursor]
-    if isinstance(cursor.after, str):  # begins with a random GUID: rows lie as densely as anywhere
-        end = end if cursor.up_to else _HIGHEST_GUID
-        rows = (scan.expected or 0) * (end - begin) // _HIGHEST_GUID
-    else:
-        rows = end - begin
+    rows = (scan.expected or 0) * (end - begin) // _HIGHEST_GUID if has_guids else end - begin
     parts = min(most, rows // (2 * len(page.rows)))
     if parts < 2:
         return [cursor]
     places = [begin + (end - begin) * part // parts for part in range(1, parts)]
-    bounds = [f"{place:08x}" if isinstance(cursor.after, str) else place for place in places]
+    bounds = [f"{place:08x}" if has_guids else place for place in places]
     edges = [cursor.after, *bounds, cursor.up_to]
     return [Cursor(cursor.part, edges[part], edges[part + 1]) for part in range(parts)]
 

@@ -109,6 +109,51 @@ def test_it_waits_as_long_as_the_source_asks(kind: str, least: float) -> None:
     assert sum(wire.slept) >= least
 
 
+@pytest.mark.parametrize("kind", ["429-seconds", "429-date", "429-bare"])
+def test_a_source_that_has_enough_is_asked_half_as_much_at_a_time(kind: str) -> None:
+    """Once for all requests that were under way when it said so; never by other errors, and never below one."""
+    wire = Wire(a_source(concurrency=8))
+    born: list[int] = []
+    wire.emulator.fail_next("503", kind, "502", kind, *[kind] * 3)
+    for _ in range(2):
+        wire.api.page(odata.query())
+        born.append(wire.api.bears)
+    assert born[0] < 8
+    assert wire.api.bears == max(1, 8 // 2**5) == 1
+
+
+def test_a_429_counts_once_for_all_threads_it_reaches() -> None:
+    """Answers to what was asked before the source said so halve nothing more; nor is anything asked meanwhile."""
+    meet = threading.Barrier(4)
+    asked: list[float] = []
+    now = 0.0
+
+    def busy(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        asked.append(now)
+        if len(asked) <= 4:
+            meet.wait(10)
+            start_response("429 Too Many Requests", [("Retry-After", "30")])
+            return [b""]
+        start_response("200 OK", [])
+        return [b'{"value": []}']
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds / 4  # four threads sleep side by side
+
+    api = Api(
+        a_source(concurrency=8), Clock(lambda: datetime.now(UTC), lambda: now, sleep), httpx.WSGITransport(app=busy)
+    )
+    threads = [threading.Thread(target=api.page, args=(odata.query(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert api.bears == 4
+    assert len(asked) == 8
+    assert min(asked[4:]) >= 30.0
+
+
 def test_a_source_that_never_answers_well_is_told_with_the_query() -> None:
     """After eight tries: what was asked, what came last."""
     wire = Wire()

@@ -1,14 +1,16 @@
 """The scan's rules as functions of values: windows, checks of a page, ranges."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from etl import odata, payload
 from etl.errors import BrokenPromise
-from etl.model import Cursor, Key, Scan, ScanKind, Window
-from etl.scan import Probe, checked, lost_its_key, window
+from etl.model import Cursor, Key, Page, Scan, ScanKind, Window
+from etl.scan import Probe, checked, lost_its_key, split, window
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LOOK_BACK = timedelta(minutes=15)
@@ -120,3 +122,34 @@ def test_a_scan_whose_key_is_no_longer_shown_is_known() -> None:
     assert lost_its_key(a_scan("ID"), newest("2026-03-02T11:00:00Z", jobID="a"))
     assert not lost_its_key(a_scan("jobID"), newest("2026-03-02T11:00:00Z", jobID="a", ID=1))
     assert not lost_its_key(a_scan("ID"), Probe(None, NOON))
+
+
+@pytest.mark.parametrize(
+    ("key", "after", "up_to", "highest", "parts"),
+    [
+        ("ID", 1_000, None, 101_000, 8),
+        ("ID", 1_000, 3_000, 101_000, 8),
+        ("ID", 1_000, None, 1_550, 2),  # each of two pages of a hundred at least
+        ("ID", 1_000, None, 1_399, 1),
+        ("ID", 1_000, None, None, 1),  # the source doesn't say how far its keys go
+        ("ID", 5_000, None, 1_000, 1),
+        ("jobID", "0" + GUID.format(0)[1:], None, GUID.format(0), 8),
+        ("jobID", "00000000", "80000000", None, 8),
+        ("jobID", GUID.format(0), None, None, 8),
+        ("jobID", "ffffff0" + GUID.format(0)[7:], None, None, 1),
+        ("jobID", "of another form", None, None, 1),
+    ],
+)
+def test_a_range_is_split_into_ranges_that_leave_nothing_out(
+    key: str, after: Key, up_to: Key | None, highest: Key | None, parts: int
+) -> None:
+    """The first begins where it stands, each begins where the one before ends, the last ends where it did."""
+    scan = replace(a_scan(key), expected=100_000, highest=highest)
+    page = Page((b"{}",) * 100, Cursor(3, after, up_to), NOON)
+    ranges = split(scan, page, 8)
+    assert len(ranges) == parts
+    assert (ranges[0].after, ranges[-1].up_to) == (after, up_to)
+    assert all(one.up_to == other.after for one, other in pairwise(ranges))
+    assert split(scan, page, 1) == [page.cursor]
+    bounds = [cursor.after for cursor in ranges]
+    assert all(odata.is_less(one, other) for one, other in pairwise(bounds) if one is not None and other is not None)
