@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
+from msgspec.structs import replace
 
 from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
 from etl.database import Connection, said
