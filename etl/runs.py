@@ -278,6 +278,8 @@ class Recorder:
 
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
+        if not rejects.any_wait(self.db, self.source_id):
+            return
         rules = Rules(self.source.look_back, as_of, self.state.complete_through)
         with self.transaction():
             rejects.expire(self.db, self.source_id, as_of)

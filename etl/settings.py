@@ -4,7 +4,6 @@ Read with the standard library alone: a sync that runs each minute pays for ever
 """
 
 import re
-import tomllib
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,6 +214,8 @@ def _from_environment(environ: Mapping[str, str]) -> Given:
 
 
 def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
+    import tomllib  # here, since most have no file
+
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
