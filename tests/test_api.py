@@ -1,6 +1,7 @@
 """The client: who it is, how long it waits, and what it never gives away."""
 
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from etl import odata
-from etl.api import Api, sign_in
+from etl.api import Api, sign_in, trust
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
 from etl.model import Clock
@@ -98,6 +99,15 @@ def test_the_token_goes_to_the_configured_host_alone() -> None:
         assert set(seen) == {httpx.URL(BASE).host}
         flow = sign_in(source, clock).auth_flow(httpx.Request("GET", "https://evil.example/"))
         assert "Authorization" not in next(flow).headers
+
+
+def test_who_answers_over_https_must_be_trusted() -> None:
+    """By httpx's rules, however the address is written; over plain http nobody is."""
+    assert trust("https://api.aims360.example") is True
+    assert trust("HTTPS://api.aims360.example") is True
+    nobody = trust("http://127.0.0.1:8360")
+    assert isinstance(nobody, ssl.SSLContext)
+    assert (nobody.verify_mode, nobody.check_hostname, nobody.get_ca_certs()) == (ssl.CERT_REQUIRED, True, [])
 
 
 @pytest.mark.parametrize(("kind", "least"), [("429-seconds", 2.0), ("429-date", 2.0), ("429-bare", 0.1), ("503", 0.1)])
