@@ -7,7 +7,6 @@ older than a week that brought no news become one row a day and kind.
 import os
 import socket
 from contextlib import suppress
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -111,7 +110,7 @@ LEFT JOIN passed AS p USING (stays)
 WHERE r.run_id = f.stays
 """
 _FOLDED_AFTER = timedelta(days=7)
-_COUNTERS = tuple(field.name for field in fields(Counts))
+_COUNTERS = Counts.__struct_fields__
 _WRITE = sql.SQL("""
 UPDATE etl.runs
 SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, as_of = %(as_of)s,

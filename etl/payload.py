@@ -12,18 +12,17 @@ import msgspec
 
 from etl.errors import BadAnswer
 
-# What may be a link, a token or a person, and is withheld from messages.
-_SECRET = re.compile(
-    r"""\w+://\S+                                   # an address with its scheme
+# What may be a link, a token or a person, and is withheld from messages. Compiled once there is one: it takes a while.
+_WITHHELD = r"""(?ix)
+    \w+://\S+                                   # an address with its scheme
     | bearer[:\s]+\S+
     | [\w-]+(?:\.[\w-]+)*(?::\d+|\.\w+)[/?]\S+   # a host with a path or a query
     | (?<!\S)/\S+/\S*                             # a path of several names
     | [?&]\w+=\S*                                 # the query of an address
     | [\w.+-]+@[\w.-]+                          # a person
     | (?:\b|_)(?:sig|key|token|code|secret|password|pwd|access\w*)=\S+
-    | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language""",
-    re.IGNORECASE | re.VERBOSE,
-)
+    | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language
+"""
 # Characters of an error answer: looked at, scrubbed (which takes time by their square), and shown.
 _LONGEST_TEXT, _LONGEST_SCRUBBED, _LONGEST_MESSAGE = 20_000, 2_000, 300
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -94,7 +93,7 @@ def error_message(body: bytes) -> str:
     said = _shortened(storable(_said(body)[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
-    return _shortened(_SECRET.sub("(withheld)", said), _LONGEST_MESSAGE) or "no message"
+    return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE) or "no message"
 
 
 def _shortened(text: str, characters: int) -> str:

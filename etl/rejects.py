@@ -22,6 +22,7 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw, purg
 WHERE (rejects.reason, rejects.raw) IS DISTINCT FROM (excluded.reason, excluded.raw)
 """
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
+_ANY = "SELECT EXISTS (SELECT FROM etl.rejects WHERE source_id = %s)"
 _WAITING = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s ORDER BY job_id"
 _EXPIRE = """
 DELETE FROM etl.rejects
@@ -47,6 +48,12 @@ def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:
     """Forgets rejects whose jobs were read, in the caller's transaction."""
     if keys:
         db.execute(_DROP, (source_id, list(keys)))
+
+
+def any_wait(db: Connection, source_id: int) -> bool:
+    """Whether there are any: most sources never show one."""
+    row = db.execute(_ANY, (source_id,)).fetchone()
+    return bool(row and row[0])
 
 
 def expire(db: Connection, source_id: int, now: datetime) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
+from msgspec.structs import replace
 
 from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
 from etl.database import Connection, said
@@ -289,6 +289,8 @@ class Recorder:
 
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
+        if not rejects.any_wait(self.db, self.source_id):
+            return
         rules = Rules(self.source.look_back, as_of, self.state.complete_through)
         with self.transaction():
             rejects.expire(self.db, self.source_id, as_of)

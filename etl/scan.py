@@ -12,9 +12,10 @@ import re
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from etl import odata, payload, pieces
 from etl.ahead import Ahead, Brought

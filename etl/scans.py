@@ -1,8 +1,8 @@
 """Open scans in `etl.scans`: where the next run goes on. A source has one or none of each lane."""
 
-from dataclasses import astuple
 from datetime import datetime
 
+from msgspec.structs import astuple
 from psycopg.types.json import Json
 
 from etl.database import Connection

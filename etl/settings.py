@@ -4,7 +4,6 @@ Read with the standard library alone: a sync that runs each minute pays for ever
 """
 
 import re
-import tomllib
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,9 @@ SETTINGS = (
     Setting("AIMS360_USERNAME", "", "OAuth2 password grant: user name"),
     Setting("AIMS360_PASSWORD", "", "OAuth2 password grant: password"),
     Setting("AIMS360_LOOK_BACK", "15m", "how late a change may be committed, plus twice the clocks' difference"),
-    Setting("AIMS360_CONCURRENCY", "4", "pages requested at a time in a full scan, 1 to 32"),
+    Setting(
+        "AIMS360_CONCURRENCY", "8", "pages requested at a time at most, 1 to 32; fewer where the source is fast or busy"
+    ),
     Setting("AIMS360_PURGE", "delete", "what happens at the purge date: `delete`, `scrub` or `keep`"),
     Setting("AIMS360_TIME_ZONE", "UTC", "IANA zone of the days in `bi.job_daily`; fixed after the first purge"),
     Setting("AIMS360_REREAD", "48h", "how far back the deep pass reads again that runs once a day; `0` for none"),
@@ -215,6 +216,8 @@ def _from_environment(environ: Mapping[str, str]) -> Given:
 
 
 def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
+    import tomllib  # here, since most have no file
+
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

@@ -1,6 +1,7 @@
 """The client: who it is, how long it waits, and what it never gives away."""
 
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from etl import odata
-from etl.api import Api, sign_in
+from etl.api import Api, sign_in, trust
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
 from etl.model import Clock
@@ -100,6 +101,15 @@ def test_the_token_goes_to_the_configured_host_alone() -> None:
         assert "Authorization" not in next(flow).headers
 
 
+def test_who_answers_over_https_must_be_trusted() -> None:
+    """By httpx's rules, however the address is written; over plain http nobody is."""
+    assert trust("https://api.aims360.example") is True
+    assert trust("HTTPS://api.aims360.example") is True
+    nobody = trust("http://127.0.0.1:8360")
+    assert isinstance(nobody, ssl.SSLContext)
+    assert (nobody.verify_mode, nobody.check_hostname, nobody.get_ca_certs()) == (ssl.CERT_REQUIRED, True, [])
+
+
 @pytest.mark.parametrize(("kind", "least"), [("429-seconds", 2.0), ("429-date", 2.0), ("429-bare", 0.1), ("503", 0.1)])
 def test_it_waits_as_long_as_the_source_asks(kind: str, least: float) -> None:
     """Retry-After in seconds, as a date, or none; then it goes on."""
@@ -139,7 +149,7 @@ def test_a_429_counts_once_for_all_threads_it_reaches() -> None:
 
     def sleep(seconds: float) -> None:
         nonlocal now
-        now += seconds / 4  # four threads sleep side by side
+        now += seconds
 
     api = Api(
         a_source(concurrency=8), Clock(lambda: datetime.now(UTC), lambda: now, sleep), httpx.WSGITransport(app=busy)

@@ -210,7 +210,7 @@ def test_rows_and_counts_are_columns_of_their_tables() -> None:
     assert jobs == ["source_id", *JobRow._fields, "synced_at", "purged_at"]
     documents = [column.name for column in metadata.tables["aims360.job_documents"].columns]
     assert documents == ["source_id", "job_id", *DocumentRow._fields]
-    assert set(Counts.__slots__) <= {column.name for column in metadata.tables["etl.runs"].columns}
+    assert set(Counts.__struct_fields__) <= {column.name for column in metadata.tables["etl.runs"].columns}
 
 
 def test_every_table_and_column_has_a_comment(db: Connection) -> None:

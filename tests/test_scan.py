@@ -1,11 +1,11 @@
 """The scan's rules as functions of values: windows, checks of a page, ranges."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from etl import odata, payload
 from etl.errors import BrokenPromise

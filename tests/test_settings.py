@@ -21,7 +21,7 @@ def test_a_token_and_an_address_are_enough(tmp_path: Path) -> None:
     """Everything else has a default."""
     source = a_source(tmp_path)
     assert (source.name, source.base_url, source.credentials) == ("aims360", "https://api.example", Secret("a-token"))
-    assert (source.look_back, source.concurrency, source.purge) == (timedelta(minutes=15), 4, "delete")
+    assert (source.look_back, source.concurrency, source.purge) == (timedelta(minutes=15), 8, "delete")
 
 
 def test_the_password_grant_needs_all_four(tmp_path: Path) -> None:

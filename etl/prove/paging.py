@@ -50,15 +50,15 @@ def _is_page(query: Mapping[str, str], key: str) -> bool:
 
 
 def _went_on(text: str, before: Open) -> bool:
-    """Whether a request lies behind the cursor of a range that isn't done."""
+    """Whether a request lies inside of what is left of a range that isn't done."""
     if before.key == "modifiedDate":
         after = _bound(text, before.key, "ge")
         return any(not done and _is_past(after, began) for _, began, _, done in before.cursors)
     after, up_to = _bound(text, before.key, "gt"), _bound(text, before.key, "le")
-    for _, began, end, done in before.cursors:
-        if (None if end is None else str(end)) == up_to:
-            return not done and _is_past(after, began)
-    return False
+    return any(
+        not done and _is_past(after, began) and (end is None or (up_to is not None and not _is_beyond(up_to, end)))
+        for _, began, end, done in before.cursors  # or in a part of one: ranges are split on the way
+    )
 
 
 def _is_past(after: str | None, began: object) -> bool:
@@ -67,6 +67,10 @@ def _is_past(after: str | None, began: object) -> bool:
     if after is None:
         return False
     return int(after) >= began if isinstance(began, int) else after >= str(began)
+
+
+def _is_beyond(up_to: str, end: object) -> bool:
+    return int(up_to) > end if isinstance(end, int) else up_to > str(end)
 
 
 def _bound(text: str, key: str, word: str) -> str | None:

@@ -97,7 +97,7 @@ def measure(environ: dict[str, str], url: str) -> None:
 
     read_all(environ["AIMS360_BASE_URL"], environ["AIMS360_TOKEN"])  # the emulator renders each row once
     pages = timed(lambda: read_all(environ["AIMS360_BASE_URL"], environ["AIMS360_TOKEN"]))
-    packages = "import sys; sys.modules['httpx._main'] = None; import psycopg, httpx, msgspec, click, tenacity"
+    packages = "import sys; sys.modules['httpx._main'] = None; import psycopg, httpx, msgspec, click"
     start = timed(lambda: subprocess.run([sys.executable, "-c", packages], check=True))
     print(f"{JOBS:,} jobs, {PAGE:,} rows a page; seconds, {RUNS} runs")
     print(f"{'':<34}{'median':>8}{'min':>8}{'max':>8}{'ratio':>7}  command")
