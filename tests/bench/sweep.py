@@ -1,0 +1,86 @@
+"""(e) The purge of a third of the mirror, (f) the comparison of all keys."""
+
+from functools import partial
+
+from tests.bench import byhand
+from tests.bench.backfill import Mirror
+from tests.bench.measure import Process, etl, run, timed
+from tests.bench.source import service
+from tests.bench.stage import OFTEN, SELDOM, Stage
+from tests.bench.table import Figure, Line, Target, against, faster
+
+RECONCILE = "aims360-etl reconcile --json"
+ROWS_A_SECOND = 100_000
+
+
+def sweep(stage: Stage) -> None:
+    """Both, on one source."""
+    with service(stage.size(300_000)) as source:
+        source.tell("warm")
+        mirror = Mirror(stage.cluster, source, "bench_large")
+        mirror.fill()
+        stage.cluster.settle(mirror.name)
+        all_compared(stage, mirror)
+        a_third_purged(stage, mirror)
+        stage.cluster.drop(mirror.name)
+
+
+def all_compared(stage: Stage, mirror: Mirror) -> None:
+    """(f): the mirror is equal to the source, and stays as it is."""
+    copy = Mirror(stage.cluster, mirror.source, "bench_compared")
+
+    def compared() -> Process:
+        return run(etl("reconcile", "--json"), copy.environ)
+
+    def prepared() -> None:
+        stage.cluster.make(copy.name, mirror.name)
+        stage.cluster.checkpoint()
+
+    prepared()
+    compared()  # the service makes what is asked for once
+    done, jobs = stage.repeated(compared, OFTEN, prepared), mirror.source.jobs
+    stage.cluster.drop(copy.name)
+    select = mirror.source.tell("columns")
+    read = stage.floor(
+        f"F2 {jobs:,} jobs read, their versions", "s",
+        stage.repeated(lambda: timed(lambda: mirror.source.read_all(select)), OFTEN),
+        f"httpx.Client().get, $select={select}, page after page, thrown away",
+    )  # fmt: skip
+    seconds = tuple(float(process.told["seconds"]) for process in done)
+    speed = Figure(f"f {jobs:,} keys compared", "rows/s", tuple(jobs / each for each in seconds), RECONCILE)
+    stage.note(
+        Line(speed, target=Target(f"{ROWS_A_SECOND:,}", ROWS_A_SECOND, at_least=True)),
+        Line(Figure(f"f {jobs:,} keys compared, the run itself", "s", seconds, f"{RECONCILE}: seconds"), read),
+    )
+
+
+def a_third_purged(stage: Stage, mirror: Mirror) -> None:
+    """(e): day totals and tombstones are kept, against a plain DELETE by key."""
+    due = byhand.make_due(stage.cluster.address(mirror.name))
+    stage.cluster.settle(mirror.name)
+    copy = Mirror(stage.cluster, mirror.source, "bench_purged")
+
+    def prepared() -> None:
+        stage.cluster.make(copy.name, mirror.name)
+        stage.cluster.checkpoint()
+
+    def purged() -> Process:
+        done = run(etl("purge", "--json"), copy.environ)
+        if done.told["counts"]["purged"] != due:
+            raise RuntimeError(f"{done.told['counts']['purged']} of {due} jobs were purged")
+        return done
+
+    done = stage.repeated(purged, SELDOM, prepared)
+    url, command = stage.cluster.address(copy.name), "DELETE FROM job_documents, job_status_history, jobs by key"
+    floors = []
+    for how, size in ((f"{byhand.BATCH:,} a transaction", byhand.BATCH), ("one transaction", due)):
+        seconds = stage.repeated(partial(byhand.delete_due, url, size), SELDOM, prepared)
+        floors.append(stage.floor(f"{due:,} jobs deleted, {how}", "s", seconds, command))
+    stage.cluster.drop(copy.name)
+    taken = Figure(
+        f"e {due:,} of {mirror.source.jobs:,} jobs purged",
+        "s",
+        tuple(p.seconds for p in done),
+        "aims360-etl purge --json",
+    )
+    stage.note(against(taken, faster(floors), 2, "2 DELETE"))
