@@ -12,7 +12,7 @@ from tests.bench.table import Figure, Line, Target, against, faster
 
 SYNC = "aims360-etl sync --json"
 LATENCY = 0.1  # seconds a request
-BURST = 40  # requests a second that the throttle lets in: half of what eight at a time would make
+BURST = 15  # requests a second that the throttle lets in: far fewer than eight at a time would make
 
 
 @dataclass(frozen=True)

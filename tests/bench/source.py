@@ -1,5 +1,6 @@
 """The pretend AIMS360 of the bench: its process, what it is told, and all its pages read one after another."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import httpx
 
 from tests.bench.measure import environment
 
+_ID = re.compile(rb'"ID":(\d+)')
 COLLECTION = "/jobsmanagement/odata/v1.0/backgroundjob"
 
 
@@ -53,8 +55,8 @@ class Service:
 
 def last_id(body: bytes) -> int:
     """The ID of a page's last row, found without reading the page; -1 for an empty page."""
-    place = body.rfind(b'"ID":')
-    return -1 if place < 0 else int(body[place + 5 : place + 25].partition(b",")[0])
+    found = _ID.match(body, max(0, body.rfind(b'"ID":')))
+    return int(found[1]) if found else -1
 
 
 @contextmanager
