@@ -1,5 +1,6 @@
 """What a careful person would write by hand, with the keys at hand: jobs deleted, and jobs brought to new versions."""
 
+import json
 from collections.abc import Sequence
 
 from psycopg import sql
@@ -23,7 +24,12 @@ SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]')::text
 FROM aims360.{table} AS t
 WHERE (source_id, job_id) IN (SELECT source_id, job_id FROM aims360.job_status_history WHERE history_id > {after})
 """)
-_ROWS = sql.SQL("jsonb_populate_recordset(NULL::aims360.{table}, %s::jsonb) AS new")
+_NEW_HISTORY = """
+SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]')::text
+FROM aims360.job_status_history AS t
+WHERE history_id > %s
+"""
+_NEW = sql.SQL("jsonb_populate_recordset(NULL::aims360.{table}, %s::jsonb) AS new")
 _UPDATE_JOBS = sql.SQL("""
 UPDATE aims360.jobs AS old SET {values}
 FROM {rows}
@@ -72,11 +78,7 @@ def changed(url: str, after: int) -> dict[str, str]:
     """
     with connect(url) as db:
         found = {table: _rows(db.execute(_changed(table, after)).fetchone()) for table in ("jobs", "job_documents")}
-        lines = sql.SQL(
-            "SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]')::text FROM aims360.job_status_history AS t "
-            "WHERE history_id > {}"
-        ).format(after)
-        return {**found, "job_status_history": _rows(db.execute(lines).fetchone())}
+        return {**found, "job_status_history": _rows(db.execute(_NEW_HISTORY, (after,)).fetchone())}
 
 
 def update(url: str, rows: dict[str, str]) -> float:
@@ -90,7 +92,9 @@ def update(url: str, rows: dict[str, str]) -> float:
 
         def work() -> None:
             with db.transaction():
-                db.execute(jobs, (rows["jobs"],))
+                brought = db.execute(jobs, (rows["jobs"],)).rowcount
+                if brought != len(json.loads(rows["jobs"])):
+                    raise RuntimeError(f"only {brought} of the changed jobs are in the twin")
                 db.execute(documents, (rows["job_documents"],))
                 db.execute(history, (rows["job_status_history"],))
 
@@ -111,4 +115,4 @@ def _statement(template: sql.SQL, table: str, names: Sequence[str]) -> sql.Compo
         sql.SQL("{0} = new.{0}").format(sql.Identifier(name)) for name in names if name not in ("source_id", "job_id")
     )
     listed = sql.SQL(", ").join(map(sql.Identifier, names))
-    return template.format(values=values, names=listed, rows=_ROWS.format(table=sql.Identifier(table)))
+    return template.format(values=values, names=listed, rows=_NEW.format(table=sql.Identifier(table)))

@@ -28,11 +28,12 @@ class Stage:
         """So many jobs, at this scale."""
         return max(300, round(jobs * self.scale))
 
-    def repeated(self, work: Callable[[], T], runs: int, before: Callable[[], object] = int) -> list[T]:
+    def repeated(self, work: Callable[[], T], runs: int, before: Callable[[], object] | None = None) -> list[T]:
         """What each repeat gave; `before` prepares each of them."""
         found = []
         for _ in range(self.runs or runs):
-            before()
+            if before is not None:
+                before()
             found.append(work())
         return found
 
