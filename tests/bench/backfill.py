@@ -1,7 +1,6 @@
 """(a) A backfill without latency, (b) one from a slow source, and (g) what memory they take."""
 
 from dataclasses import dataclass
-from functools import partial
 
 from tests.bench.databases import Cluster
 from tests.bench.floors import FORMATS, Encoded
@@ -11,6 +10,8 @@ from tests.bench.stage import OFTEN, SELDOM, Stage
 from tests.bench.table import Figure, Line, Target, against, faster
 
 SYNC = "aims360-etl sync --json"
+COPY = "COPY aims360.jobs, job_documents, job_status_history FROM STDIN, in one transaction"
+READ = "httpx.Client().get, page after page, thrown away"
 LATENCY = 0.1  # seconds a request
 BURST = 15  # requests a second that the throttle lets in: far fewer than eight at a time would make
 
@@ -38,40 +39,50 @@ class Mirror:
         return done
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A backfill; the same rows copied, seconds by format; the same pages read, seconds."""
+
+    process: Process
+    copied: dict[str, float]
+    read: float
+
+
 def without_latency(stage: Stage, mirror: Mirror) -> list[float]:
     """(a): the run's own seconds, from its first request to its last commit. Its peaks in MB, for (g)."""
-    source = mirror.source
-    done = stage.repeated(mirror.fill, OFTEN)
-    mirror.cluster.settle(mirror.name)
-    copied = copy_floor(stage, mirror)
-    read = stage.floor(
-        f"F2 {source.jobs:,} jobs read, {source.page_size} a page", "s",
-        stage.repeated(lambda: timed(source.read_all), OFTEN),
-        "httpx.Client().get, page after page, thrown away",
-    )  # fmt: skip
-    own = Figure(f"a backfill of {source.jobs:,}, the run itself", "s", _seconds(done), f"{SYNC}: seconds")
-    whole = Figure(f"a backfill of {source.jobs:,}, whole command", "s", tuple(p.seconds for p in done), SYNC)
-    stage.note(against(own, copied, 1.5, "1.5 F1"), Line(whole, read))
-    return [process.peak for process in done]
-
-
-def copy_floor(stage: Stage, mirror: Mirror) -> Figure:
-    """F1: the mirror's own rows, already encoded, copied into an empty one; the faster of the two formats."""
-    cluster, encoded = mirror.cluster, Encoded(stage.folder)
-    encoded.take(cluster.address(mirror.name))
-
-    def prepared() -> None:
-        cluster.make("bench_copy")
-        cluster.checkpoint()
-
-    figures = []
-    for how in FORMATS:
-        seconds = stage.repeated(partial(encoded.seconds, cluster.address("bench_copy"), how), OFTEN, prepared)
-        command = f"COPY aims360.jobs, job_documents, job_status_history FROM STDIN ({how}), one transaction"
-        figures.append(stage.floor(f"F1 {mirror.source.jobs:,} jobs copied, {how}", "s", seconds, command))
-    cluster.drop("bench_copy")
+    jobs, encoded = f"{mirror.source.jobs:,}", Encoded(stage.folder)
+    mirror.fill()
+    encoded.take(mirror.cluster.address(mirror.name))
+    rounds = stage.repeated(lambda: _round(mirror, encoded), OFTEN)
     encoded.forget()
-    return faster(figures)
+    mirror.cluster.settle(mirror.name)
+    copies = [
+        stage.floor(f"F1 {jobs} jobs copied, {how}", "s", [each.copied[how] for each in rounds], f"{COPY} ({how})")
+        for how in FORMATS
+    ]
+    read = stage.floor(f"F2 {jobs} jobs read, 1,000 a page", "s", [each.read for each in rounds], READ)
+    own = tuple(float(each.process.told["seconds"]) for each in rounds)
+    whole = tuple(each.process.seconds for each in rounds)
+    stage.note(
+        against(
+            Figure(f"a backfill of {jobs}, the run itself", "s", own, f"{SYNC}: seconds"), faster(copies), 1.5, "1.5 F1"
+        ),
+        Line(Figure(f"a backfill of {jobs}, whole command", "s", whole, SYNC), read),
+    )
+    return [each.process.peak for each in rounds]
+
+
+def _round(mirror: Mirror, encoded: Encoded) -> Round:
+    return Round(mirror.fill(), {how: _copied(mirror, encoded, how) for how in FORMATS}, timed(mirror.source.read_all))
+
+
+def _copied(mirror: Mirror, encoded: Encoded, how: str) -> float:
+    """F1: the mirror's own rows, already encoded, into an empty one."""
+    empty = mirror.cluster.make("bench_copy")
+    mirror.cluster.checkpoint()
+    seconds = encoded.seconds(empty, how)
+    mirror.cluster.drop("bench_copy")
+    return seconds
 
 
 def from_a_slow_source(stage: Stage) -> None:
@@ -82,7 +93,7 @@ def from_a_slow_source(stage: Stage) -> None:
         floor = stage.floor(
             f"F2 {source.jobs:,} jobs read, 100 a page, 100 ms each", "s",
             stage.repeated(lambda: timed(source.read_all), SELDOM),
-            "httpx.Client().get, page after page, thrown away",
+            READ,
         )  # fmt: skip
         mirror, eight = Mirror(stage.cluster, source, "bench_slow"), {"AIMS360_CONCURRENCY": "8"}
         done = stage.repeated(lambda: mirror.fill(**eight), OFTEN)
@@ -100,7 +111,3 @@ def from_a_slow_source(stage: Stage) -> None:
             Line(Figure("b requests answered 429", "", (refused,), command)),
         )
         stage.cluster.drop(mirror.name)
-
-
-def _seconds(done: list[Process]) -> tuple[float, ...]:
-    return tuple(float(process.told["seconds"]) for process in done)

@@ -37,6 +37,11 @@ class Tuples:
         """Versions of rows that were written."""
         return self.inserted + self.updated
 
+    @property
+    def total(self) -> int:
+        """All that was written."""
+        return self.inserted + self.updated + self.deleted
+
     def __sub__(self, before: "Tuples") -> "Tuples":
         mine, theirs = astuple(self), astuple(before)
         return Tuples(*(now - then for now, then in zip(mine, theirs, strict=True)))

@@ -8,6 +8,7 @@ from tests.bench.backfill import SYNC, Mirror
 from tests.bench.databases import Tuples
 from tests.bench.measure import Process, etl, run
 from tests.bench.stage import OFTEN, Stage
+from tests.bench.start import loaded
 from tests.bench.table import Figure, Line, Target, against
 
 
@@ -34,23 +35,36 @@ def cost(mirror: Mirror) -> Cost:
     return Cost(process, {name: after[name] - before.get(name, Tuples()) for name in after}, wal / 1e3)
 
 
-def nothing_changed(stage: Stage, mirror: Mirror, target: Target, floor: Figure) -> Figure:
-    """(c) and what it writes."""
-    jobs = f"{mirror.source.jobs:,}"
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a mirror costs that is there already: an idle sync, and the start of Python beside it (F3)."""
+
+    idle: Figure
+    floor: Figure
+    lines: tuple[Line, ...]
+
+
+def nothing_changed(stage: Stage, mirror: Mirror, program: str) -> Rest:
+    """(c) without its target, and what it writes."""
+    jobs = f"{mirror.source.jobs:,} jobs"
     cost(mirror)  # what a backfill leaves to do is done
-    costs = stage.repeated(lambda: cost(mirror), OFTEN)
-    seconds = Figure(f"c idle sync, {jobs} jobs", "s", tuple(each.process.seconds for each in costs), SYNC)
-    mine = tuple(float(sum(_all(each.written("aims360")))) for each in costs)
+    rounds = stage.repeated(lambda: (cost(mirror), loaded(program)), OFTEN)
+    costs = [each for each, _ in rounds]
+    what = f"F3 start with the packages of a sync ({jobs})"
+    floor = stage.floor(what, "s", [seconds for _, seconds in rounds], f'python -c "{program}"')
+    mine = tuple(float(each.written("aims360").total) for each in costs)
     inserted = tuple(float(each.written("etl").inserted) for each in costs)
-    others = tuple(float(sum(_all(each.written("etl"))) - each.written("etl").inserted) for each in costs)
-    stage.note(
-        Line(seconds, floor, target),
-        Line(Figure(f"h idle sync, {jobs} jobs: tuples in aims360", "", mine, SYNC), target=Target("0", 0)),
-        Line(Figure(f"h idle sync, {jobs} jobs: rows added in etl", "", inserted, SYNC), target=Target("1", 1)),
-        Line(Figure(f"h idle sync, {jobs} jobs: other tuples in etl", "", others, SYNC)),
-        Line(Figure(f"h idle sync, {jobs} jobs: WAL", "kB", tuple(each.wal for each in costs), SYNC)),
+    others = tuple(float(each.written("etl").total - each.written("etl").inserted) for each in costs)
+    return Rest(
+        idle=Figure(f"c idle sync, {jobs}", "s", tuple(each.process.seconds for each in costs), SYNC),
+        floor=floor,
+        lines=(
+            Line(Figure(f"h idle sync, {jobs}: tuples in aims360", "", mine, SYNC), target=Target("0", 0)),
+            Line(Figure(f"h idle sync, {jobs}: rows added in etl", "", inserted, SYNC), target=Target("1", 1)),
+            Line(Figure(f"h idle sync, {jobs}: other tuples in etl", "", others, SYNC)),
+            Line(Figure(f"h idle sync, {jobs}: WAL", "kB", tuple(each.wal for each in costs), SYNC)),
+        ),
     )
-    return seconds
 
 
 def before_the_first_request(stage: Stage, mirror: Mirror, floor: Figure) -> None:
@@ -113,7 +127,3 @@ def needless(spent: Cost, rows: dict[str, str], count: int) -> float:
     documents = len(json.loads(rows["job_documents"]))
     wanted = {"jobs": count, "job_documents": documents, "job_status_history": count}
     return float(sum(abs(spent.tuples[f"aims360.{table}"].new - number) for table, number in wanted.items()))
-
-
-def _all(tuples: Tuples) -> tuple[int, int, int]:
-    return tuples.inserted, tuples.updated, tuples.deleted

@@ -1,7 +1,5 @@
 """(e) The purge of a third of the mirror, (f) the comparison of all keys."""
 
-from functools import partial
-
 from tests.bench import byhand
 from tests.bench.backfill import Mirror
 from tests.bench.measure import Process, etl, run, timed
@@ -10,6 +8,8 @@ from tests.bench.stage import OFTEN, SELDOM, Stage
 from tests.bench.table import Figure, Line, Target, against, faster
 
 RECONCILE = "aims360-etl reconcile --json"
+DELETE = "DELETE FROM aims360.job_documents, job_status_history, jobs by key"
+PURGED = "bench_purged"  # a copy of the mirror
 ROWS_A_SECOND = 100_000
 
 
@@ -58,29 +58,28 @@ def a_third_purged(stage: Stage, mirror: Mirror) -> None:
     """(e): day totals and tombstones are kept, against a plain DELETE by key."""
     due = byhand.make_due(stage.cluster.address(mirror.name))
     stage.cluster.settle(mirror.name)
-    copy = Mirror(stage.cluster, mirror.source, "bench_purged")
-
-    def prepared() -> None:
-        stage.cluster.make(copy.name, mirror.name)
-        stage.cluster.checkpoint()
-
-    def purged() -> Process:
-        done = run(etl("purge", "--json"), copy.environ)
-        if done.told["counts"]["purged"] != due:
-            raise RuntimeError(f"{done.told['counts']['purged']} of {due} jobs were purged")
-        return done
-
-    done = stage.repeated(purged, SELDOM, prepared)
-    url, command = stage.cluster.address(copy.name), "DELETE FROM job_documents, job_status_history, jobs by key"
-    floors = []
-    for how, size in ((f"{byhand.BATCH:,} a transaction", byhand.BATCH), ("one transaction", due)):
-        seconds = stage.repeated(partial(byhand.delete_due, url, size), SELDOM, prepared)
-        floors.append(stage.floor(f"{due:,} jobs deleted, {how}", "s", seconds, command))
-    stage.cluster.drop(copy.name)
-    taken = Figure(
-        f"e {due:,} of {mirror.source.jobs:,} jobs purged",
-        "s",
-        tuple(p.seconds for p in done),
-        "aims360-etl purge --json",
-    )
+    rounds = stage.repeated(lambda: _round(mirror, due), SELDOM)
+    stage.cluster.drop(PURGED)
+    floors = [
+        stage.floor(f"{due:,} jobs deleted, {how}", "s", [each[place] for each in rounds], DELETE)
+        for place, how in ((1, f"{byhand.BATCH:,} a transaction"), (2, "one transaction"))
+    ]
+    seconds = tuple(each[0] for each in rounds)
+    taken = Figure(f"e {due:,} of {mirror.source.jobs:,} jobs purged", "s", seconds, "aims360-etl purge --json")
     stage.note(against(taken, faster(floors), 2, "2 DELETE"))
+
+
+def _round(mirror: Mirror, due: int) -> tuple[float, float, float]:
+    """Seconds of the purge, of a DELETE in batches, and of one in one go, each on a copy of its own."""
+    copy = Mirror(mirror.cluster, mirror.source, PURGED)
+
+    def prepared() -> str:
+        made = copy.cluster.make(copy.name, mirror.name)
+        copy.cluster.checkpoint()
+        return made
+
+    prepared()
+    done = run(etl("purge", "--json"), copy.environ)
+    if done.told["counts"]["purged"] != due:
+        raise RuntimeError(f"{done.told['counts']['purged']} of {due} jobs were purged")
+    return done.seconds, byhand.delete_due(prepared(), byhand.BATCH), byhand.delete_due(prepared(), due)
