@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import backfill, quiet, start, sweep, table
-from tests.bench.backfill import SYNC, Mirror
 from tests.bench.databases import Cluster, cluster
 from tests.bench.measure import megabytes, progress
+from tests.bench.mirror import SYNC, Mirror
 from tests.bench.source import service
 from tests.bench.stage import Stage
 from tests.bench.table import Figure, Line, Target

@@ -2,41 +2,17 @@
 
 from dataclasses import dataclass
 
-from tests.bench.databases import Cluster
 from tests.bench.floors import FORMATS, Encoded
-from tests.bench.measure import Process, etl, run, timed
-from tests.bench.source import Service, service
+from tests.bench.measure import Process, timed
+from tests.bench.mirror import SYNC, Mirror
+from tests.bench.source import service
 from tests.bench.stage import OFTEN, SELDOM, Stage
 from tests.bench.table import Figure, Line, Target, against, faster
 
-SYNC = "aims360-etl sync --json"
 COPY = "COPY aims360.jobs, job_documents, job_status_history FROM STDIN, in one transaction"
 READ = "httpx.Client().get, page after page, thrown away"
 LATENCY = 0.1  # seconds a request
 BURST = 15  # requests a second that the throttle lets in: far fewer than eight at a time would make
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """A database of the bench, and the source that it mirrors."""
-
-    cluster: Cluster
-    source: Service
-    name: str
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The settings of a command that works on it."""
-        return {**self.source.environ, "DATABASE_URL": self.cluster.address(self.name)}
-
-    def fill(self, **settings: str) -> Process:
-        """A backfill from nothing. RuntimeError where jobs are lacking."""
-        self.cluster.make(self.name)
-        self.cluster.checkpoint()
-        done = run(etl("sync", "--json"), {**self.environ, **settings})
-        if done.told["counts"]["inserted"] != self.source.jobs:
-            raise RuntimeError(f"{done.told['counts']['inserted']} of {self.source.jobs} jobs came")
-        return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +39,9 @@ def without_latency(stage: Stage, mirror: Mirror) -> list[float]:
     read = stage.floor(f"F2 {jobs} jobs read, 1,000 a page", "s", [each.read for each in rounds], READ)
     own = tuple(float(each.process.told["seconds"]) for each in rounds)
     whole = tuple(each.process.seconds for each in rounds)
+    itself = Figure(f"a backfill of {jobs}, the run itself", "s", own, f"{SYNC}: seconds")
     stage.note(
-        against(
-            Figure(f"a backfill of {jobs}, the run itself", "s", own, f"{SYNC}: seconds"), faster(copies), 1.5, "1.5 F1"
-        ),
+        against(itself, faster(copies), 1.5, "1.5 F1"),
         Line(Figure(f"a backfill of {jobs}, whole command", "s", whole, SYNC), read),
     )
     return [each.process.peak for each in rounds]

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 
 from tests.bench import byhand
-from tests.bench.backfill import SYNC, Mirror
 from tests.bench.databases import Tuples
 from tests.bench.measure import Process, etl, run
+from tests.bench.mirror import SYNC, Mirror
 from tests.bench.stage import OFTEN, Stage
 from tests.bench.start import loaded
 from tests.bench.table import Figure, Line, Target, against

@@ -22,7 +22,6 @@ class Service:
     """A running service of so many jobs."""
 
     jobs: int
-    page_size: int
     url: str
     token: str
     _orders: IO[str]
@@ -69,6 +68,6 @@ def service(jobs: int, page_size: int = 1_000) -> Iterator[Service]:
         assert process.stdout is not None
         try:
             url, token = process.stdout.readline().split()
-            yield Service(jobs, page_size, url, token, process.stdin, process.stdout)
+            yield Service(jobs, url, token, process.stdin, process.stdout)
         finally:
             process.kill()

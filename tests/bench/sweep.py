@@ -1,8 +1,8 @@
 """(e) The purge of a third of the mirror, (f) the comparison of all keys."""
 
 from tests.bench import byhand
-from tests.bench.backfill import Mirror
 from tests.bench.measure import Process, etl, run, timed
+from tests.bench.mirror import Mirror
 from tests.bench.source import service
 from tests.bench.stage import OFTEN, SELDOM, Stage
 from tests.bench.table import Figure, Line, Target, against, faster
