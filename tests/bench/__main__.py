@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import resource
+import signal
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +74,7 @@ def machine(postgres: Cluster, scale: float) -> dict[str, Any]:
 
 def main() -> None:
     """`make bench`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ended early, it still stops its Postgres
     scale, runs = float(os.environ.get("SCALE", "1")), int(os.environ.get("RUNS", "0")) or None
     file = Path(os.environ.get("BENCH_JSON", ".aims360/bench.json"))
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as postgres:

@@ -53,9 +53,14 @@ def run(command: Sequence[str], given: Mapping[str, str]) -> Process:
         process = subprocess.Popen(command, env=environment(given), stdout=out, stderr=err, stdin=subprocess.DEVNULL)
         watchdog = Timer(AT_MOST, process.kill)
         watchdog.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
         seconds = time.monotonic() - began
-        watchdog.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         said, complained = (_text(file) for file in (out, err))
     if process.returncode:
