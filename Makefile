@@ -54,7 +54,7 @@ prove: setup ## tries long to break the mirror: model-based tests, then episodes
 	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/test_convergence.py $(PYTEST_ARGS)
 	@AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl prove --minutes $(MINUTES)
 
-bench: setup ## times a backfill and an idle sync against floors of the same run
+bench: setup ## what each command costs, against floors of the same run; SCALE=0.05 for a small one
 	@$(BIN)/python -m tests.bench
 
 dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder

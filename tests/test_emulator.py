@@ -215,6 +215,34 @@ def test_select_keeps_annotations() -> None:
     assert row.keys() == {"@odata.etag", "jobID", "jobStatus"}
 
 
+def test_select_shows_what_whole_rows_show() -> None:
+    """Of the newest version, with what was set verbatim or taken away; whatever else was asked for before."""
+    world = World()
+    job = world.add(jobStatus="Queued", overrides={"odd": 1, "createdBy": ABSENT})
+    client = in_process(Emulator(world))
+    for status in ("Queued", "Failed"):
+        whole = ask(client).json()["value"][0]
+        some = ask(client, select="jobStatus,odd,createdBy,response").json()["value"][0]
+        assert some == {name: whole[name] for name in ("jobStatus", "odd", "response")}
+        assert ask(client, select="ID").json()["value"] == [{"ID": job.number}]
+        assert some["jobStatus"] == status
+        world.change(job, jobStatus="Failed")
+
+
+def test_rows_beyond_the_limit_are_made_each_time() -> None:
+    """What is kept of rendered rows is bounded, also over several selections; what goes makes room."""
+    world = World()
+    first, second, third = world.ties(3)
+    table = world.table
+    table.rendered_at_most = 2
+    kept = [table.rendered(first), table.rendered(second, ("ID",))]
+    assert [table.rendered(first), table.rendered(second, ("ID",))] == kept
+    assert table.rendered(first) is kept[0]
+    assert table.rendered(third) is not table.rendered(third)
+    world.delete(first)
+    assert table.rendered(third) is table.rendered(third)
+
+
 @given(seed=st.integers(0, 3), low=st.integers(0, 120), back=st.integers(0, 40), data=st.data())
 def test_every_index_gives_what_a_full_scan_gives(seed: int, low: int, back: int, data: st.DataObject) -> None:
     """The same filter and order as an oracle over all rows, for whatever index the walk picks."""

@@ -182,7 +182,7 @@ class Emulator:
             return error(400, "", f"The query specified in the URI is not valid. {bad}")
         link = self._link(call.base, options, query, len(found.rows)) if self._links(found.more) else None
         render = self.world.table.rendered
-        rows = [job.rendered(query.select) if query.select else render(job) for job in found.rows]
+        rows = [render(job, query.select) for job in found.rows]
         return page(f"{call.base}{_ODATA}$metadata#backgroundjob", rows, found.count, link, preferred)
 
     def _query(self, options: dict[str, str]) -> Query:

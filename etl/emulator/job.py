@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from operator import attrgetter
@@ -79,24 +79,26 @@ class Job:
             setattr(new, slot, value)
         return new
 
-    def payload(self) -> dict[str, Any]:
-        """The row as served, a new dict."""
+    def payload(self, select: Collection[str] = ()) -> dict[str, Any]:
+        """The row as served, a new dict; or these properties of it, and its annotations."""
         raw = self.raw or {}
         if self.verbatim:
-            return dict(raw)
-        row = {name: COLUMNS[name](self) for name in GENERATIONS[self.home.generation]}
-        row.update(raw)
+            return {name: raw[name] for name in _chosen(raw, select)}
+        row = {name: COLUMNS[name](self) for name in _chosen(GENERATIONS[self.home.generation], select)}
+        row.update((name, raw[name]) for name in _chosen(raw, select))
         return {name: value for name, value in row.items() if value is not ABSENT} if raw else row
 
     def rendered(self, select: Collection[str] = ()) -> bytes:
         """The row as JSON, or these properties of it; lone surrogates stay, as escapes."""
-        row = self.payload()
-        if select:
-            row = {name: value for name, value in row.items() if name in select or name.startswith("@")}
+        row = self.payload(select)
         try:
             return _as_text(row).encode()
         except UnicodeEncodeError:
             return json.dumps(row, separators=(",", ":")).encode()
+
+
+def _chosen(names: Iterable[str], select: Collection[str]) -> Iterable[str]:
+    return [name for name in names if name in select or name.startswith("@")] if select else names
 
 
 _values = attrgetter(*(field.name for field in fields(Job)))

@@ -3,6 +3,7 @@
 import socket
 import struct
 import sys
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from socketserver import TCPServer, ThreadingMixIn
@@ -11,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
-from etl.emulator.app import Emulator
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""A WSGI application: an `Emulator`, or something that stands before one."""
 
 DRIPS = 16
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -45,7 +47,7 @@ class Server:
 
 
 def serve(
-    emulator: Emulator, host: str = "127.0.0.1", port: int = 0, *, latency: float = 0.0, drip: float = 0.02
+    emulator: Application, host: str = "127.0.0.1", port: int = 0, *, latency: float = 0.0, drip: float = 0.02
 ) -> Server:
     """Serve in a background thread. `latency`: seconds before each answer; `drip`: between the pieces of a slow one.
 
@@ -60,7 +62,7 @@ class _Sockets(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, emulator: Emulator, address: tuple[str, int], latency: float, drip: float) -> None:
+    def __init__(self, emulator: Application, address: tuple[str, int], latency: float, drip: float) -> None:
         self.emulator, self.latency, self.drip = emulator, latency, drip
         self.over = Event()
         self._open: set[socket.socket] = set()

@@ -9,6 +9,9 @@ from etl.emulator.order import Entries, Order
 Key = str | Job
 """A row, by its jobID or by any version of it."""
 
+Select = tuple[str, ...]
+"""The properties that a query asks for; none for whole rows."""
+
 RENDERED_AT_MOST = 200_000
 
 
@@ -22,14 +25,19 @@ class Rows:
 
 
 class Table:
-    """Rows by number, with an index on each of ID, jobID and modifiedDate."""
+    """Rows by number, with an index on each of ID, jobID and modifiedDate.
 
-    def __init__(self, names: Iterable[str]) -> None:
+    Rows are kept as JSON once they were asked for, `rendered_at_most` of them: memory is finite.
+    """
+
+    def __init__(self, names: Iterable[str], rendered_at_most: int = RENDERED_AT_MOST) -> None:
+        self.rendered_at_most = rendered_at_most
         self.rows: dict[int, Job] = {}
         self.orders = {name: Order(name) for name in ("ID", "jobID", "modifiedDate")}
         self.properties: dict[str, str] = {}
         self._by_key: dict[str, int] = {}
-        self._rendered: dict[int, tuple[Job, bytes]] = {}
+        self._rendered: dict[Select, dict[int, tuple[Job, bytes]]] = {}
+        self._kept = 0
         self.know(names)
 
     def know(self, names: Iterable[str]) -> None:
@@ -66,23 +74,27 @@ class Table:
         for order in self.orders.values():
             order.replace(job, None)
         del self.rows[job.number]
-        self._rendered.pop(job.number, None)
+        for kept in self._rendered.values():
+            self._kept -= kept.pop(job.number, None) is not None
         if self._by_key.get(job.job_id.lower()) == job.number:
             del self._by_key[job.job_id.lower()]
 
-    def rendered(self, job: Job) -> bytes:
-        """A row as JSON, made once a version (for the first 200,000 rows asked for: memory is finite)."""
-        known = self._rendered.get(job.number)
+    def rendered(self, job: Job, select: Select = ()) -> bytes:
+        """A row, or these properties of it, as JSON, made once a version."""
+        kept = self._rendered.setdefault(select, {})
+        known = kept.get(job.number)
         if known is not None and known[0] is job:
             return known[1]
-        made = job.rendered()
-        if known is not None or len(self._rendered) < RENDERED_AT_MOST:
-            self._rendered[job.number] = (job, made)
+        made = job.rendered(select)
+        if known is not None or self._kept < self.rendered_at_most:
+            self._kept += known is None
+            kept[job.number] = (job, made)
         return made
 
     def forget_rendered(self) -> None:
         """Rows are to be rendered anew."""
         self._rendered.clear()
+        self._kept = 0
 
     def copy(self) -> Rows:
         """The content, for `replace`."""

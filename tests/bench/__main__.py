@@ -1,110 +1,95 @@
-"""A backfill and an idle sync, as whole processes, against floors measured in the same run.
+"""All the work at all sizes, the table, and the JSON: see the package."""
 
-Floors: reading all pages with one httpx client and throwing them away; an interpreter that only imports what a sync
-imports. The emulator is a process of its own; jobs stand as they are. `JOBS=50000 make bench` for more.
-"""
-
+import json
 import os
-import re
-import statistics
-import subprocess
+import platform
+import resource
+import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import httpx
-import psycopg
+from tests.bench import backfill, quiet, start, sweep, table
+from tests.bench.databases import Cluster, cluster
+from tests.bench.measure import megabytes, progress
+from tests.bench.mirror import SYNC, Mirror
+from tests.bench.source import service
+from tests.bench.stage import Stage
+from tests.bench.table import Figure, Line, Target
 
-from etl import embedded, odata, payload, schema, settings
-
-JOBS = int(os.environ.get("JOBS", "20000"))
-PAGE = 1_000
-RUNS = 5
-PYTHON = [sys.executable, "-m", "etl"]
-EMPTY = """
-TRUNCATE aims360.jobs, aims360.job_documents, aims360.job_status_history, aims360.purged_jobs, aims360.purged_daily,
-    etl.sources, etl.runs, etl.scans, etl.rejects RESTART IDENTITY
-"""
-
-
-@contextmanager
-def a_service() -> Iterator[dict[str, str]]:
-    """The environment that points at a pretend AIMS360 in a process of its own."""
-    size = ["--jobs", str(JOBS), "--page-size", str(PAGE)]
-    with subprocess.Popen([*PYTHON, "emulator", "--port", "0", *size], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield dict(re.findall(r"(AIMS360_\w+)=(\S+)", process.stdout.readline()))
-        process.terminate()
+OVER_F3 = 0.15  # seconds
+LARGER = 1.2  # times the idle sync of 100,000 jobs
+FLAT, GROWTH = 150.0, 1.1  # MB at 100,000 jobs, and times that at 1,000,000
 
 
-def read_all(base: str, token: str) -> None:
-    """Every page, read and thrown away."""
-    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-        where: list[str] = []
-        while True:
-            query = odata.query(where, "ID")
-            page = client.get(f"{base}/jobsmanagement/odata/v1.0/backgroundjob?{query}").content
-            rows = payload.parse_page(page).rows
-            if not rows:
-                return
-            where = [f"ID gt {odata.stamp(rows[-1]).ID}"]
+def work(stage: Stage) -> None:
+    """Everything, in the order of size."""
+    program = start.start(stage)
+    backfill.from_a_slow_source(stage)
+    middle = stage.size(100_000)
+    with service(middle) as source:
+        progress(f"a source of {int(source.tell('warm')):,} jobs")
+        mirror = Mirror(stage.cluster, source, "bench_middle")
+        peak = Figure(
+            f"g peak memory, backfill of {middle:,}", "MB", tuple(backfill.without_latency(stage, mirror)), SYNC
+        )
+        stage.note(Line(peak, target=Target("150", FLAT)))
+        idle = at_rest(stage, mirror, program, None)
+    sweep.sweep(stage)
+    with service(stage.size(1_000_000)) as source:
+        progress(f"a source of {source.jobs:,} jobs")
+        mirror = Mirror(stage.cluster, source, "bench_huge")
+        large = Figure(f"g peak memory, backfill of {source.jobs:,}", "MB", (mirror.fill().peak,), SYNC)
+        stage.note(Line(large, peak, Target(f"1.1 of {middle:,} jobs", GROWTH * peak.median)))
+        stage.cluster.settle(mirror.name)
+        at_rest(stage, mirror, program, Target(f"1.2 of {middle:,} jobs", LARGER * idle.median))
+    stage.lines.sort(key=lambda line: line.figure.what[0])
 
 
-def timed(work: Callable[[], object], before: Callable[[], object] = lambda: None, runs: int = RUNS) -> list[float]:
-    """Seconds of each run."""
-    seconds = []
-    for _ in range(runs):
-        before()
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return seconds
+def at_rest(stage: Stage, mirror: Mirror, program: str, target: Target | None) -> Figure:
+    """What a mirror costs that is there already: the idle sync, held against this target or F3."""
+    with stage.cluster.undisturbed():
+        found = quiet.nothing_changed(stage, mirror, program)
+        target = target or Target("F3 + 0.15", found.floor.median + OVER_F3)
+        stage.note(Line(found.idle, found.floor, target), *found.lines)
+        quiet.before_the_first_request(stage, mirror, found.floor)
+        quiet.some_changed(stage, mirror, found.floor)
+    stage.cluster.drop(mirror.name)
+    return found.idle
 
 
-def line(name: str, seconds: list[float], floor: list[float], command: str) -> None:
-    """A row of the table."""
-    middle = statistics.median(seconds)
-    ratio = f"{middle / statistics.median(floor):.1f}"
-    print(f"{name:<34}{middle:>8.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{ratio:>7}  {command}")
+def machine(postgres: Cluster, scale: float) -> dict[str, Any]:
+    """Where this was measured."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgres": postgres.version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "scale": scale,
+    }
 
 
 def main() -> None:
-    """The table."""
-    with tempfile.TemporaryDirectory() as folder, a_service() as environ:
-        data_dir = Path(folder)
-        try:
-            url = settings.libpq_url(embedded.start(data_dir).url)
-            schema.migrate(url)
-            measure(environ, url)
-        finally:
-            embedded.remove(data_dir)
+    """`make bench`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ended early, it still stops its Postgres
+    scale, runs = float(os.environ.get("SCALE", "1")), int(os.environ.get("RUNS", "0")) or None
+    file = Path(os.environ.get("BENCH_JSON", ".aims360/bench.json"))
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as postgres:
+        stage, found = Stage(postgres, Path(folder), scale, runs), machine(postgres, scale)
+        work(stage)
+    found["peak_of_the_bench"] = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    before = table.medians(earlier, scale)
+    print(", ".join(f"{name} {value}" for name, value in found.items() if name != "peak_of_the_bench"))
+    print(f"\n{table.table(stage.lines, before)}\n\n{table.floor_table(stage.floors, before)}\n")
+    print(table.verdict(stage.lines))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(table.as_json(found, stage.lines, stage.floors), indent=1) + "\n")
+    progress(f"every figure is in {file}")
 
 
-def measure(environ: dict[str, str], url: str) -> None:
-    """Runs everything against one service and one database."""
-    given = {**os.environ, **environ, "DATABASE_URL": url}
-
-    def sync() -> None:
-        subprocess.run([*PYTHON, "sync"], env=given, check=True, stdout=subprocess.DEVNULL)
-
-    def empty() -> None:
-        with psycopg.connect(url) as db:
-            db.execute(EMPTY)
-
-    read_all(environ["AIMS360_BASE_URL"], environ["AIMS360_TOKEN"])  # the emulator renders each row once
-    pages = timed(lambda: read_all(environ["AIMS360_BASE_URL"], environ["AIMS360_TOKEN"]))
-    packages = "import sys; sys.modules['httpx._main'] = None; import psycopg, httpx, msgspec, click"
-    start = timed(lambda: subprocess.run([sys.executable, "-c", packages], check=True))
-    print(f"{JOBS:,} jobs, {PAGE:,} rows a page; seconds, {RUNS} runs")
-    print(f"{'':<34}{'median':>8}{'min':>8}{'max':>8}{'ratio':>7}  command")
-    line("floor: pages read and thrown away", pages, pages, "make bench")
-    line("floor: start of Python with imports", start, start, f"python -c '{packages}'")
-    line("backfill, to pages read", timed(sync, empty), pages, "aims360-etl sync")
-    line("idle sync, to start of Python", timed(sync), start, "aims360-etl sync")
-
-
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""(a) A backfill without latency, (b) one from a slow source, and (g) what memory they take."""
+
+from dataclasses import dataclass
+
+from tests.bench.floors import FORMATS, Encoded
+from tests.bench.measure import Process, timed
+from tests.bench.mirror import SYNC, Mirror
+from tests.bench.source import service
+from tests.bench.stage import OFTEN, SELDOM, Stage
+from tests.bench.table import Figure, Line, Target, against, faster
+
+COPY = "COPY aims360.jobs, job_documents, job_status_history FROM STDIN, in one transaction"
+READ = "httpx.Client().get, page after page, thrown away"
+LATENCY = 0.1  # seconds a request
+BURST = 15  # requests a second that the throttle lets in: far fewer than eight at a time would make
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A backfill; the same rows copied, seconds by format; the same pages read, seconds."""
+
+    process: Process
+    copied: dict[str, float]
+    read: float
+
+
+def without_latency(stage: Stage, mirror: Mirror) -> list[float]:
+    """(a): the run's own seconds, from its first request to its last commit. Its peaks in MB, for (g)."""
+    jobs, encoded = f"{mirror.source.jobs:,}", Encoded(stage.folder)
+    mirror.fill()
+    encoded.take(mirror.cluster.address(mirror.name))
+    rounds = stage.repeated(lambda: _round(mirror, encoded), OFTEN)
+    encoded.forget()
+    mirror.cluster.settle(mirror.name)
+    copies = [
+        stage.floor(f"F1 {jobs} jobs copied, {how}", "s", [each.copied[how] for each in rounds], f"{COPY} ({how})")
+        for how in FORMATS
+    ]
+    read = stage.floor(f"F2 {jobs} jobs read, 1,000 a page", "s", [each.read for each in rounds], READ)
+    own = tuple(float(each.process.told["seconds"]) for each in rounds)
+    whole = tuple(each.process.seconds for each in rounds)
+    itself = Figure(f"a backfill of {jobs}, the run itself", "s", own, f"{SYNC}: seconds")
+    stage.note(
+        against(itself, faster(copies), 1.5, "1.5 F1"),
+        Line(Figure(f"a backfill of {jobs}, whole command", "s", whole, SYNC), read),
+    )
+    return [each.process.peak for each in rounds]
+
+
+def _round(mirror: Mirror, encoded: Encoded) -> Round:
+    return Round(mirror.fill(), {how: _copied(mirror, encoded, how) for how in FORMATS}, timed(mirror.source.read_all))
+
+
+def _copied(mirror: Mirror, encoded: Encoded, how: str) -> float:
+    """F1: the mirror's own rows, already encoded, into an empty one."""
+    empty = mirror.cluster.make("bench_copy")
+    mirror.cluster.checkpoint()
+    seconds = encoded.seconds(empty, how)
+    mirror.cluster.drop("bench_copy")
+    return seconds
+
+
+def from_a_slow_source(stage: Stage) -> None:
+    """(b): pages of 100 rows, 100 ms each, eight at a time; and the manners of it where the source throttles."""
+    with service(stage.size(20_000), page_size=100) as source:
+        source.tell("warm")
+        source.tell(f"latency {LATENCY}")
+        floor = stage.floor(
+            f"F2 {source.jobs:,} jobs read, 100 a page, 100 ms each", "s",
+            stage.repeated(lambda: timed(source.read_all), SELDOM),
+            READ,
+        )  # fmt: skip
+        mirror, eight = Mirror(stage.cluster, source, "bench_slow"), {"AIMS360_CONCURRENCY": "8"}
+        done = stage.repeated(lambda: mirror.fill(**eight), OFTEN)
+        command = f"AIMS360_CONCURRENCY=8 {SYNC}"
+        figure = Figure(
+            f"b backfill of {source.jobs:,}, 100 ms a request", "s", tuple(p.seconds for p in done), command
+        )
+        stage.note(against(figure, floor, 1 / 6, "F2 / 6"))
+        source.tell(f"throttle {BURST}")
+        mirror.fill(**eight)
+        inside, refused = map(float, source.tell("throttle 0").split())
+        what = "b requests inside a Retry-After window"
+        stage.note(
+            Line(Figure(what, "", (inside,), command), target=Target("0", 0)),
+            Line(Figure("b requests answered 429", "", (refused,), command)),
+        )
+        stage.cluster.drop(mirror.name)
