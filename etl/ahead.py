@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 from etl.model import Cursor
 
 _ROWS = 4_000  # read ahead at most, but for the answers under way: memory is finite
-_SLOW_START = 8  # answers taken, before which no more than one is read ahead for each thread
+_SLOW_START = 4  # answers taken, before which no more than one is read ahead for each thread
 _PATIENCE = 1.0  # seconds for threads to notice that they are no longer wanted; a hanging source holds nobody
 
 T = TypeVar("T")

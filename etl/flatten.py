@@ -6,16 +6,18 @@ value (`Reject`), never an exception.
 """
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from etl import odata, payload
-from etl.model import Batch, DocumentRow, Job, JobRow, Reject
+from etl.model import Batch, DocumentRow, Job, JobRow, Page, Reject
 
 # The bounds of the columns they go to: one row out of range must not make Postgres refuse its whole page.
 _Integer = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -90,6 +92,7 @@ _JOB_PROPERTIES = frozenset(_SourceJob.__struct_encode_fields__)
 _DOCUMENT_PROPERTIES = frozenset(_SourceDocument.__struct_encode_fields__)
 _job = msgspec.json.Decoder(_SourceJob)
 _documents = msgspec.json.Decoder(list[_SourceDocument])
+_BEGINS_JSON = re.compile(r'[ \t\r\n]*[\[{"\d\-tfn]')
 _label = msgspec.json.Decoder(_RejectLabel)
 
 
@@ -132,6 +135,47 @@ def flatten(rows: Iterable[bytes], replaced_characters: int = 0) -> Batch:
             jobs[read.job.row.job_id] = read.job
     unread = {reject.job_id: reject for reject in rejects}
     return Batch(tuple(jobs.values()), tuple(unread.values()), duplicates, replaced_characters, frozenset(unknown))
+
+
+class Together(NamedTuple):
+    """Pages that are loaded as one: the last of them with the time of the latest, the batch of all, and themselves."""
+
+    page: Page
+    batch: Batch
+    pages: tuple[Page, ...]
+
+
+def together(read: Iterable[tuple[Page, Batch]]) -> Iterator[Together]:
+    """Neighbouring pages as one, as long as none brings again what another brought: such a page stands by itself."""
+    some: list[tuple[Page, Batch]] = []
+    seen: set[str] = set()
+    for page, batch in read:
+        keys = {job.row.job_id for job in batch.jobs}.union(reject.job_id for reject in batch.rejects)
+        is_alone = page.repeated > 0 or page.opaque
+        if some and (is_alone or not seen.isdisjoint(keys)):
+            yield _joined(some)
+            some, seen = [], set()
+        some.append((page, batch))
+        seen |= keys
+        if is_alone:
+            yield _joined(some)
+            some, seen = [], set()
+    if some:
+        yield _joined(some)
+
+
+def _joined(some: Sequence[tuple[Page, Batch]]) -> Together:
+    pages, batches = zip(*some, strict=True)
+    if len(some) == 1:
+        return Together(pages[0], batches[0], pages)
+    batch = Batch(
+        jobs=tuple(job for batch in batches for job in batch.jobs),
+        rejects=tuple(reject for batch in batches for reject in batch.rejects),
+        duplicates=sum(batch.duplicates for batch in batches),
+        replaced_characters=sum(batch.replaced_characters for batch in batches),
+        unknown=frozenset[str]().union(*(batch.unknown for batch in batches)),
+    )
+    return Together(replace(pages[-1], answered_at=max(page.answered_at for page in pages)), batch, pages)
 
 
 def _is_newer(row: JobRow, than: JobRow) -> bool:
@@ -232,6 +276,8 @@ def _response(value: object, response_type: str | None) -> _Response:
     for _ in range(2):
         if not isinstance(value, str):
             break
+        if value and not _BEGINS_JSON.match(value):
+            return _Response(text=value, replaced=replaced)
         try:
             inner, more = payload.decode(value)
         except ValueError:

@@ -126,12 +126,13 @@ class Recorder:
         """How the rows of a page of this scan are judged; `scan` as it stood before the page."""
         trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)
         trust_before = odata.plus(scan.window.as_of, -self.source.look_back) if trusts else None
+        brings_again = (page.repeated or page.opaque) and scan.key != BY_TIME
         return Rules(
             look_back=self.source.look_back,
             seen_at=page.answered_at,
             not_seen_before=self.state.complete_through,
             trust_before=odata.LAST if scan.trusting else trust_before,
-            repeated_up_to=None if scan.key == BY_TIME else (scan.key, scan.cursors[page.cursor.part].after),
+            repeated_up_to=(scan.key, scan.cursors[page.cursor.part].after) if brings_again else None,
             rewrite=scan.rewrite,
             beyond=self.begins_next if scan.lane != scans.SYNC else None,
         )
@@ -177,9 +178,9 @@ class Recorder:
             self.state = sources.raise_highest(self.db, self.state, {})
             self._write()
 
-    def loaded(self, page: Page, batch: Batch, counts: Counts) -> None:
-        """In the transaction that loaded a page: counts what happened, keeps its rejects."""
-        self.pages += 1
+    def loaded(self, page: Page, batch: Batch, counts: Counts, pages: int = 1) -> None:
+        """In the transaction that loaded a page, or several as one: counts what happened, keeps their rejects."""
+        self.pages += pages
         self.counts += counts + Counts(duplicates=page.repeated)
         rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)

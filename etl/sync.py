@@ -17,12 +17,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from etl import odata, purge, restore, runs, scans, sources
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
-from etl.flatten import flatten
+from etl.flatten import flatten, together
 from etl.load import load
 from etl.model import Batch, Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
@@ -177,10 +178,10 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
         with closing(pages(api, scan, _flattened)) as answers:
             for some in answers:
                 with run.transaction():  # of as many pages as came while the last were loaded
-                    for page, batch in some:
-                        rules, scan = run.rules(scan, page), scan.moved(page)
+                    for page, batch, parts in together(some):
                         run.learn(scan, page, batch)
-                        run.loaded(page, batch, load(run.db, run.source_id, batch, rules))
+                        rules, scan = run.rules(scan, page), reduce(Scan.moved, parts, scan)
+                        run.loaded(page, batch, load(run.db, run.source_id, batch, rules), len(parts))
                     run.moved(scan)
                 watch(Progress(what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:

@@ -1,7 +1,7 @@
 """Rows of the source as they come, and what is stored of them."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +9,8 @@ import pytest
 
 from etl import odata, payload
 from etl.errors import BadAnswer
-from etl.flatten import flatten
-from etl.model import Batch, JobRow
+from etl.flatten import flatten, together
+from etl.model import Batch, Cursor, JobRow, Page
 
 JOB_ID = "d29fac30-650a-4ff2-b2b1-acab3c7472ea-20190607060819639"
 
@@ -181,3 +181,48 @@ def test_queries_are_written_as_the_service_reads_them() -> None:
     assert query == (
         "$filter=modifiedDate%20ge%202019-06-07T06:09:22.737Z%20and%20jobID%20gt%20'''%2B%26'&$orderby=jobID"
     )
+
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def a_page(
+    *job_ids: str, part: int = 0, minute: int = 0, repeated: int = 0, opaque: bool = False
+) -> tuple[Page, Batch]:
+    """A page of these jobs, and what it becomes; "!" marks a row that can't be read."""
+    rows = tuple(
+        json.dumps({"jobID": key.strip("!"), "purgeDays": "!" if "!" in key else 30}).encode() for key in job_ids
+    )
+    at = NOON + timedelta(minutes=minute)
+    return Page(rows, Cursor(part, job_ids[-1], None), at, opaque=opaque, repeated=repeated), flatten(rows)
+
+
+@pytest.mark.parametrize(
+    ("pages", "sizes"),
+    [
+        ([], []),
+        ([a_page("a", "b")], [1]),
+        ([a_page("a", "b"), a_page("c"), a_page("d", part=1)], [3]),
+        ([a_page("a", "b"), a_page("b", "c"), a_page("d")], [1, 2]),  # b comes again: perhaps in another version
+        ([a_page("a!"), a_page("a"), a_page("a!")], [1, 1, 1]),
+        ([a_page("a"), a_page("a", "b", repeated=1), a_page("c"), a_page("d")], [1, 1, 2]),
+        ([a_page("a"), a_page("b", opaque=True), a_page("c", opaque=True)], [1, 1, 1]),
+    ],
+)
+def test_pages_are_loaded_as_one_unless_one_brings_again_what_another_brought(
+    pages: list[tuple[Page, Batch]], sizes: list[int]
+) -> None:
+    """Each page is in one of them, in its order, and no job is twice in one."""
+    found = list(together(pages))
+    assert [len(each.pages) for each in found] == sizes
+    assert [page for each in found for page in each.pages] == [page for page, _ in pages]
+    for each in found:
+        keys = [job.row.job_id for job in each.batch.jobs] + [reject.job_id for reject in each.batch.rejects]
+        assert len(keys) == len(set(keys)) == sum(len(page.rows) for page in each.pages)
+
+
+def test_pages_that_are_loaded_as_one_were_read_by_the_time_of_the_latest() -> None:
+    """A version was there by then: the history's bound stays true for all of them."""
+    [found] = together([a_page("a", minute=5), a_page("b", part=1, minute=3)])
+    assert found.page.answered_at == NOON + timedelta(minutes=5)
+    assert found.page.cursor.part == 1
