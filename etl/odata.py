@@ -97,6 +97,8 @@ def instant(text: str) -> datetime:
     Cut, not rounded: Postgres would round 9999-12-31T23:59:59.9999999Z into the year 10000.
     """
     value = datetime.fromisoformat(text)
+    if value.tzinfo is UTC:
+        return value
     if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
     try:
