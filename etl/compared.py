@@ -7,7 +7,6 @@ back, and nothing is written but one row with the page's keys. A page may come t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, NamedTuple
 
@@ -27,14 +26,22 @@ WHERE c.source_id = %s
       WHERE s.source_id = c.source_id AND s.lane = 'reconcile' AND s.opened_by = c.opened_by
   )
 """
-_REMEMBER = "INSERT INTO etl.compared (source_id, opened_by, old, young) VALUES (%b, %b, %b::text[], %b::text[])"
-# The same is what `load.choose` calls so: any other row is left to it.
+_REMEMBER = """
+INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
+VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+"""
+# Remembers them too. The same is what `load.choose` calls so: any other row is left to it.
 _DIFFERING = """
+WITH remembered AS (
+    INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
+    VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+)
 SELECT t.job_id
-FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[]) AS t (job_id, row_version, modified_date)
+FROM unnest(%(job_ids)b::text[], %(row_versions)b::bigint[], %(modified)b::timestamptz[])
+    AS t (job_id, row_version, modified_date)
 WHERE NOT EXISTS (
     SELECT FROM aims360.jobs AS j
-    WHERE j.source_id = %b
+    WHERE j.source_id = %(source_id)b
       AND j.job_id = t.job_id
       AND j.row_version = t.row_version
       AND j.modified_date IS NOT DISTINCT FROM t.modified_date
@@ -43,8 +50,8 @@ WHERE NOT EXISTS (
 """
 _COUNT_OLD = """
 SELECT count(DISTINCT job_id)
-FROM etl.compared AS c, unnest(c.old) AS job_id
-WHERE c.source_id = %s AND c.opened_by = %s
+FROM etl.compared AS c, unnest(c.job_ids) AS job_id
+WHERE c.source_id = %s AND c.opened_by = %s AND c.is_old
 """
 # Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
 _UNSEEN = """
@@ -55,7 +62,7 @@ WHERE j.source_id = %(source_id)s
   AND j.synced_at < %(as_of)s
   AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(now)s)
   AND NOT EXISTS (
-      SELECT FROM etl.compared AS c, unnest(c.old || c.young) AS seen (job_id)
+      SELECT FROM etl.compared AS c, unnest(c.job_ids) AS seen (job_id)
       WHERE c.source_id = %(source_id)s AND c.opened_by = %(opened_by)s AND seen.job_id = j.job_id
   )
 ORDER BY j.job_id
@@ -76,17 +83,16 @@ class _Row(msgspec.Struct, gc=False):
     etag: str | None = msgspec.field(default=None, name="@odata.etag")
 
 
-_row = msgspec.json.Decoder(_Row)
+_rows = msgspec.json.Decoder(list[_Row])
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The versions that the rows of a page tell, in columns; `created` by key."""
+class Told(NamedTuple):
+    """A version that the source tells of a job, and whether the job is old enough to be counted."""
 
-    job_ids: list[str]
-    row_versions: list[int]
-    modified: list[datetime | None]
-    created: dict[str, datetime | None]
+    job_id: str
+    row_version: int
+    modified_date: datetime | None
+    is_old: bool
 
 
 class Unseen(NamedTuple):
@@ -97,45 +103,48 @@ class Unseen(NamedTuple):
     is_old: bool
 
 
-def told(rows: Sequence[bytes]) -> Told | None:
-    """What a page tells at a glance; None where any of its rows needs a closer look."""
-    page = Told([], [], [], {})
+def told(rows: Sequence[bytes], old: datetime) -> list[Told] | None:
+    """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before."""
     try:
-        for raw in rows:
-            row = _row.decode(raw)
-            version = odata.etag_rowversion(row.etag or "") if row.rowversion is None else _number(row.rowversion)
-            if version is None or "\x00" in row.jobID:
-                return None
-            _instant(row.purgeDateTime)
-            page.job_ids.append(row.jobID)
-            page.row_versions.append(version)
-            page.modified.append(_instant(row.modifiedDate))
-            page.created[row.jobID] = _instant(row.createdDate)
+        return [_told(row, old) for row in _rows.decode(b"[" + b",".join(rows) + b"]")]
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    return page
 
 
-def _number(rowversion: bytes) -> int | None:
-    number = int.from_bytes(rowversion, "big", signed=True)
-    return number if number >= 0 else None
+def _told(row: _Row, old: datetime) -> Told:
+    """Raises ValueError where the row has no version, or what `flatten` couldn't read or would store otherwise."""
+    if row.rowversion is not None:
+        row_version = int.from_bytes(row.rowversion, "big", signed=True)
+    else:
+        row_version = odata.etag_rowversion(row.etag or "") or -1
+    if row_version < 0 or "\x00" in row.jobID:
+        raise ValueError("a row that needs a closer look")
+    if row.purgeDateTime is not None:
+        odata.instant(row.purgeDateTime)
+    modified = None if row.modifiedDate is None else odata.instant(row.modifiedDate)
+    is_old = row.createdDate is not None and odata.instant(row.createdDate) < old
+    return Told(row.jobID, row_version, modified, is_old)
 
 
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else odata.instant(text)
-
-
-def differing(db: Connection, source_id: int, page: Told) -> set[str]:
-    """The jobs of which the mirror doesn't hold the very version told."""
-    given = (page.job_ids, page.row_versions, page.modified, source_id)
-    return {str(job_id) for (job_id,) in db.execute(_DIFFERING, given).fetchall()}
+def differing(db: Connection, source_id: int, scan: Scan, versions: Sequence[Told]) -> set[str]:
+    """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered."""
+    found: set[str] = set()
+    for is_old in (True, False):
+        some = [version for version in versions if version.is_old is is_old]
+        if some:
+            job_ids, row_versions, modified, _ = map(list, zip(*some, strict=True))
+            given = {"job_ids": job_ids, "row_versions": row_versions, "modified": modified}
+            key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
+            found.update(str(job_id) for (job_id,) in db.execute(_DIFFERING, given | key).fetchall())
+    return found
 
 
 def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:
-    """The keys that a page shows, and which were created before `old`, in the transaction that moves the cursor."""
-    before = [job_id for job_id, moment in created.items() if moment is not None and moment < old]
-    since = [job_id for job_id, moment in created.items() if moment is None or moment >= old]
-    db.execute(_REMEMBER, (source_id, scan.opened_by, before, since))
+    """The keys of a page that had a closer look, in the transaction that moves the cursor."""
+    for is_old in (True, False):
+        job_ids = [key for key, moment in created.items() if (moment is not None and moment < old) is is_old]
+        key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
+        db.execute(_REMEMBER, {**key, "job_ids": job_ids})
 
 
 def count_old(db: Connection, source_id: int, scan: Scan) -> int:

@@ -8,7 +8,7 @@ when asked for it by its key; and if there are not suspiciously many (correctnes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,7 +16,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl import compared, odata, purge, rejects
-from etl.compared import Told
 from etl.database import Connection
 from etl.errors import KeyRefused, Refused
 from etl.flatten import flatten
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 _A_DAY = timedelta(days=1)
-_AT_A_TIME = 2_000  # ghosts asked for, and removed in one transaction
+_AT_A_TIME = 2_000  # keys compared with one question; ghosts asked for, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
@@ -100,31 +99,70 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
 
 
 def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> Scan:
-    """Page by page: what is missing or stale, and set right where it is wished."""
+    """An armful after the other: what is missing or stale, and set right where it is wished."""
+
+    def is_late() -> bool:
+        return wish.until is not None and run.monotonic() > wish.until
+
     with closing(pages(api, scan)) as answers:
-        for page in answers:
-            told = compared.told(page.rows) if scan.select else None
-            if scan.select and told is None and not all(map(_tells_its_version, page.rows)):
-                raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
-            batch = flatten(_differing(run, page, told), page.replaced_characters)
-            rules = run.rules(scan, page)
-            lacks = compare(run.db, run.source_id, batch.jobs, rules)
-            wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
-            whole = _whole(api, scan, page, batch) if wanted else []
-            scan = scan.moved(page)
-            with run.transaction():
-                created = _created(batch) if told is None else told.created
-                compared.remember(run.db, run.source_id, scan, created, _old(run, scan))
-                for part, rows in whole:
-                    run.learn(scan, part, rows)
-                    run.loaded(scan, part, rows, load(run.db, run.source_id, rows, rules))
-                run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
-                if wish.repair:
+        for armful in _armfuls(answers, is_late):
+            for page, rows in zip(armful, _differing(run, scan, armful), strict=True):
+                scan = _looked_at(run, api, scan, page, rows, wish) if rows else scan.moved(page)
+                run.compared(Counts(), is_new=not rows)
+            if wish.repair:
+                with run.transaction():
                     run.save(scan)
             watch(Progress("keys compared", scan.done, scan.expected))
-            if wish.until is not None and run.monotonic() > wish.until:
+            if is_late():
                 break
     return scan
+
+
+def _armfuls(answers: Iterable[Page], is_late: Callable[[], bool]) -> Iterator[list[Page]]:
+    """Pages together, as many as are worth a question to Postgres, and as there is time for."""
+    some: list[Page] = []
+    for page in answers:
+        some.append(page)
+        if sum(len(page.rows) for page in some) >= _AT_A_TIME or is_late():
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _differing(run: Recorder, scan: Scan, armful: Sequence[Page]) -> list[Sequence[bytes]]:
+    """Of each page the rows that need a closer look: not those whose version is told, and is here."""
+    old = _old(run, scan)
+    versions = [compared.told(page.rows, old) if scan.select else None for page in armful]
+    told = [version for page in versions if page for version in page]
+    job_ids = compared.differing(run.db, run.source_id, scan, told)
+    return [
+        page.rows
+        if told is None
+        else [row for row, version in zip(page.rows, told, strict=True) if version.job_id in job_ids]
+        for page, told in zip(armful, versions, strict=True)
+    ]
+
+
+def _looked_at(run: Recorder, api: Api, scan: Scan, page: Page, rows: Sequence[bytes], wish: Wish) -> Scan:
+    """A closer look at rows of a page; what is missing or stale is counted, and set right where it is wished."""
+    if scan.select and not all(map(_tells_its_version, rows)):
+        raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
+    batch = flatten(rows, page.replaced_characters)
+    rules = run.rules(scan, page)
+    lacks = compare(run.db, run.source_id, batch.jobs, rules)
+    wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
+    whole = _whole(api, scan, page, batch) if wanted else []
+    after = scan.moved(page)
+    with run.transaction():
+        compared.remember(run.db, run.source_id, scan, _created(batch), _old(run, scan))
+        for part, rows_of_it in whole:
+            run.learn(after, part, rows_of_it)
+            run.loaded(after, part, rows_of_it, load(run.db, run.source_id, rows_of_it, rules))
+        run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
+        if wish.repair:
+            run.save(after)
+    return after
 
 
 def _tells_its_version(row: bytes) -> bool:
@@ -139,14 +177,6 @@ def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, B
         return [(page, batch)]
     with closing(pages(api, scan.between(scan.cursors[page.cursor.part], page))) as answers:
         return [(part, flatten(part.rows, part.replaced_characters)) for part in answers]
-
-
-def _differing(run: Recorder, page: Page, told: Told | None) -> Sequence[bytes]:
-    """The rows of a page but for those whose version is told, and is here."""
-    if told is None:
-        return page.rows
-    job_ids = compared.differing(run.db, run.source_id, told)
-    return [row for row, job_id in zip(page.rows, told.job_ids, strict=True) if job_id in job_ids]
 
 
 def _created(batch: Batch) -> dict[str, datetime | None]:

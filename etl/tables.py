@@ -327,10 +327,10 @@ compared = Table(
     _source_key(),
     _key("opened_by", BigInteger, "the run that opened the comparison"),
     Column("page", BigInteger, Identity(always=True), primary_key=True, comment="ascending in the order of sight"),
-    _required("old", ARRAY(Text), "jobIDs of a page, created more than a look-back before the comparison was opened"),
-    _required("young", ARRAY(Text), "its other jobIDs"),
+    _required("is_old", Boolean, "whether they were created more than a look-back before the comparison was opened"),
+    _required("job_ids", ARRAY(Text), "jobIDs that the source shows"),
     schema="etl",
-    comment="Keys that an open comparison has seen, a row a page; what is left of a dead one goes with the next.",
+    comment="Keys that an open comparison has seen, some pages a row; what is left of a dead one goes with the next.",
 )
 
 definitions = Table(
