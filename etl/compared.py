@@ -68,7 +68,7 @@ WHERE j.source_id = %(source_id)s
 ORDER BY j.job_id
 """
 # Postgres can't guess how many keys stand in the arrays; with few in mind it may go through all of them for every job.
-_JOIN_BY_HASH = "SET LOCAL enable_nestloop = off"
+_JOIN_BY_HASH = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL work_mem = '32MB'"
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -119,8 +119,6 @@ def _told(row: _Row, old: datetime) -> Told:
         row_version = odata.etag_rowversion(row.etag or "") or -1
     if row_version < 0 or "\x00" in row.jobID:
         raise ValueError("a row that needs a closer look")
-    if row.purgeDateTime is not None:
-        odata.instant(row.purgeDateTime)
     modified = None if row.modifiedDate is None else odata.instant(row.modifiedDate)
     is_old = row.createdDate is not None and odata.instant(row.createdDate) < old
     return Told(row.jobID, row_version, modified, is_old)

@@ -107,8 +107,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     with closing(pages(api, scan)) as answers:
         for armful in _armfuls(answers, is_late):
             for page, rows in zip(armful, _differing(run, scan, armful), strict=True):
-                scan = _looked_at(run, api, scan, page, rows, wish) if rows else scan.moved(page)
-                run.compared(Counts(), is_new=not rows)
+                scan = _looked_at(run, api, scan, page, rows, wish) if rows else _passed(run, scan, page)
             if wish.repair:
                 with run.transaction():
                     run.save(scan)
@@ -135,13 +134,20 @@ def _differing(run: Recorder, scan: Scan, armful: Sequence[Page]) -> list[Sequen
     old = _old(run, scan)
     versions = [compared.told(page.rows, old) if scan.select else None for page in armful]
     told = [version for page in versions if page for version in page]
-    job_ids = compared.differing(run.db, run.source_id, scan, told)
+    with run.transaction():
+        job_ids = compared.differing(run.db, run.source_id, scan, told)
     return [
         page.rows
         if told is None
         else [row for row, version in zip(page.rows, told, strict=True) if version.job_id in job_ids]
         for page, told in zip(armful, versions, strict=True)
     ]
+
+
+def _passed(run: Recorder, scan: Scan, page: Page) -> Scan:
+    """All of a page is here."""
+    run.compared(Counts(), is_new=True)
+    return scan.moved(page)
 
 
 def _looked_at(run: Recorder, api: Api, scan: Scan, page: Page, rows: Sequence[bytes], wish: Wish) -> Scan:
