@@ -11,7 +11,7 @@ from typing import NamedTuple
 from etl.database import Connection
 from etl.totals import bury
 
-BATCH = 10_000
+BATCH = 5_000
 
 # A job with an open reject stays: the version that couldn't be read may carry a later date.
 _DUE = """

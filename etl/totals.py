@@ -38,7 +38,7 @@ DO UPDATE SET {additions}
 
 # One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
 # Empty texts and missing ones are one group, here and in bi.job_daily.
-_BURY = sql.SQL("""
+BURY = sql.SQL("""
 WITH documents AS (
     DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
     RETURNING job_id
@@ -82,7 +82,7 @@ WITH tombstones AS (
 """).format(add=_ADD)
 # What Postgres believes of a table that has just been filled, or of an array, mustn't lead it to look at every row for
 # every key: the primary keys lead to the rows, and what was found is joined by its hash.
-_BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off"
+BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off"
 _EMPTY_DAYS = "DELETE FROM aims360.purged_daily WHERE source_id = %(source_id)s AND jobs = 0"
 
 
@@ -92,8 +92,8 @@ def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, no
     `reason` is `purged` or `missing_at_source`. Runs inside the caller's transaction.
     """
     given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
-    db.execute(_BY_KEY)
-    db.execute(_BURY, given)
+    db.execute(BY_KEY)
+    db.execute(BURY, given)
 
 
 def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
