@@ -106,9 +106,10 @@ class Unseen(NamedTuple):
 def told(rows: Sequence[bytes], old: datetime) -> list[Told] | None:
     """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before."""
     try:
-        return [_told(row, old) for row in _rows.decode(b"[" + b",".join(rows) + b"]")]
+        found = [_told(row, old) for row in _rows.decode(b"[" + b",".join(rows) + b"]")]
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
+    return found if len(found) == len(rows) else None
 
 
 def _told(row: _Row, old: datetime) -> Told:

@@ -91,9 +91,10 @@ def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, no
 
     `reason` is `purged` or `missing_at_source`. Runs inside the caller's transaction.
     """
-    given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
-    db.execute(BY_KEY)
-    db.execute(BURY, given)
+    if job_ids:
+        db.execute(BY_KEY)
+        given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
+        db.execute(BURY, given)
 
 
 def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
