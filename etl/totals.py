@@ -37,6 +37,7 @@ DO UPDATE SET {additions}
 )
 
 # One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
+# Tombstones come in the order of their index.
 # Empty texts and missing ones are one group, here and in bi.job_daily.
 BURY = sql.SQL("""
 WITH documents AS (
@@ -69,6 +70,7 @@ tombstones AS (
     FROM gone
     JOIN etl.sources AS s USING (source_id)
     LEFT JOIN (SELECT job_id, count(*) AS documents FROM documents GROUP BY job_id) AS d USING (job_id)
+    ORDER BY job_id
     RETURNING *
 )
 {add}
