@@ -47,8 +47,10 @@ class Ahead(Generic[T]):
         settle: Settle[T],
         most: Callable[[], int],
         monotonic: Callable[[], float],
+        at_least: Callable[[], int] = lambda: 1,
     ) -> None:
         self._fetch, self._settle, self._most, self._monotonic = fetch, settle, most, monotonic
+        self._at_least = at_least  # so many rows are given at a time, where there are as many
         self._open = deque(cursors)
         self._ready: deque[Brought[T]] = deque()
         self._taken = 0
@@ -79,7 +81,9 @@ class Ahead(Generic[T]):
 
     def _take(self) -> list[T]:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._failure or not (self._open or self._busy))
+            self._changed.wait_for(
+                lambda: self._rows() >= self._at_least() or self._failure or not self._is_under_way()
+            )
             some = [brought.what for brought in self._ready]
             if self._failure and not some:
                 raise self._failure
@@ -87,6 +91,12 @@ class Ahead(Generic[T]):
             self._taken += len(some)
             self._changed.notify_all()
             return some
+
+    def _rows(self) -> int:
+        return sum(brought.rows for brought in self._ready)
+
+    def _is_under_way(self) -> bool:
+        return bool(self._open or self._busy)
 
     def _adapt(self, waited: float, worked: float) -> None:
         """Little's law: n threads left the taker waiting; (waited + worked) / worked times as many would not."""
@@ -129,11 +139,11 @@ class Ahead(Generic[T]):
             return self._open.popleft()
 
     def _is_over(self) -> bool:
-        return self._stop.is_set() or self._failure is not None or not (self._open or self._busy)
+        return self._stop.is_set() or self._failure is not None or not self._is_under_way()
 
     def _may_read(self) -> bool:
-        rows = sum(brought.rows for brought in self._ready)
-        has_room = rows < _ROWS and len(self._ready) < max(self._wanted, self._taken // _SLOW_START)
+        rows, most = self._rows(), max(self._wanted, self._taken // _SLOW_START)
+        has_room = rows < self._at_least() or (rows < _ROWS and len(self._ready) < most)
         return bool(self._open) and has_room and self._busy < self._limit()
 
     def _limit(self) -> int:

@@ -183,6 +183,8 @@ def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -
 
     What can't be read waits in `etl.rejects`, and is neither missing nor stale.
     """
+    if not jobs:
+        return Counts()
     choices, _ = _choices(db, source_id, jobs, rules)
     kept = db.execute(_REJECTED, (source_id, [job.row.job_id for job in jobs])).fetchall()
     rejected = {str(job_id): stamp(str(raw).encode()) for job_id, raw in kept}

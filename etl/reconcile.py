@@ -8,7 +8,7 @@ when asked for it by its key; and if there are not suspiciously many (correctnes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from etl import odata, purge, rejects
+from etl import compared, odata, purge, rejects
+from etl.compared import Told
 from etl.database import Connection
 from etl.errors import KeyRefused, Refused
 from etl.flatten import flatten
@@ -30,39 +31,10 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 _A_DAY = timedelta(days=1)
-_AT_A_TIME = 2_000  # ghosts asked for, and removed in one transaction
+_AT_A_TIME = 2_000  # keys compared with one question; ghosts asked for, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
-# What belongs to no open comparison: of runs that died, or have just ended.
-_FORGET = """
-DELETE FROM etl.compared AS c
-WHERE c.source_id = %s
-  AND NOT EXISTS (
-      SELECT FROM etl.scans AS s
-      WHERE s.source_id = c.source_id AND s.lane = 'reconcile' AND s.opened_by = c.opened_by
-  )
-"""
-_REMEMBER = """
-INSERT INTO etl.compared (source_id, opened_by, job_id, is_old)
-SELECT %s, %s, * FROM unnest(%s::text[], %s::boolean[])
-ON CONFLICT DO NOTHING
-"""
-_COUNT_OLD = "SELECT count(*) FROM etl.compared WHERE source_id = %s AND opened_by = %s AND is_old"
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
-# Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
-_UNSEEN = """
-SELECT j.job_id, j.purge_date_time, least(j.created_date, j.synced_at) < %(old)s
-FROM aims360.jobs AS j
-WHERE j.source_id = %(source_id)s
-  AND j.purged_at IS NULL
-  AND j.synced_at < %(as_of)s
-  AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(now)s)
-  AND NOT EXISTS (
-      SELECT FROM etl.compared AS c
-      WHERE c.source_id = j.source_id AND c.opened_by = %(opened_by)s AND c.job_id = j.job_id
-  )
-ORDER BY j.job_id
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +81,7 @@ def properties(newest: odata.Stamp | None) -> tuple[str, ...]:
 
 def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, watch: Watch) -> bool:
     """The comparison from where it stands, as far as its time allows; whether it came to its end."""
-    run.db.execute(_FORGET, (run.source_id,))
+    compared.forget(run.db, run.source_id)
     before = run.counts
     try:
         scan = _compared(run, api, scan, wish, watch)
@@ -119,39 +91,80 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
     if not scan.is_done:
         return False
     found = probe(api)  # a comparison may take long: purge dates pass meanwhile, and the newest job may go
-    unseen = run.db.execute(_UNSEEN, _given(run, scan, found.as_of)).fetchall()
-    ghosts = [_Ghost._make(row[:2]) for row in unseen if row[2]]
+    unseen = compared.unseen(run.db, run.source_id, scan, found.as_of, run.source.look_back, _old(run, scan))
+    ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old]
     is_told = _lay(run, api, scan, found, ghosts, wish)
     with run.transaction():
         again_after = run.source.look_back if len(ghosts) < len(unseen) else None if is_told else _A_DAY
         run.reconciled(scan, wish.repair, again_after)
-        run.db.execute(_FORGET, (run.source_id,))
+        compared.forget(run.db, run.source_id)
     return True
 
 
 def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> Scan:
-    """Page by page: what is missing or stale, and set right where it is wished."""
-    with closing(pages(api, scan, _flattened)) as answers:
-        for page, batch in chain.from_iterable(answers):
-            if scan.select and not all(map(_tells_its_version, page.rows)):
-                raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
-            rules = run.rules(scan, page)
-            lacks = compare(run.db, run.source_id, batch.jobs, rules)
-            wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
-            whole = _whole(api, scan, page, batch) if wanted else []
-            scan = scan.moved(page)
-            with run.transaction():
-                _remember(run, scan, batch)
-                for part, rows in whole:
-                    run.learn(scan, part, rows)
-                    run.loaded(part, rows, load(run.db, run.source_id, rows, rules))
-                run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
-                if wish.repair:
+    """An armful after the other: what is missing or stale, and set right where it is wished."""
+    old = _old(run, scan)
+
+    def read(page: Page) -> list[Told] | None:
+        return compared.told(page.rows, old) if scan.select else None
+
+    def is_late() -> bool:
+        return wish.until is not None and run.monotonic() > wish.until
+
+    with closing(pages(api, scan, read, lambda: 1 if is_late() else _AT_A_TIME)) as answers:
+        for armful in answers:
+            for page, rows in _differing(run, scan, armful):
+                scan = _looked_at(run, api, scan, page, rows, wish) if rows else _passed(run, scan, page)
+            if wish.repair:
+                with run.transaction():
                     run.save(scan)
             watch(Progress("keys compared", scan.done, scan.expected))
-            if wish.until is not None and run.monotonic() > wish.until:
+            if is_late():
                 break
     return scan
+
+
+def _differing(
+    run: Recorder, scan: Scan, armful: Sequence[tuple[Page, list[Told] | None]]
+) -> list[tuple[Page, Sequence[bytes]]]:
+    """Of each page the rows that need a closer look: not those whose version is told, and is here."""
+    with run.transaction():
+        told = [version for _, versions in armful for version in versions or ()]
+        job_ids = compared.differing(run.db, run.source_id, scan, told)
+    return [(page, _left(page, versions, job_ids)) for page, versions in armful]
+
+
+def _left(page: Page, versions: Sequence[Told] | None, differing: Set[str]) -> Sequence[bytes]:
+    if versions is None:
+        return page.rows
+    return [row for row, version in zip(page.rows, versions, strict=True) if version.job_id in differing]
+
+
+def _passed(run: Recorder, scan: Scan, page: Page) -> Scan:
+    """All of a page is here."""
+    run.compared(Counts(), is_new=True)
+    return scan.moved(page)
+
+
+def _looked_at(run: Recorder, api: Api, scan: Scan, page: Page, rows: Sequence[bytes], wish: Wish) -> Scan:
+    """A closer look at rows of a page; what is missing or stale is counted, and set right where it is wished."""
+    if scan.select and not all(map(_tells_its_version, rows)):
+        raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
+    batch = flatten(rows, page.replaced_characters)
+    rules = run.rules(scan, page)
+    lacks = compare(run.db, run.source_id, batch.jobs, rules)
+    wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
+    whole = _whole(api, scan, page, batch) if wanted else []
+    after = scan.moved(page)
+    with run.transaction():
+        compared.remember(run.db, run.source_id, scan, _created(batch), _old(run, scan))
+        for part, rows_of_it in whole:
+            run.learn(after, part, rows_of_it)
+            run.loaded(part, rows_of_it, load(run.db, run.source_id, rows_of_it, rules))
+        run.compared(Counts() if wanted else lacks, is_new=bool(scan.select or not whole))
+        if wish.repair:
+            run.save(after)
+    return after
 
 
 def _tells_its_version(row: bytes) -> bool:
@@ -172,13 +185,10 @@ def _flattened(page: Page) -> Batch:
     return flatten(page.rows, page.replaced_characters)
 
 
-def _remember(run: Recorder, scan: Scan, batch: Batch) -> None:
-    """The keys that a page shows, in the transaction that moves the cursor."""
-    old = _old(run, scan)
+def _created(batch: Batch) -> dict[str, datetime | None]:
+    """When the jobs of a page were created, those that can't be read too: the source counts them."""
     created = {job.row.job_id: job.row.created_date for job in batch.jobs}
-    created |= {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
-    is_old = [moment is not None and moment < old for moment in created.values()]
-    run.db.execute(_REMEMBER, (run.source_id, scan.opened_by, list(created), is_old))
+    return created | {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
 
 
 def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool:
@@ -216,7 +226,7 @@ def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
 def _objection(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> str | None:
     """What speaks against removing ghosts; None where nothing does."""
     before, after = scan.counted, _count_old(run, api, scan)
-    came = _number(run.db, _COUNT_OLD, run.source_id, scan.opened_by)
+    came = compared.count_old(run.db, run.source_id, scan)
     if before is None or after is None:
         return "jobs that came no more are left alone: the source answers no $count to hold the keys against"
     if not after <= came <= before:
@@ -244,13 +254,6 @@ def _count_old(run: Recorder, api: Api, scan: Scan) -> int | None:
     with suppress(Refused):
         return api.page(odata.query([condition], top=1, count=True)).answer.total
     return None
-
-
-def _given(run: Recorder, scan: Scan, now: datetime) -> dict[str, object]:
-    as_of = scan.window.as_of
-    waits = odata.plus(now, -run.source.look_back)
-    given = {"source_id": run.source_id, "opened_by": scan.opened_by, "as_of": as_of}
-    return {**given, "now": now, "waits": waits, "old": _old(run, scan)}
 
 
 def _number(db: Connection, statement: str, *given: object) -> int:

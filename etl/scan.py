@@ -72,23 +72,27 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = F
     return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)
 
 
-def pages(api: Api, scan: Scan, read: Callable[[Page], T]) -> Generator[list[tuple[Page, T]], None, None]:
+def pages(
+    api: Api, scan: Scan, read: Callable[[Page], T], at_least: Callable[[], int] = lambda: 1
+) -> Generator[list[tuple[Page, T]], None, None]:
     """The scan's pages from where its cursors stand, each checked: as many at a time as came while the last were taken.
 
     With each comes what `read` makes of it: that is done while Postgres works for the caller. A page carries the cursor
-    to save with its rows; the last page of a range says done. Raises SourceError: among them BrokenPromise, and
-    KeyRefused where the source can't be asked like that.
+    to save with its rows; the last page of a range says done. `at_least`: so many rows at a time, where there are as
+    many. Raises SourceError: among them BrokenPromise, and KeyRefused where the source can't be asked like that.
     """
     try:
         if scan.key == BY_TIME:
             yield from ([(page, read(page))] for page in pieces.pages(api, scan))
         else:
-            yield from _side_by_side(api, scan, read)
+            yield from _side_by_side(api, scan, read, at_least)
     except BrokenPromise as error:
         raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
 
 
-def _side_by_side(api: Api, scan: Scan, read: Callable[[Page], T]) -> Generator[list[tuple[Page, T]], None, None]:
+def _side_by_side(
+    api: Api, scan: Scan, read: Callable[[Page], T], at_least: Callable[[], int]
+) -> Generator[list[tuple[Page, T]], None, None]:
     """The pages of all key ranges, as they come; where that is of use, ranges are split on the way."""
     parts = itertools.count(len(scan.cursors))
     ends: set[tuple[int, Key | None]] = set()
@@ -111,7 +115,7 @@ def _side_by_side(api: Api, scan: Scan, read: Callable[[Page], T]) -> Generator[
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     # One of recent rows is short, and its rows lie close together.
     can_split = scan.window.lower is None
-    ahead = Ahead(todo, fetch, settle, lambda: api.bears if can_split else len(todo), api.monotonic)
+    ahead = Ahead(todo, fetch, settle, lambda: api.bears if can_split else len(todo), api.monotonic, at_least)
     yield from ahead.taken()
 
 

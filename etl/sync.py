@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
     from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
+_ASKED_AT_A_TIME = 2_000  # jobs: a hundred requests
 _DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
 # Opens the client of the source. Called under the lock, so that a run that finds its source held ends at once.
@@ -228,8 +229,10 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: 
         return
     horizon = odata.plus(watermark, -run.source.look_back)
     run.follow_purge_mode(found.as_of)
-    while jobs := purge.due(run.db, run.source_id, horizon):
+    after = purge.FIRST  # not from the beginning each time: what is gone still stands in the index
+    while jobs := purge.due(run.db, run.source_id, horizon, after):
         _purge(run, found, [job.job_id for job in jobs], watch)
+        after = jobs[-1]
     asked_at = run.state.purge_asked_at
     if ask_now or asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY:
         _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
@@ -247,7 +250,7 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
     """Jobs past their date, but not past the horizon: those that the source no longer shows are purged."""
     until = odata.plus(found.as_of, -run.source.look_back)
     witness = found.newest.jobID if found.newest else None
-    while jobs := purge.due(run.db, run.source_id, until, after):
+    while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
         job_ids = [job.job_id for job in jobs]
         still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if still_there is None:

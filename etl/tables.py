@@ -326,10 +326,11 @@ compared = Table(
     metadata,
     _source_key(),
     _key("opened_by", BigInteger, "the run that opened the comparison"),
-    _key("job_id", Text, "jobID that the source shows"),
-    _required("is_old", Boolean, "whether it was created more than a look-back before the comparison was opened"),
+    Column("page", BigInteger, Identity(always=True), primary_key=True, comment="ascending in the order of sight"),
+    _required("is_old", Boolean, "whether they were created more than a look-back before the comparison was opened"),
+    _required("job_ids", ARRAY(Text), "jobIDs that the source shows"),
     schema="etl",
-    comment="Keys that an open comparison has seen at the source; what is left of a dead one goes with the next.",
+    comment="Keys that an open comparison has seen, some pages a row; what is left of a dead one goes with the next.",
 )
 
 definitions = Table(

@@ -1,6 +1,7 @@
 """Day totals of jobs that are gone: `purged_daily`, and the tombstones that say what each job added to it.
 
-One statement adds tombstones to the totals and takes them off again, so that the two can't disagree.
+The same words add tombstones to the totals and take them off again, in the statement that makes or drops the
+tombstones, so that the two can't disagree.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,7 @@ _ADD = sql.SQL("""
 INSERT INTO aims360.purged_daily AS d
     (source_id, day, account_code, category_name, sub_category_name, job_status, {names})
 SELECT source_id, day, account_code, category_name, sub_category_name, job_status, {sums}
-FROM aims360.purged_jobs
-WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+FROM tombstones
 GROUP BY source_id, day, account_code, category_name, sub_category_name, job_status
 ON CONFLICT (
     source_id, coalesce(day, '-infinity'), coalesce(account_code, ''), coalesce(category_name, ''),
@@ -36,31 +36,55 @@ DO UPDATE SET {additions}
     additions=sql.SQL(", ").join(sql.SQL("{0} = d.{0} + excluded.{0}").format(sql.Identifier(n)) for n in _SUMS),
 )
 
+# One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
+# Tombstones come in the order of their index.
 # Empty texts and missing ones are one group, here and in bi.job_daily.
-_BURY = """
-INSERT INTO aims360.purged_jobs (
-    source_id, job_id, row_version, purge_date_time, purged_at, reason, day,
-    account_code, category_name, sub_category_name, job_status,
-    attempts, documents, queued_seconds, run_seconds
+BURY = sql.SQL("""
+WITH documents AS (
+    DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    RETURNING job_id
+),
+history AS (
+    DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+),
+gone AS (
+    DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    RETURNING
+        source_id, job_id, row_version, purge_date_time, created_date, start_date, completed_date,
+        account_code, category_name, sub_category_name, job_status, number_of_attempts
+),
+tombstones AS (
+    INSERT INTO aims360.purged_jobs (
+        source_id, job_id, row_version, purge_date_time, purged_at, reason, day,
+        account_code, category_name, sub_category_name, job_status,
+        attempts, documents, queued_seconds, run_seconds
+    )
+    SELECT
+        source_id, job_id, row_version, purge_date_time, %(now)s, %(reason)s,
+        aims360.day_of(created_date, s.time_zone),
+        nullif(account_code, ''), nullif(category_name, ''), nullif(sub_category_name, ''), nullif(job_status, ''),
+        coalesce(number_of_attempts, 0),
+        coalesce(d.documents, 0),
+        aims360.seconds_since_creation(created_date, start_date, number_of_attempts),
+        aims360.seconds_between(start_date, completed_date)
+    FROM gone
+    JOIN etl.sources AS s USING (source_id)
+    LEFT JOIN (SELECT job_id, count(*) AS documents FROM documents GROUP BY job_id) AS d USING (job_id)
+    ORDER BY job_id
+    RETURNING *
 )
-SELECT
-    j.source_id, j.job_id, j.row_version, j.purge_date_time, %(now)s, %(reason)s,
-    aims360.day_of(j.created_date, s.time_zone),
-    nullif(j.account_code, ''), nullif(j.category_name, ''), nullif(j.sub_category_name, ''), nullif(j.job_status, ''),
-    coalesce(j.number_of_attempts, 0),
-    (SELECT count(*) FROM aims360.job_documents AS d WHERE d.source_id = j.source_id AND d.job_id = j.job_id),
-    aims360.seconds_since_creation(j.created_date, j.start_date, j.number_of_attempts),
-    aims360.seconds_between(j.start_date, j.completed_date)
-FROM aims360.jobs AS j
-JOIN etl.sources AS s USING (source_id)
-WHERE j.source_id = %(source_id)s AND j.job_id = ANY(%(job_ids)s)
-"""
-_REMOVE = (
-    "DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)",
-    "DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)",
-    "DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)",
+{add}
+""").format(add=_ADD)
+_UNEARTH = sql.SQL("""
+WITH tombstones AS (
+    DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    RETURNING *
 )
-_UNEARTH = "DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)"
+{add}
+""").format(add=_ADD)
+# What Postgres believes of a table that has just been filled, or of an array, mustn't lead it to look at every row for
+# every key: the primary keys lead to the rows, and what was found is joined by its hash.
+BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off"
 _EMPTY_DAYS = "DELETE FROM aims360.purged_daily WHERE source_id = %(source_id)s AND jobs = 0"
 
 
@@ -69,13 +93,14 @@ def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, no
 
     `reason` is `purged` or `missing_at_source`. Runs inside the caller's transaction.
     """
-    given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
-    for statement in (_BURY, _ADD, *_REMOVE):
-        db.execute(statement, given)
+    if job_ids:
+        db.execute(BY_KEY)
+        given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
+        db.execute(BURY, given)
 
 
 def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
     """Jobs came back: takes their share off the day totals and drops their tombstones, in the caller's transaction."""
     given = {"source_id": source_id, "job_ids": list(job_ids), "sign": -1}
-    for statement in (_ADD, _UNEARTH, _EMPTY_DAYS):
+    for statement in (_UNEARTH, _EMPTY_DAYS):
         db.execute(statement, given)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from etl import purge, totals
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, Unreachable
@@ -66,6 +68,29 @@ def test_totals_never_change_when_a_purge_runs(db: Connection) -> None:
     assert scene.purge().counts.purged > 50
     assert scene.rows(TOTALS) == before
     assert scene.one("SELECT sum(jobs) FROM aims360.purged_daily") > 50
+
+
+def test_batches_begin_where_the_last_one_ended(db: Connection) -> None:
+    """Each due job comes once, in the order of its date, several of one date among them."""
+    world = World(seed=4)
+    world.ties(12, purgeDateTime=world.now + DAY)
+    world.ties(12, purgeDateTime=world.now + 2 * DAY)
+    Scene(db, world).sync()
+    until, after, found = world.now + 3 * DAY, purge.FIRST, []
+    while some := purge.due(db, 1, until, after, most=5):
+        found += some
+        after = some[-1]
+    assert found == purge.due(db, 1, until)
+    assert len(found) == 24
+
+
+def test_the_purge_goes_by_keys_whatever_is_known_of_the_tables(db: Connection) -> None:
+    """They were just emptied, and nobody has counted their rows since: no row is looked at for another's sake."""
+    given = {"source_id": 1, "job_ids": ["a", "b"], "reason": "purged", "now": None, "sign": 1}
+    with db.transaction():
+        db.execute(totals.BY_KEY)
+        plan = psycopg.ClientCursor(db).execute(b"EXPLAIN " + totals.BURY.as_bytes(db), given).fetchall()
+    assert not any("Seq Scan" in str(line) or "Nested Loop" in str(line) for line in plan)
 
 
 def test_a_dry_run_says_what_would_go(db: Connection) -> None:

@@ -231,7 +231,8 @@ class Stage:
 
     def _compare(self) -> None:
         there = {str(job["jobID"]): self.world.payload(job) for job in self.world.jobs()}
-        found = oracle.compare(self.db, there, (self.world.now - LOOK_BACK, self.world.now))
+        heard = self.world.now.replace(microsecond=0)  # the source tells its time to the second
+        found = oracle.compare(self.db, there, (heard - LOOK_BACK, self.world.now))
         self.tally.count(found)
         self.said += found.sentences
 

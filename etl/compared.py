@@ -1,0 +1,170 @@
+"""The keys that an open comparison has seen at the source (`etl.compared`), and which of their versions are here.
+
+A page tells its versions in columns, and Postgres answers with those that differ: where all is equal, nothing comes
+back, and nothing is written but one row with the page's keys. A page may come twice, so keys are counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from etl import odata
+from etl.database import Connection
+from etl.model import Scan
+
+# What belongs to no open comparison: of runs that died, or have just ended.
+_FORGET = """
+DELETE FROM etl.compared AS c
+WHERE c.source_id = %s
+  AND NOT EXISTS (
+      SELECT FROM etl.scans AS s
+      WHERE s.source_id = c.source_id AND s.lane = 'reconcile' AND s.opened_by = c.opened_by
+  )
+"""
+_REMEMBER = """
+INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
+VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+"""
+# Remembers them too. The same is what `load.choose` calls so: any other row is left to it.
+_DIFFERING = """
+WITH remembered AS (
+    INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
+    VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+)
+SELECT t.job_id
+FROM unnest(%(job_ids)b::text[], %(row_versions)b::bigint[], %(modified)b::timestamptz[])
+    AS t (job_id, row_version, modified_date)
+WHERE NOT EXISTS (
+    SELECT FROM aims360.jobs AS j
+    WHERE j.source_id = %(source_id)b
+      AND j.job_id = t.job_id
+      AND j.row_version = t.row_version
+      AND j.modified_date IS NOT DISTINCT FROM t.modified_date
+      AND j.purged_at IS NULL
+)
+"""
+_COUNT_OLD = """
+SELECT count(DISTINCT job_id)
+FROM etl.compared AS c, unnest(c.job_ids) AS job_id
+WHERE c.source_id = %s AND c.opened_by = %s AND c.is_old
+"""
+# Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
+_UNSEEN = """
+SELECT j.job_id, j.purge_date_time, least(j.created_date, j.synced_at) < %(old)s
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.purged_at IS NULL
+  AND j.synced_at < %(as_of)s
+  AND (j.purge_date_time IS NULL OR j.purge_date_time <= %(waits)s OR j.purge_date_time > %(now)s)
+  AND NOT EXISTS (
+      SELECT FROM etl.compared AS c, unnest(c.job_ids) AS seen (job_id)
+      WHERE c.source_id = %(source_id)s AND c.opened_by = %(opened_by)s AND seen.job_id = j.job_id
+  )
+ORDER BY j.job_id
+"""
+# Postgres can't guess how many keys stand in the arrays; with few in mind it may go through all of them for every job.
+_JOIN_BY_HASH = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL work_mem = '32MB'"
+
+
+class _Row(msgspec.Struct, gc=False):
+    """A row of a few properties, as strictly typed as where `flatten` reads all of them."""
+
+    jobID: Annotated[str, Meta(min_length=1, max_length=odata.LONGEST_JOB_ID)]
+    modifiedDate: str | None
+    ID: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    createdDate: str | None = None
+    purgeDateTime: str | None = None
+    rowversion: Annotated[bytes, Meta(min_length=8, max_length=8)] | None = None
+    etag: str | None = msgspec.field(default=None, name="@odata.etag")
+
+
+_rows = msgspec.json.Decoder(list[_Row])
+
+
+class Told(NamedTuple):
+    """A version that the source tells of a job, and whether the job is old enough to be counted."""
+
+    job_id: str
+    row_version: int
+    modified_date: datetime | None
+    is_old: bool
+
+
+class Unseen(NamedTuple):
+    """A job of the mirror that didn't come, and whether it is old enough to be a ghost."""
+
+    job_id: str
+    purge_date_time: datetime | None
+    is_old: bool
+
+
+def told(rows: Sequence[bytes], old: datetime) -> list[Told] | None:
+    """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before."""
+    try:
+        found = [_told(row, old) for row in _rows.decode(b"[" + b",".join(rows) + b"]")]
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    return found if len(found) == len(rows) else None
+
+
+def _told(row: _Row, old: datetime) -> Told:
+    """Raises ValueError where the row has no version, or what `flatten` couldn't read or would store otherwise."""
+    if row.rowversion is not None:
+        row_version = int.from_bytes(row.rowversion, "big", signed=True)
+    else:
+        row_version = odata.etag_rowversion(row.etag or "") or -1
+    if row_version < 0 or "\x00" in row.jobID:
+        raise ValueError("a row that needs a closer look")
+    modified = None if row.modifiedDate is None else odata.instant(row.modifiedDate)
+    is_old = row.createdDate is not None and odata.instant(row.createdDate) < old
+    return Told(row.jobID, row_version, modified, is_old)
+
+
+def differing(db: Connection, source_id: int, scan: Scan, versions: Sequence[Told]) -> set[str]:
+    """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered."""
+    found: set[str] = set()
+    for is_old in (True, False):
+        some = [version for version in versions if version.is_old is is_old]
+        if some:
+            job_ids, row_versions, modified, _ = map(list, zip(*some, strict=True))
+            given = {"job_ids": job_ids, "row_versions": row_versions, "modified": modified}
+            key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
+            found.update(str(job_id) for (job_id,) in db.execute(_DIFFERING, given | key).fetchall())
+    return found
+
+
+def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:
+    """The keys of a page that had a closer look, in the transaction that moves the cursor."""
+    for is_old in (True, False):
+        job_ids = [key for key, moment in created.items() if (moment is not None and moment < old) is is_old]
+        key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
+        db.execute(_REMEMBER, {**key, "job_ids": job_ids})
+
+
+def count_old(db: Connection, source_id: int, scan: Scan) -> int:
+    """How many jobs came that are old, each counted once."""
+    row = db.execute(_COUNT_OLD, (source_id, scan.opened_by)).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def unseen(
+    db: Connection, source_id: int, scan: Scan, now: datetime, look_back: timedelta, old: datetime
+) -> list[Unseen]:
+    """The jobs that were in the mirror before the scan, and didn't come."""
+    waits = odata.plus(now, -look_back)
+    given = {"source_id": source_id, "opened_by": scan.opened_by, "as_of": scan.window.as_of}
+    with db.transaction():
+        db.execute(_JOIN_BY_HASH)
+        rows = db.execute(_UNSEEN, {**given, "now": now, "waits": waits, "old": old}).fetchall()
+    return [Unseen._make(row) for row in rows]
+
+
+def forget(db: Connection, source_id: int) -> None:
+    """Drops the keys that belong to no open comparison."""
+    db.execute(_FORGET, (source_id,))

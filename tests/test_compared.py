@@ -1,0 +1,147 @@
+"""The keys that a comparison has seen: what a page tells at a glance, and what Postgres says differs."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from etl import compared, odata
+from etl.compared import Told
+from etl.database import Connection
+from etl.emulator import World
+from etl.model import Cursor, Scan, ScanKind, Window
+from tests.scene import Scene
+from tests.test_reconcile import DAY, HOUR, MINUTE, a_mirror
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ROW = {
+    "jobID": "a",
+    "createdDate": "2026-03-01T11:00:00Z",
+    "modifiedDate": "2026-03-01T11:30:00.1234567Z",
+    "purgeDateTime": "9999-12-31T23:59:59.9999999Z",
+    "rowversion": "AAAAAAAAB9E=",
+}
+ETAG = 'W/"YmluYXJ5J0FBQUFBQUFBQjlFPSc="'
+SCAN = Scan(ScanKind.RECONCILE, Window(None, NOON, NOON), "jobID", (Cursor(0, None, None),), opened_by=1)
+
+
+def told(**properties: Any) -> list[Told] | None:
+    """What a page of one row tells."""
+    return compared.told([json.dumps({**ROW, **properties}).encode()], NOON)
+
+
+@pytest.mark.parametrize("shown", [{}, {"ID": 7}, {"rowversion": None, "@odata.etag": ETAG}, {"more": 1}])
+def test_a_row_tells_its_version(shown: dict[str, Any]) -> None:
+    """By its rowversion, else by its etag; dates are cut to the microsecond, as where all of a row is read."""
+    assert told(**shown) == [Told("a", 0x7D1, datetime(2026, 3, 1, 11, 30, 0, 123456, UTC), True)]
+
+
+def test_a_job_is_old_if_it_was_surely_created_before() -> None:
+    """One without a date, or of that very moment, isn't."""
+    found = [told(createdDate=date) for date in ("2026-03-01T11:59:59.999Z", "2026-03-01T12:00:00Z", None)]
+    assert [page[0].is_old for page in found if page] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"jobID": 12},
+        {"jobID": ""},
+        {"jobID": "a\x00"},
+        {"ID": 2**63},
+        {"createdDate": "soon"},
+        {"modifiedDate": "soon"},
+        {"purgeDateTime": 12},
+        {"rowversion": None},
+        {"rowversion": "AAAAAAAA"},
+        {"rowversion": "//////////8="},
+        {"rowversion": None, "@odata.etag": 'W/"of another form"'},
+    ],
+)
+def test_a_row_that_cannot_be_told_has_its_page_looked_at(shown: dict[str, Any]) -> None:
+    """Whatever `flatten` makes a reject of, or stores otherwise; and where no version is shown."""
+    assert told(**shown) is None
+
+
+def test_a_row_without_its_date_has_its_page_looked_at() -> None:
+    """It was left out of $select, which is another thing than null."""
+    assert compared.told([b'{"jobID": "a", "rowversion": "AAAAAAAAB9E="}'], NOON) is None
+
+
+def mirrored(scene: Scene) -> list[Told]:
+    """The versions that the source tells of all its jobs."""
+    rows = [json.dumps(scene.world.payload(job)).encode() for job in scene.world.jobs()]
+    found = compared.told(rows, NOON)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("change", [{"row_version": 1}, {"modified_date": None}, {"job_id": "another"}])
+def test_only_what_differs_comes_back(db: Connection, change: dict[str, Any]) -> None:
+    """A version lower or higher, another date, a job that isn't here; and one that a purge has kept."""
+    scene = a_mirror(db)
+    first, second, *others = mirrored(scene)
+    assert compared.differing(db, 1, SCAN, [first, second, *others]) == set()
+    other = first._replace(**change)
+    assert compared.differing(db, 1, SCAN, [other, second, *others]) == {other.job_id}
+    db.execute("UPDATE aims360.jobs SET purged_at = now() WHERE job_id = %s", (second.job_id,))
+    assert compared.differing(db, 1, SCAN, [first, second, *others]) == {second.job_id}
+
+
+def test_a_job_without_a_date_may_be_the_same(db: Connection) -> None:
+    """Its rowversion tells."""
+    world = World(seed=2)
+    world.add(modifiedDate=None)
+    scene = Scene(db, world)
+    scene.sync()
+    assert compared.differing(db, 1, SCAN, mirrored(scene)) == set()
+
+
+def test_keys_that_come_twice_are_counted_once(db: Connection) -> None:
+    """And the old ones only."""
+    versions = [Told(str(number), number, NOON, number % 2 == 0) for number in range(10)]
+    for _ in range(2):
+        compared.differing(db, 1, SCAN, versions)
+    compared.remember(db, 1, SCAN, {"0": NOON - HOUR, "11": NOON - HOUR, "12": NOON}, NOON)
+    compared.differing(db, 1, replace(SCAN, opened_by=2), versions)
+    assert compared.count_old(db, 1, SCAN) == 6
+
+
+def test_what_came_is_not_unseen(db: Connection) -> None:
+    """Jobs that are due within the look-back wait for the purge; those that came since are none of the comparison's."""
+    scene = a_mirror(db)
+    first, second, *others = mirrored(scene)
+    compared.differing(db, 1, SCAN, others)
+    now = scene.world.now
+    scan = replace(SCAN, window=Window(None, now, now))
+    assert {job.job_id for job in compared.unseen(db, 1, scan, now, HOUR, now)} == {first.job_id, second.job_id}
+    db.execute("UPDATE aims360.jobs SET purge_date_time = %s WHERE job_id = %s", (now - MINUTE, first.job_id))
+    [left] = compared.unseen(db, 1, scan, now, HOUR, now)
+    assert (left.job_id, left.is_old) == (second.job_id, True)
+    earlier = replace(SCAN, window=Window(None, now, now - DAY))
+    assert compared.unseen(db, 1, earlier, now, HOUR, now) == []
+
+
+def test_pages_that_come_again_after_a_kill_leave_the_count_as_it_is(db: Connection) -> None:
+    """The keys were kept, the cursor wasn't: what came twice is no reason to leave a ghost alone."""
+    scene = a_mirror(db, 250, reconcile_every=DAY, concurrency=1)
+    scene.emulator.page_size = 20
+    scene.world.advance(2 * DAY)
+    scene.world.delete(list(scene.world.jobs())[200])
+    scene.emulator.between_pages = lambda world: world.advance(timedelta(minutes=2))
+    scene.sync()
+    at_first = scene.one("SELECT cursors::text FROM etl.scans WHERE lane = 'reconcile'")
+    scene.sync()
+    scene.db.execute("UPDATE etl.scans SET cursors = %s::json WHERE lane = 'reconcile'", (at_first,))
+    scene.emulator.between_pages = None
+    run = scene.sync()
+    assert (run.counts.ghosts, run.counts.repaired) == (1, 1)
+    assert scene.differences() == []
+
+
+def test_versions_are_told_as_they_are_read() -> None:
+    """The number in the rowversion and in the etag is the one that `odata` reads."""
+    [[by_property], [by_etag]] = told() or [], told(rowversion=None, **{"@odata.etag": ETAG}) or []
+    assert by_property.row_version == by_etag.row_version == odata.rowversion(str(ROW["rowversion"]))
