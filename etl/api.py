@@ -125,12 +125,13 @@ class Api:
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
-        body = bytearray()
+        chunks, size = [], 0
         try:
             with self._client.stream("GET", url, headers=headers) as response:
                 for chunk in response.iter_bytes():
-                    body += chunk
-                    if self.monotonic() > deadline or len(body) > _LARGEST_ANSWER:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if self.monotonic() > deadline or size > _LARGEST_ANSWER:
                         raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
             raise Refused(
@@ -138,7 +139,7 @@ class Api:
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
-        return response, bytes(body)
+        return response, b"".join(chunks)
 
     def _retried(self, ask: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
         for attempt in range(1, attempts + 1):

@@ -3,7 +3,6 @@
 Source of the rules: ASP.NET Core OData over SQL Server, as far as its payloads show (api.md, "OData behaviour").
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Sequence
@@ -53,6 +52,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 _UNREADABLE = Stamp(modifiedDate="of no known form")  # which is another thing than null
 _stamp = msgspec.json.Decoder(Stamp)
+_stamps = msgspec.json.Decoder(list[Stamp])
 
 
 def query(
@@ -118,8 +118,8 @@ def readable_instant(value: object) -> datetime | None:
 def rowversion(text: str) -> int:
     """The unsigned big-endian number in eight base64 bytes. Raises ValueError, above 2^63 - 1 too (bigint's end)."""
     try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii's errors are ValueErrors
         raise ValueError("rowversion is not base64") from None
     if len(raw) != 8:
         raise ValueError(f"rowversion has {len(raw)} bytes instead of 8")
@@ -136,8 +136,8 @@ def etag_rowversion(etag: str) -> int | None:
     """
     match = _ETAG.fullmatch(etag)
     try:
-        inner = base64.b64decode(match[1], validate=True).decode("ascii") if match else ""
-    except (binascii.Error, ValueError):
+        inner = binascii.a2b_base64(match[1], strict_mode=True).decode("ascii") if match else ""
+    except ValueError:
         return None
     return rowversion(inner[7:-1]) if inner.startswith("binary'") and inner.endswith("'") else None
 
@@ -152,6 +152,14 @@ def is_less(one: Key, other: Key) -> bool:
     if isinstance(one, int) and isinstance(other, int):
         return one < other
     return str(one) < str(other)
+
+
+def stamps(rows: Sequence[bytes]) -> list[Stamp]:
+    """What steers the scan, out of the raw rows of a page: all at once where each can be read."""
+    try:
+        return _stamps.decode(b"[" + b",".join(rows) + b"]")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return [stamp(row) for row in rows]
 
 
 def stamp(row: bytes) -> Stamp:

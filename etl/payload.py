@@ -68,7 +68,8 @@ def parse_page(body: bytes) -> Answer:
     """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
     replaced = 0
     try:
-        body.decode()  # rows are opened one by one: what they hold is looked at here
+        if not body.isascii():
+            body.decode()  # rows are opened one by one: what they hold is looked at here
         envelope, rows = _opened(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body, replaced = _repaired(body)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from etl.database import Connection
+from etl.database import Connection, text_array
 from etl.flatten import flatten
 from etl.model import Batch, Reject
 
@@ -21,7 +21,7 @@ ON CONFLICT (source_id, job_id) DO UPDATE
 SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw, purge_date_time = excluded.purge_date_time
 WHERE (rejects.reason, rejects.raw) IS DISTINCT FROM (excluded.reason, excluded.raw)
 """
-_DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
+_DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _ANY = "SELECT EXISTS (SELECT FROM etl.rejects WHERE source_id = %s)"
 _WAITING = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s ORDER BY job_id"
 _EXPIRE = """
@@ -47,7 +47,7 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
 def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:
     """Forgets rejects whose jobs were read, in the caller's transaction."""
     if keys:
-        db.execute(_DROP, (source_id, list(keys)))
+        db.execute(_DROP, (source_id, text_array(keys)))
 
 
 def any_wait(db: Connection, source_id: int) -> bool:

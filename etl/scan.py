@@ -240,7 +240,7 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
     """The page of an answer, once it keeps what was asked: the date filter, the order, the cursor. Pure."""
     if not answer.rows:
         return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)
-    stamps = [odata.stamp(row) for row in answer.rows]
+    stamps = odata.stamps(answer.rows)
     _check_dates(scan, stamps)
     keys = [key for key in (stamp.key(scan.key) for stamp in stamps) if key is not None]
     if not keys:
@@ -252,7 +252,7 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
         cursor=Cursor(cursor.part, last, cursor.up_to),
         answered_at=answered_at,
         opaque=opaque,
-        delivered=sum(_is_inside(scan.window, stamp) for stamp in stamps),
+        delivered=_count_inside(scan.window, stamps),
         repeated=repeated,
         replaced_characters=answer.replaced_characters,
     )
@@ -303,6 +303,8 @@ def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
     return keys[-1]
 
 
-def _is_inside(span: Window, stamp: odata.Stamp) -> bool:
-    modified = stamp.modified
-    return modified is not None and span.upper is not None and modified < odata.plus(span.upper, TICK_PLAY)
+def _count_inside(span: Window, stamps: Sequence[odata.Stamp]) -> int:
+    if span.upper is None:
+        return 0
+    end = odata.plus(span.upper, TICK_PLAY)
+    return sum(moment is not None and moment < end for moment in (stamp.modified for stamp in stamps))
