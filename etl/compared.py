@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from etl import odata
-from etl.database import Connection
+from etl.database import Connection, text_array
 from etl.model import Scan
 
 # What belongs to no open comparison: of runs that died, or have just ended.
@@ -28,20 +28,20 @@ WHERE c.source_id = %s
 """
 _REMEMBER = """
 INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
-VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 """
 # Remembers them too. The same is what `load.choose` calls so: any other row is left to it.
 _DIFFERING = """
 WITH remembered AS (
     INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
-    VALUES (%(source_id)b, %(opened_by)b, %(is_old)b, %(job_ids)b)
+    VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 )
 SELECT t.job_id
-FROM unnest(%(job_ids)b::text[], %(row_versions)b::bigint[], %(modified)b::timestamptz[])
+FROM unnest(%(job_ids)s::text[], %(row_versions)s::bigint[], %(modified)s::timestamptz[])
     AS t (job_id, row_version, modified_date)
 WHERE NOT EXISTS (
     SELECT FROM aims360.jobs AS j
-    WHERE j.source_id = %(source_id)b
+    WHERE j.source_id = %(source_id)s
       AND j.job_id = t.job_id
       AND j.row_version = t.row_version
       AND j.modified_date IS NOT DISTINCT FROM t.modified_date
@@ -87,11 +87,14 @@ _rows = msgspec.json.Decoder(list[_Row])
 
 
 class Told(NamedTuple):
-    """A version that the source tells of a job, and whether the job is old enough to be counted."""
+    """A version that the source tells of a job, its date as ISO 8601 writes it ("NULL": none).
+
+    `is_old`: whether the job is old enough to be counted.
+    """
 
     job_id: str
     row_version: int
-    modified_date: datetime | None
+    modified_date: str
     is_old: bool
 
 
@@ -120,7 +123,7 @@ def _told(row: _Row, old: datetime) -> Told:
         row_version = odata.etag_rowversion(row.etag or "") or -1
     if row_version < 0 or "\x00" in row.jobID:
         raise ValueError("a row that needs a closer look")
-    modified = None if row.modifiedDate is None else odata.instant(row.modifiedDate)
+    modified = "NULL" if row.modifiedDate is None else odata.instant(row.modifiedDate).isoformat()
     is_old = row.createdDate is not None and odata.instant(row.createdDate) < old
     return Told(row.jobID, row_version, modified, is_old)
 
@@ -131,8 +134,12 @@ def differing(db: Connection, source_id: int, scan: Scan, versions: Sequence[Tol
     for is_old in (True, False):
         some = [version for version in versions if version.is_old is is_old]
         if some:
-            job_ids, row_versions, modified, _ = map(list, zip(*some, strict=True))
-            given = {"job_ids": job_ids, "row_versions": row_versions, "modified": modified}
+            job_ids, row_versions, modified, _ = zip(*some, strict=True)
+            given = {
+                "job_ids": text_array(job_ids),
+                "row_versions": "{" + ",".join(map(str, row_versions)) + "}",
+                "modified": "{" + ",".join(modified) + "}",
+            }
             key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
             found.update(str(job_id) for (job_id,) in db.execute(_DIFFERING, given | key).fetchall())
     return found
@@ -143,7 +150,7 @@ def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, d
     for is_old in (True, False):
         job_ids = [key for key, moment in created.items() if (moment is not None and moment < old) is is_old]
         key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
-        db.execute(_REMEMBER, {**key, "job_ids": job_ids})
+        db.execute(_REMEMBER, {**key, "job_ids": text_array(job_ids)})
 
 
 def count_old(db: Connection, source_id: int, scan: Scan) -> int:

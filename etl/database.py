@@ -69,8 +69,11 @@ def text_array(texts: Iterable[str]) -> str:
 
     psycopg's own takes an array element by element: for the keys of a page that is most of a lookup's time.
     """
-    quoted = ['"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts]
-    return "{" + ",".join(quoted) + "}"
+    listed = list(texts)
+    joined = "".join(listed)
+    if "\\" in joined or '"' in joined:
+        listed = [text.replace("\\", "\\\\").replace('"', '\\"') for text in listed]
+    return '{"' + '","'.join(listed) + '"}' if listed else "{}"
 
 
 def session_name() -> str:

@@ -145,8 +145,11 @@ class Together(NamedTuple):
     pages: tuple[Page, ...]
 
 
-def together(read: Iterable[tuple[Page, Batch]]) -> Iterator[Together]:
+def together(read: Sequence[tuple[Page, Batch]]) -> Iterator[Together]:
     """Neighbouring pages as one, as long as none brings again what another brought: such a page stands by itself."""
+    if len(read) == 1:
+        yield _joined(read)
+        return
     some: list[tuple[Page, Batch]] = []
     seen: set[str] = set()
     for page, batch in read:

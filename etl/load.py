@@ -216,10 +216,12 @@ def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:
 
 def _choices(
     db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
-) -> tuple[Mapping[Choice, list[Job]], int]:
+) -> tuple[defaultdict[Choice, list[Job]], int]:
     """What is done with each job, and how many were judged without a rowversion on one side."""
     stored, tombstones = _known(db, source_id, [job.row.job_id for job in jobs])
-    choices: dict[Choice, list[Job]] = defaultdict(list)
+    if not stored and not tombstones:  # a backfill's page: `choose` would say so of each
+        return defaultdict(list, {Choice.NEW: list(jobs)}), 0
+    choices: defaultdict[Choice, list[Job]] = defaultdict(list)
     unversioned = 0
     for job in jobs:
         key = job.row.job_id

@@ -137,6 +137,8 @@ def _differing(
 def _left(page: Page, versions: Sequence[Told] | None, differing: Set[str]) -> Sequence[bytes]:
     if versions is None:
         return page.rows
+    if not differing:
+        return ()
     return [row for row, version in zip(page.rows, versions, strict=True) if version.job_id in differing]
 
 

@@ -71,14 +71,17 @@ def tell(
 
     A version that was seen before says nothing: its date may have lain in the future then.
     """
-    known = {name: (datetime.fromisoformat(str(when)), int(version)) for name, (when, version) in highest.items()}
+    known = {
+        name: (odata.plus(datetime.fromisoformat(str(when)), look_back), int(version))
+        for name, (when, version) in highest.items()
+    }
     for job in jobs:
         row = job.row
         name = row.database_name or ""
         if name not in known or row.row_version is None or row.modified_date is None:
             continue
-        when, version = known[name]
-        is_odd = row.row_version < version and when + look_back < row.modified_date <= answered_at
+        end, version = known[name]
+        is_odd = row.row_version < version and end < row.modified_date <= answered_at
         if is_odd and not db.execute(_IS_KNOWN, (source_id, row.job_id, row.row_version, row.modified_date)).fetchone():
             said = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
             return f"job {row.job_id}, modified {said}, has a lower rowversion than jobs had before"
