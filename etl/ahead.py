@@ -1,9 +1,10 @@
 """Reads ahead: key ranges side by side, in as many threads as keep busy whoever takes what they bring.
 
-It begins with one thread, which is enough where Postgres is slower than the source. Where the taker has to wait, more
-are added by Little's law: to wait no longer, as many answers must be under way as come in the time that one takes.
-There are never more than the source bears (`most`, which falls when it says 429). What is read ahead, and taken at once
-where taking is slow, grows with the scan: a short one goes page by page. So nobody has to choose a number.
+It begins with one thread, which is enough where Postgres is slower than the source, or with as many as are `wanted`
+where the source is known to be far away. Where the taker has to wait, more are added by Little's law: to wait no longer,
+as many answers must be under way as come in the time that one takes. There are never more than the source bears (`most`,
+which falls when it says 429). What is read ahead, and taken at once where taking is slow, grows with the scan: a short
+one goes page by page. So nobody has to choose a number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from etl.model import Cursor
 
-_ROWS = 4_000  # read ahead at most, but for the answers under way: memory is finite
+_ROWS = 3_000  # read ahead at most, those under way included, as far as can be known: memory is finite
 _SLOW_START = 4  # answers taken, before which no more than one is read ahead for each thread
 _PATIENCE = 1.0  # seconds for threads to notice that they are no longer wanted; a hanging source holds nobody
 
@@ -48,14 +49,16 @@ class Ahead(Generic[T]):
         most: Callable[[], int],
         monotonic: Callable[[], float],
         at_least: Callable[[], int] = lambda: 1,
+        wanted: int = 1,
     ) -> None:
         self._fetch, self._settle, self._most, self._monotonic = fetch, settle, most, monotonic
         self._at_least = at_least  # so many rows are given at a time, where there are as many
         self._open = deque(cursors)
         self._ready: deque[Brought[T]] = deque()
         self._taken = 0
+        self._largest = 0  # answer so far, in rows
         self._busy = 0
-        self._wanted = 1
+        self._wanted = wanted  # threads
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -126,6 +129,7 @@ class Ahead(Generic[T]):
             others = self._busy - 1 + len(self._open)
             brought = self._settle(what, max(1, self._limit() - others))
             self._ready.append(brought)
+            self._largest = max(self._largest, brought.rows)
             self._open.extendleft(brought.onwards[:1])  # one range after the other, where there are many
             self._open.extend(brought.onwards[1:])
 
@@ -142,9 +146,10 @@ class Ahead(Generic[T]):
         return self._stop.is_set() or self._failure is not None or not self._is_under_way()
 
     def _may_read(self) -> bool:
-        rows, most = self._rows(), max(self._wanted, self._taken // _SLOW_START)
-        has_room = rows < self._at_least() or (rows < _ROWS and len(self._ready) < most)
-        return bool(self._open) and has_room and self._busy < self._limit()
+        under_way = self._busy * self._largest
+        most = max(self._wanted, self._taken // _SLOW_START)
+        has_room = self._rows() + under_way < _ROWS and len(self._ready) < most
+        return bool(self._open) and (has_room or self._rows() < self._at_least()) and self._busy < self._limit()
 
     def _limit(self) -> int:
         return max(1, min(self._wanted, self._most()))

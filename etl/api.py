@@ -5,6 +5,7 @@ Redirects are not followed, and the token goes to the configured host alone.
 """
 
 import json
+import math
 import random
 import ssl
 import threading
@@ -74,6 +75,7 @@ class Api:
         self._lock = threading.Lock()
         self.requests = 0
         self.bears = source.concurrency  # requests at a time, as far as the source has said
+        self.latency = math.inf  # seconds: its quickest answer
         self.monotonic = clock.monotonic
         self._client = httpx.Client(
             auth=self._auth,
@@ -105,6 +107,7 @@ class Api:
         self._hold(stop)
         began = self.monotonic()
         response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
+        self.latency = min(self.latency, self.monotonic() - began)
         if response.status_code == 200:
             try:
                 return Reply(payload.parse_page(body), self._answered_at(response))

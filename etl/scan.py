@@ -8,6 +8,7 @@ current is on the page that contains its key. It stops only at an empty page; ne
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import re
 import threading
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _KEYS_A_REQUEST = 20
 CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"
+_SLOW = 0.05  # seconds; a source whose quickest answer takes longer is far away: that can be waited for side by side
 _HIGHEST_GUID = 0xFFFFFFFF  # its first eight digits
 
 T = TypeVar("T")
@@ -116,8 +118,12 @@ def _side_by_side(
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     # One of recent rows is short, and its rows lie close together.
     can_split = scan.window.lower is None
-    ahead = Ahead(todo, fetch, settle, lambda: api.bears if can_split else len(todo), api.monotonic, at_least)
-    yield from ahead.taken()
+    wanted = api.bears if can_split and _SLOW < api.latency < math.inf else 1
+
+    def most() -> int:
+        return api.bears if can_split else len(todo)
+
+    yield from Ahead(todo, fetch, settle, most, api.monotonic, at_least, wanted).taken()
 
 
 def split(scan: Scan, page: Page, most: int) -> list[Cursor]:

@@ -1,4 +1,4 @@
-"""A comparison remembers its keys a page or some a row: a tenth of the work of a key a row."""
+"""A comparison remembers its keys by the page; no index but the primary key can answer for a job's key."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,22 @@ GROUP BY source_id, opened_by, is_old, page
 
 
 def upgrade() -> None:
+    _compared()
+    _indexes()
+
+
+def _indexes() -> None:
+    for name, columns in (
+        ("jobs_created", []),
+        ("jobs_status", ["job_status"]),
+        ("jobs_category", ["category_name"]),
+        ("jobs_account", ["account_code"]),
+    ):
+        op.drop_index(name, "jobs", schema="aims360")
+        op.create_index(name, "jobs", [*columns, sa.text("timezone('UTC', created_date)")], schema="aims360")
+
+
+def _compared() -> None:
     op.rename_table("compared", "compared_before", schema="etl")
     op.execute("ALTER INDEX etl.compared_pkey RENAME TO compared_before_pkey")
     op.create_table(
