@@ -1,10 +1,10 @@
 """Reads ahead: key ranges side by side, in as many threads as keep busy whoever takes what they bring.
 
 It begins with one thread, which is enough where Postgres is slower than the source, or with as many as are `wanted`
-where the source is known to be far away. Where the taker has to wait, more are added by Little's law: to wait no longer,
-as many answers must be under way as come in the time that one takes. There are never more than the source bears (`most`,
-which falls when it says 429). What is read ahead, and taken at once where taking is slow, grows with the scan: a short
-one goes page by page. So nobody has to choose a number.
+where the source is known to be far away. Where the taker has to wait, more are added by Little's law: to wait no more,
+as many answers must be under way as come in the time that one takes. There are never more than the source bears
+(`most`, which falls when it says 429). What is read ahead, and taken at once where taking is slow, grows with the scan:
+a short one goes page by page. So nobody has to choose a number.
 """
 
 from __future__ import annotations

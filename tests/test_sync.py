@@ -17,6 +17,7 @@ from psycopg import sql
 from etl.database import Connection, connected
 from etl.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated
 from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreachable
+from etl.load import _KNOWN
 from etl.model import Verdict
 from etl.prove.oracle import differences
 from etl.runs import record
@@ -644,3 +645,17 @@ def test_an_older_releases_rows_are_told_until_they_are_written_anew(db: Connect
     assert any("--full --rewrite" in note for note in scene.sync(full=True).notes)
     assert scene.sync(full=True, rewrite=True).notes == ()
     assert scene.sync().notes == ()
+
+
+def test_a_young_mirror_is_asked_by_its_key(db: Connection) -> None:
+    """Without statistics too: any other way would go through all jobs of the source, for each row of a page even."""
+    db.execute("SET enable_seqscan = off")
+    given = {"source_id": 1, "job_ids": "{a,b}"}
+    of_the_foreign_key = "SELECT FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = 'a' FOR KEY SHARE"
+    plans = [
+        "\n".join(str(row[0]) for row in db.execute(f"EXPLAIN {query}", given).fetchall())
+        for query in (_KNOWN, of_the_foreign_key)
+    ]
+    assert all("jobs_pkey" in plan for plan in plans)
+    assert "purged_jobs_pkey" in plans[0]
+    db.execute("RESET enable_seqscan")

@@ -37,7 +37,7 @@ def without_latency(stage: Stage, mirror: Mirror) -> list[float]:
         for how in FORMATS
     ]
     read = stage.floor(f"F2 {jobs} jobs read, 1,000 a page", "s", [each.read for each in rounds], READ)
-    own = tuple(float(each.process.told["working"]) for each in rounds)
+    own = tuple(each.process.working for each in rounds)
     whole = tuple(each.process.seconds for each in rounds)
     itself = Figure(f"a backfill of {jobs}", "s", own, f"{SYNC}, from its first request")
     stage.note(
@@ -76,7 +76,7 @@ def from_a_slow_source(stage: Stage) -> None:
         figure = Figure(
             f"b backfill of {source.jobs:,}, 100 ms a request",
             "s",
-            tuple(float(each.told["working"]) for each in done),
+            tuple(each.working for each in done),
             f"{command}, from its first request",
         )
         stage.note(against(figure, floor, 1 / 6, "F2 / 6"))

@@ -16,12 +16,16 @@ AT_MOST = 1_800  # seconds, for any command
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A command that has ended well. `began` is a time of the monotonic clock; `peak` is its resident set in MB."""
+    """A command that has ended well. `began` is a time of the monotonic clock; `peak` is its resident set in MB.
+
+    `working`: seconds from its first request to its end, where that was asked for.
+    """
 
     began: float
     seconds: float
     peak: float
     said: str
+    working: float = 0.0
 
     @property
     def told(self) -> dict[str, Any]:

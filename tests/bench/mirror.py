@@ -1,6 +1,6 @@
 """A mirror of the bench: a database, the source that it mirrors, and how it is filled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.bench.databases import Cluster
 from tests.bench.measure import Process, etl, run
@@ -23,15 +23,11 @@ class Mirror:
         return {**self.source.environ, "DATABASE_URL": self.cluster.address(self.name)}
 
     def fill(self, **settings: str) -> Process:
-        """A backfill from nothing; it tells `working` too: seconds from its first request to its end.
-
-        RuntimeError where jobs are lacking.
-        """
+        """A backfill from nothing. RuntimeError where jobs are lacking."""
         self.cluster.make(self.name)
         self.cluster.checkpoint()
         self.source.tell("first")
         done = run(etl("sync", "--json"), {**self.environ, **settings})
         if done.told["counts"]["inserted"] != self.source.jobs:
             raise RuntimeError(f"{done.told['counts']['inserted']} of {self.source.jobs} jobs came")
-        done.told["working"] = done.began + done.seconds - float(self.source.tell("first"))
-        return done
+        return replace(done, working=done.began + done.seconds - float(self.source.tell("first")))
