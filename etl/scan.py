@@ -256,7 +256,8 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
     last, repeated = (_last_of_opaque(cursor, keys), 0) if opaque else _last_of_ordered(cursor, keys)
     return Page(
         rows=answer.rows,
-        cursor=Cursor(cursor.part, last, cursor.up_to),
+        # A range of numbers that was read up to its very end has no more, and isn't asked for it.
+        cursor=Cursor(cursor.part, last, cursor.up_to, done=isinstance(last, int) and last == cursor.up_to),
         answered_at=answered_at,
         opaque=opaque,
         delivered=_count_inside(scan.window, stamps) if scan.lane == "sync" else 0,
