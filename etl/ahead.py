@@ -80,7 +80,7 @@ class Ahead(Generic[T]):
             self._stop.set()
             self._wake()
             for thread in self._threads:
-                thread.join(_PATIENCE)
+                thread.join(_PATIENCE / len(self._threads))
 
     def _take(self) -> list[T]:
         with self._changed:
