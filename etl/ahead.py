@@ -68,7 +68,8 @@ class Ahead(Generic[T]):
         """What was brought, each range in its order: all that is there, once something is. Raises as fetches do."""
         try:
             while True:
-                self._start_threads()
+                with self._changed:
+                    self._start_threads()
                 began = self._monotonic()
                 some = self._take()
                 if not some:
@@ -108,7 +109,8 @@ class Ahead(Generic[T]):
             self._wanted = math.ceil(max(self._wanted, min(needed, self._most())))
 
     def _start_threads(self) -> None:
-        while len(self._threads) < min(self._wanted, self._most()):
+        """No more than there are ranges to read in: each keeps memory of its own, even when it has done its work."""
+        while len(self._threads) < min(self._limit(), len(self._open) + self._busy):
             thread = threading.Thread(target=self._work, name=f"ahead_{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -132,6 +134,7 @@ class Ahead(Generic[T]):
             self._largest = max(self._largest, brought.rows)
             self._open.extendleft(brought.onwards[:1])  # one range after the other, where there are many
             self._open.extend(brought.onwards[1:])
+            self._start_threads()
 
     def _next(self) -> Cursor | None:
         """The next range to read on in; None where this thread is needed no more."""
@@ -152,7 +155,9 @@ class Ahead(Generic[T]):
         return bool(self._open) and (has_room or self._rows() < self._at_least()) and self._busy < self._limit()
 
     def _limit(self) -> int:
-        return max(1, min(self._wanted, self._most()))
+        """How many may read at a time: as many as are of use, as the source bears, and as there is memory for."""
+        fit = max(2, _ROWS // self._largest) if self._largest else self._wanted
+        return max(1, min(self._wanted, self._most(), fit))
 
     def _wake(self) -> None:
         with self._changed:
