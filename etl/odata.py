@@ -157,9 +157,10 @@ def is_less(one: Key, other: Key) -> bool:
 def stamps(rows: Sequence[bytes]) -> list[Stamp]:
     """What steers the scan, out of the raw rows of a page: all at once where each can be read."""
     try:
-        return _stamps.decode(b"[" + b",".join(rows) + b"]")
+        found = _stamps.decode(b"[" + b",".join(rows) + b"]")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return [stamp(row) for row in rows]
+        found = []
+    return found if len(found) == len(rows) else [stamp(row) for row in rows]
 
 
 def stamp(row: bytes) -> Stamp:
