@@ -1,13 +1,14 @@
 """The keys that an open comparison has seen at the source (`etl.compared`), and which of their versions are here.
 
 A page tells its versions in columns, and Postgres answers with those that differ: where all is equal, nothing comes
-back, and nothing is written but one row with the page's keys. A page may come twice, so keys are counted once.
+back, and nothing is written but one row with the keys. A page may come twice, so keys are counted once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain, compress
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -37,14 +38,14 @@ WITH remembered AS (
     VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 )
 SELECT t.job_id
-FROM unnest(%(job_ids)s::text[], %(row_versions)s::bigint[], %(modified)s::timestamptz[])
-    AS t (job_id, row_version, modified_date)
+FROM unnest(%(job_ids)s::text[], %(row_versions)s::bigint[], %(modified)s::bigint[])
+    AS t (job_id, row_version, modified)
 WHERE NOT EXISTS (
     SELECT FROM aims360.jobs AS j
     WHERE j.source_id = %(source_id)s
       AND j.job_id = t.job_id
       AND j.row_version = t.row_version
-      AND j.modified_date IS NOT DISTINCT FROM t.modified_date
+      AND j.modified_date IS NOT DISTINCT FROM timestamptz '2000-01-01 00:00Z' + t.modified * interval '1 microsecond'
       AND j.purged_at IS NULL
 )
 """
@@ -69,6 +70,7 @@ ORDER BY j.job_id
 """
 # Postgres can't guess how many keys stand in the arrays; with few in mind it may go through all of them for every job.
 _JOIN_BY_HASH = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL work_mem = '32MB'"
+_2000, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -87,15 +89,25 @@ _rows = msgspec.json.Decoder(list[_Row])
 
 
 class Told(NamedTuple):
-    """A version that the source tells of a job, its date as ISO 8601 writes it ("NULL": none).
+    """The versions that the source tells of some jobs, column by column.
 
-    `is_old`: whether the job is old enough to be counted.
+    `modified`: modifiedDate in microseconds since 2000 began. `is_old`: whether the job is old enough to be counted.
     """
 
-    job_id: str
-    row_version: int
-    modified_date: str
-    is_old: bool
+    job_ids: Sequence[str] = ()
+    row_versions: Sequence[int] = ()
+    modified: Sequence[int | None] = ()
+    is_old: Sequence[bool] = ()
+
+    def only(self, is_old: bool) -> Told:
+        """Those that are old, or those that aren't."""
+        wanted = [each is is_old for each in self.is_old]
+        return self if all(wanted) else self._make(tuple(compress(column, wanted)) for column in self)
+
+
+def joined(some: Iterable[Told]) -> Told:
+    """What several pages tell."""
+    return Told._make(tuple(chain.from_iterable(columns)) for columns in zip(*some, strict=True))
 
 
 class Unseen(NamedTuple):
@@ -106,43 +118,55 @@ class Unseen(NamedTuple):
     is_old: bool
 
 
-def told(rows: Sequence[bytes], old: datetime) -> list[Told] | None:
-    """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before."""
+def told(rows: Sequence[bytes], old: datetime) -> Told | None:
+    """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before.
+
+    That is a row without a version, or one that `flatten` couldn't read or would store otherwise.
+    """
     try:
-        found = [_told(row, old) for row in _rows.decode(b"[" + b",".join(rows) + b"]")]
+        found = _rows.decode(b"[" + b",".join(rows) + b"]")
+        told = Told(
+            job_ids=[row.jobID for row in found],
+            row_versions=[_version(row) for row in found],
+            modified=[None if row.modifiedDate is None else _since_2000(row.modifiedDate) for row in found],
+            is_old=[row.createdDate is not None and odata.instant(row.createdDate) < old for row in found],
+        )
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    return found if len(found) == len(rows) else None
+    is_plain = min(told.row_versions, default=0) >= 0 and "\x00" not in "".join(told.job_ids)
+    return told if is_plain and len(found) == len(rows) else None
 
 
-def _told(row: _Row, old: datetime) -> Told:
-    """Raises ValueError where the row has no version, or what `flatten` couldn't read or would store otherwise."""
-    if row.rowversion is not None:
-        row_version = int.from_bytes(row.rowversion, "big", signed=True)
-    else:
-        row_version = odata.etag_rowversion(row.etag or "") or -1
-    if row_version < 0 or "\x00" in row.jobID:
-        raise ValueError("a row that needs a closer look")
-    modified = "NULL" if row.modifiedDate is None else odata.instant(row.modifiedDate).isoformat()
-    is_old = row.createdDate is not None and odata.instant(row.createdDate) < old
-    return Told(row.jobID, row_version, modified, is_old)
+def _version(row: _Row) -> int:
+    """The rowversion; below zero where there is none, or one that is too high."""
+    if row.rowversion is None:
+        return odata.etag_rowversion(row.etag or "") or -1
+    return int.from_bytes(row.rowversion, "big", signed=True)
 
 
-def differing(db: Connection, source_id: int, scan: Scan, versions: Sequence[Told]) -> set[str]:
+def _since_2000(text: str) -> int:
+    return (odata.instant(text) - _2000) // _MICROSECOND
+
+
+def differing(db: Connection, source_id: int, scan: Scan, versions: Told) -> set[str]:
     """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered."""
     found: set[str] = set()
     for is_old in (True, False):
-        some = [version for version in versions if version.is_old is is_old]
-        if some:
-            job_ids, row_versions, modified, _ = zip(*some, strict=True)
+        some = versions.only(is_old)
+        if some.job_ids:
             given = {
-                "job_ids": text_array(job_ids),
-                "row_versions": "{" + ",".join(map(str, row_versions)) + "}",
-                "modified": "{" + ",".join(modified) + "}",
+                "job_ids": text_array(some.job_ids),
+                "row_versions": _numbers(some.row_versions),
+                "modified": _numbers(some.modified),
             }
             key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
             found.update(str(job_id) for (job_id,) in db.execute(_DIFFERING, given | key).fetchall())
     return found
+
+
+def _numbers(numbers: Iterable[int | None]) -> str:
+    """As Postgres writes an array of them."""
+    return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
 
 
 def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:

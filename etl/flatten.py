@@ -177,6 +177,7 @@ def _joined(some: Sequence[tuple[Page, Batch]]) -> Together:
         duplicates=sum(batch.duplicates for batch in batches),
         replaced_characters=sum(batch.replaced_characters for batch in batches),
         unknown=frozenset[str]().union(*(batch.unknown for batch in batches)),
+        encoded=sum((batch.encoded for batch in batches), ()),
     )
     return Together(replace(pages[-1], answered_at=max(page.answered_at for page in pages)), batch, pages)
 
@@ -189,7 +190,7 @@ def _is_newer(row: JobRow, than: JobRow) -> bool:
 
 def _read(raw: bytes) -> _Read | Reject:
     try:
-        if b"\\u" in raw:  # perhaps an escaped NUL
+        if b"u0000" in raw:  # perhaps an escaped NUL; lone surrogates msgspec refuses
             return _read_carefully(raw)
         job = _job.decode(raw)
         return _shape(job, _response_quickly(job.response, job.responseType), None, 0, _NONE)
@@ -260,7 +261,7 @@ def _row_version(job: _SourceJob) -> int | None:
 
 
 def _response_quickly(value: object, response_type: str | None) -> _Response:
-    """The same as `_response`, in a row without escaped characters; what is no plain list of documents goes there."""
+    """The same as `_response`, in a row without escaped NULs; what is no plain list of documents goes there."""
     if value is None:
         return _NOTHING
     if isinstance(value, str) and value.startswith("[") and not _is_inline(response_type):

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from psycopg import sql
 
 from etl import write
 from etl.database import Connection, text_array
-from etl.model import Batch, Counts, DocumentRow, Job, JobRow, Key
+from etl.model import Batch, Counts, DocumentRow, Encoded, Job, JobRow, Key
 from etl.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
 from etl.totals import unearth
 
@@ -146,6 +147,11 @@ def _extended(row: JobRow, purged: datetime | None) -> bool:
     return row.purge_date_time is None or purged is None or row.purge_date_time > purged
 
 
+def encoded(db: Connection, source_id: int, batch: Batch, seen_at: datetime, not_seen_before: datetime | None) -> Batch:
+    """The batch with its jobs as they are sent if all of them are new. Another thread may do this ahead of `load`."""
+    return replace(batch, encoded=(write.encode(db, source_id, batch.jobs, seen_at, not_seen_before),))
+
+
 def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     """Brings the mirror to the batch's versions, inside the transaction that is open on `db`."""
     choices, unversioned = _choices(db, source_id, batch.jobs, rules)
@@ -156,11 +162,11 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     changed = choices[Choice.NEWER]
     rewritten = choices[Choice.SAME] if rules.rewrite else []
     if inserted:
-        write.insert(db, source_id, inserted, rules.seen_at)
+        write.insert(db, _encoded(db, source_id, batch, inserted, rules))
     if changed or rewritten:
         _update(db, source_id, [*changed, *rewritten], rules)
-    if inserted or changed:
-        write.record(db, source_id, [*inserted, *changed], rules.seen_at, rules.not_seen_before)
+    if changed:
+        write.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
     return Counts(
         inserted=len(inserted),
         updated=len(changed) + len(rewritten),
@@ -176,6 +182,13 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         stale=(stale := _count_beyond(changed, rules)),
         repaired=missing + stale,
     )
+
+
+def _encoded(db: Connection, source_id: int, batch: Batch, inserted: Sequence[Job], rules: Rules) -> Sequence[Encoded]:
+    """As they were encoded ahead, where that was done and all of them are inserted."""
+    if batch.encoded and len(inserted) == len(batch.jobs):
+        return batch.encoded
+    return [write.encode(db, source_id, inserted, rules.seen_at, rules.not_seen_before)]
 
 
 def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Counts:

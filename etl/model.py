@@ -100,6 +100,14 @@ class Job(Struct, frozen=True):
     documents: tuple[DocumentRow, ...]
 
 
+class Encoded(Struct, frozen=True):
+    """The rows of new jobs as COPY takes them, by table."""
+
+    jobs: bytes
+    documents: bytes
+    history: bytes
+
+
 class Reject(Struct, frozen=True):
     """A row that can't be read. `job_id` is the job's, or a digest of the raw text where even that is unreadable."""
 
@@ -110,13 +118,17 @@ class Reject(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """What a page became. No two jobs share a `job_id`: of duplicates the newer version was kept."""
+    """What a page became. No two jobs share a `job_id`: of duplicates the newer version was kept.
+
+    `encoded`: all of the jobs, a page each, where they are likely to be new.
+    """
 
     jobs: tuple[Job, ...] = ()
     rejects: tuple[Reject, ...] = ()
     duplicates: int = 0
     replaced_characters: int = 0
     unknown: frozenset[str] = frozenset()
+    encoded: tuple[Encoded, ...] = ()
 
 
 class ScanKind(StrEnum):
@@ -153,12 +165,13 @@ class Scan(Struct, frozen=True):
     """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
 
     `key` is BY_TIME where the source refuses to filter on either: then cursors are times, as the source writes them.
-    `delivered` counts the rows read so far inside the window; it is needed only where keys can't be compared here
-    (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None: not counted)
-    are rows too, for the progress shown. `flatten_version` is that of the program that opened it. `trusting`: the
-    source was restored, so that its word counts for every row. `select` (not empty: only these properties are asked
-    for) and `counted`, what the source counted of its old jobs before the first page, are a comparison's. `highest` is
-    the highest key of one of all rows when it was planned; it is not stored, and only serves to split ranges.
+    `delivered` counts the rows read so far inside the window, in a scan by jobID: it is needed only where keys can't be
+    compared here (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None:
+    not counted) are rows too, for the progress shown. `flatten_version` is that of the program that opened it.
+    `trusting`: the source was restored, so that its word counts for every row. `select` (not empty: only these
+    properties are asked for) and `counted`, what the source counted of its old jobs before the first page, are a
+    comparison's. `highest` is the highest key of one of all rows when it was planned; it is not stored, and only serves
+    to split ranges.
     """
 
     kind: ScanKind

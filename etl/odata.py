@@ -21,16 +21,12 @@ LONGEST_JOB_ID = 250  # characters; an index entry has an end, and so has an add
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-class Stamp(msgspec.Struct, frozen=True):
-    """The properties of a row that steer a scan, of whatever type they came."""
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where a row stands in a scan: its keys and its date, of whatever type they came."""
 
     ID: object = None
     jobID: object = None
-    createdDate: object = None
     modifiedDate: object = None
-    clientID: object = None
-    rowversion: object = None
-    etag: object = msgspec.field(default=None, name="@odata.etag")
 
     def key(self, name: str) -> Key | None:
         """The row's key, or None where it has none of the right type."""
@@ -44,6 +40,15 @@ class Stamp(msgspec.Struct, frozen=True):
         """modifiedDate, or None where it is null or unreadable."""
         return readable_instant(self.modifiedDate)
 
+
+class Stamp(Place, frozen=True):
+    """What else steers a run, likewise."""
+
+    createdDate: object = None
+    clientID: object = None
+    rowversion: object = None
+    etag: object = msgspec.field(default=None, name="@odata.etag")
+
     @property
     def created(self) -> datetime | None:
         """createdDate, or None where it is null or unreadable."""
@@ -52,7 +57,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 _UNREADABLE = Stamp(modifiedDate="of no known form")  # which is another thing than null
 _stamp = msgspec.json.Decoder(Stamp)
-_stamps = msgspec.json.Decoder(list[Stamp])
+_places = msgspec.json.Decoder(list[Place])
 
 
 def query(
@@ -154,17 +159,17 @@ def is_less(one: Key, other: Key) -> bool:
     return str(one) < str(other)
 
 
-def stamps(rows: Sequence[bytes]) -> list[Stamp]:
-    """What steers the scan, out of the raw rows of a page: all at once where each can be read."""
+def places(rows: Sequence[bytes]) -> Sequence[Place]:
+    """Where the raw rows of a page stand: all at once where each can be read."""
     try:
-        found = _stamps.decode(b"[" + b",".join(rows) + b"]")
+        found = _places.decode(b"[" + b",".join(rows) + b"]")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         found = []
     return found if len(found) == len(rows) else [stamp(row) for row in rows]
 
 
 def stamp(row: bytes) -> Stamp:
-    """What steers the scan, out of a raw row."""
+    """What steers a run, out of a raw row."""
     try:
         return _stamp.decode(row)
     except RecursionError:

@@ -68,9 +68,10 @@ def parse_page(body: bytes) -> Answer:
     """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
     replaced = 0
     try:
-        if not body.isascii():
-            body.decode()  # rows are opened one by one: what they hold is looked at here
         envelope, rows = _opened(body)
+        for row in rows:  # msgspec doesn't look inside of what it leaves raw
+            if not row.isascii():
+                row.decode()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body, replaced = _repaired(body)
         try:

@@ -105,7 +105,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     """An armful after the other: what is missing or stale, and set right where it is wished."""
     old = _old(run, scan)
 
-    def read(page: Page) -> list[Told] | None:
+    def read(page: Page) -> Told | None:
         return compared.told(page.rows, old) if scan.select else None
 
     def is_late() -> bool:
@@ -125,21 +125,21 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
 
 
 def _differing(
-    run: Recorder, scan: Scan, armful: Sequence[tuple[Page, list[Told] | None]]
+    run: Recorder, scan: Scan, armful: Sequence[tuple[Page, Told | None]]
 ) -> list[tuple[Page, Sequence[bytes]]]:
     """Of each page the rows that need a closer look: not those whose version is told, and is here."""
     with run.transaction():
-        told = [version for _, versions in armful for version in versions or ()]
+        told = compared.joined(versions or Told() for _, versions in armful)
         job_ids = compared.differing(run.db, run.source_id, scan, told)
     return [(page, _left(page, versions, job_ids)) for page, versions in armful]
 
 
-def _left(page: Page, versions: Sequence[Told] | None, differing: Set[str]) -> Sequence[bytes]:
+def _left(page: Page, versions: Told | None, differing: Set[str]) -> Sequence[bytes]:
     if versions is None:
         return page.rows
     if not differing:
         return ()
-    return [row for row, version in zip(page.rows, versions, strict=True) if version.job_id in differing]
+    return [row for row, job_id in zip(page.rows, versions.job_ids, strict=True) if job_id in differing]
 
 
 def _passed(run: Recorder, scan: Scan, page: Page) -> Scan:

@@ -247,9 +247,9 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
     """The page of an answer, once it keeps what was asked: the date filter, the order, the cursor. Pure."""
     if not answer.rows:
         return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)
-    stamps = odata.stamps(answer.rows)
-    _check_dates(scan, stamps)
-    keys = [key for key in (stamp.key(scan.key) for stamp in stamps) if key is not None]
+    places = odata.places(answer.rows)
+    _check_dates(scan, places)
+    keys = [key for key in (place.key(scan.key) for place in places) if key is not None]
     if not keys:
         raise BrokenPromise(f"no row of a page shows a readable {scan.key}")
     opaque = not all(map(odata.comparable, keys))
@@ -260,19 +260,20 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
         cursor=Cursor(cursor.part, last, cursor.up_to, done=isinstance(last, int) and last == cursor.up_to),
         answered_at=answered_at,
         opaque=opaque,
-        delivered=_count_inside(scan.window, stamps) if scan.lane == "sync" else 0,
+        # Numbers can always be compared.
+        delivered=_count_inside(scan.window, places) if scan.lane == "sync" and scan.key != "ID" else 0,
         repeated=repeated,
         replaced_characters=answer.replaced_characters,
     )
 
 
-def _check_dates(scan: Scan, stamps: Sequence[odata.Stamp]) -> None:
+def _check_dates(scan: Scan, places: Sequence[odata.Place]) -> None:
     lower = scan.window.lower
     if lower is None:
         return
-    for stamp in stamps:
-        modified = stamp.modified
-        if modified is None and stamp.modifiedDate is not None:
+    for place in places:
+        modified = place.modified
+        if modified is None and place.modifiedDate is not None:
             continue  # unreadable: flatten makes a reject of it
         if modified is None or modified < lower - SHOWN_PLAY:
             raise BrokenPromise(
@@ -322,8 +323,8 @@ def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
     return keys[-1]
 
 
-def _count_inside(span: Window, stamps: Sequence[odata.Stamp]) -> int:
+def _count_inside(span: Window, places: Sequence[odata.Place]) -> int:
     if span.upper is None:
         return 0
     end = odata.plus(span.upper, TICK_PLAY)
-    return sum(moment is not None and moment < end for moment in (stamp.modified for stamp in stamps))
+    return sum(moment is not None and moment < end for moment in (place.modified for place in places))

@@ -24,7 +24,7 @@ from etl import odata, purge, restore, runs, scans, sources
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
 from etl.flatten import flatten, together
-from etl.load import load
+from etl.load import encoded, load
 from etl.model import Batch, Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
@@ -175,8 +175,14 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | None = None) -> Scan:
     """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
+    is_first, not_seen_before = run.state.watermark is None, run.state.complete_through
+
+    def read(page: Page) -> Batch:
+        batch = flatten(page.rows, page.replaced_characters)
+        return encoded(run.db, run.source_id, batch, page.answered_at, not_seen_before) if is_first else batch
+
     try:
-        with closing(pages(api, scan, _flattened)) as answers:
+        with closing(pages(api, scan, read)) as answers:
             for some in answers:
                 with run.transaction():  # of as many pages as came while the last were loaded
                     for page, batch, parts in together(some):
@@ -190,10 +196,6 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
     except KeyRefused:
         return _pages(run, api, run.falls_back(scan), watch, until)
     return scan
-
-
-def _flattened(page: Page) -> Batch:
-    return flatten(page.rows, page.replaced_characters)
 
 
 def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch) -> None:

@@ -311,7 +311,7 @@ scans = Table(
     _required("as_of", _TIME, "when it was opened, by the source's clock"),
     _required("rewrite", Boolean, "whether rows that are the same are written anew"),
     _required("opaque", Boolean, "whether keys came that can't be compared here"),
-    _required("delivered", BigInteger, "rows read so far inside the window"),
+    _required("delivered", BigInteger, "rows read so far inside the window, in a scan by jobID"),
     _required("cursors", JSON, "[part, after, up_to, done] of each key range; json, since a key may hold NUL"),
     _required("flatten_version", Integer, "what the program read that opened it", "1"),
     _column("expected", BigInteger, "rows that the source counted when it was opened, for the progress shown"),

@@ -1,21 +1,25 @@
 """Rows go into the mirror's tables: new ones by COPY, changed ones by UPDATE, in the caller's transaction.
 
-COPY is binary and told its types once: that costs a quarter of text here, and less in Postgres too.
+COPY is binary and told its types once: that costs a quarter of text here, and less in Postgres too. Rows are encoded
+apart from being sent, so that a page may be while Postgres works on the one before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, get_args, get_type_hints
 
-from psycopg import postgres, sql
+from psycopg import Copy, postgres, sql
+from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
+from psycopg.copy import Writer
 from psycopg.pq import Format
 
 from etl.database import Connection, text_array
-from etl.model import DocumentRow, Job, JobRow
+from etl.model import DocumentRow, Encoded, Job, JobRow
 
 _TYPES = {str: "text", int: "int4", bool: "bool", datetime: "timestamptz", Decimal: "numeric"}
+_HEADER, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"  # of COPY's binary form, as Postgres documents it
 _OTHER_TYPES = {"id": "int8", "row_version": "int8", "response_json": "jsonb", "extra": "jsonb"}
 
 
@@ -69,10 +73,25 @@ _UPDATE_JOB = (
 _DELETE_DOCUMENTS = "DELETE FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s::text[])"
 
 
-def insert(db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime) -> None:
-    """New jobs with their documents; `seen_at` is the source's time."""
-    _copy(db, _JOBS, ((source_id, *job.row, seen_at) for job in jobs))
-    _copy_documents(db, source_id, jobs)
+def encode(
+    db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime, not_seen_before: datetime | None
+) -> Encoded:
+    """New jobs with their documents and history as COPY takes them; `seen_at` is the source's time.
+
+    Nothing is asked of the connection: another thread may do this while it is at work.
+    """
+    return Encoded(
+        jobs=_encoded(db, _JOBS, ((source_id, *job.row, seen_at) for job in jobs)),
+        documents=_encoded(db, _DOCUMENTS, _documents(source_id, jobs)),
+        history=_encoded(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before)),
+    )
+
+
+def insert(db: Connection, encoded: Sequence[Encoded]) -> None:
+    """New jobs with their documents and their history."""
+    _copy(db, _JOBS, [some.jobs for some in encoded])
+    _copy(db, _DOCUMENTS, [some.documents for some in encoded])
+    _copy(db, _HISTORY, [some.history for some in encoded])
 
 
 def update(db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime) -> None:
@@ -84,14 +103,24 @@ def replace_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> No
     """The documents of jobs, as a set: those that are gone from the list are gone from the table."""
     if jobs:
         db.execute(_DELETE_DOCUMENTS, (source_id, text_array([job.row.job_id for job in jobs])))
-        _copy_documents(db, source_id, jobs)
+        _copy(db, _DOCUMENTS, [_encoded(db, _DOCUMENTS, _documents(source_id, jobs))])
 
 
 def record(
     db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime, not_seen_before: datetime | None
 ) -> None:
-    """The history: one row a version seen."""
-    versions = (
+    """The history of jobs that have changed: one row a version seen."""
+    _copy(db, _HISTORY, [_encoded(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before))])
+
+
+def _documents(source_id: int, jobs: Iterable[Job]) -> Iterator[tuple[object, ...]]:
+    return ((source_id, job.row.job_id, *document) for job in jobs for document in job.documents)
+
+
+def _versions(
+    source_id: int, jobs: Iterable[Job], seen_at: datetime, not_seen_before: datetime | None
+) -> Iterator[tuple[object, ...]]:
+    return (
         (
             source_id,
             row.job_id,
@@ -105,22 +134,32 @@ def record(
         )
         for row in (job.row for job in jobs)
     )
-    _copy(db, _HISTORY, versions)
 
 
-def _copy_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> None:
-    if any(job.documents for job in jobs):
-        _copy(
-            db,
-            _DOCUMENTS,
-            ((source_id, job.row.job_id, *document) for job in jobs for document in job.documents),
-        )
+class _Collector(Writer):
+    """Takes what psycopg writes."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Buffer] = []
+
+    def write(self, data: Buffer) -> None:
+        self.pieces.append(data)
 
 
-def _copy(db: Connection, target: _Target, rows: Iterable[Sequence[object]]) -> None:
-    cursor = db.cursor()
+def _encoded(db: Connection, target: _Target, rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows in the binary form of COPY, without its header and its trailer."""
+    cursor, collector = db.cursor(), _Collector()
     cursor.adapters.register_dumper(None, _JsonText)
-    with cursor.copy(target.statement) as copy:
+    with Copy(cursor, binary=True, writer=collector) as copy:
         copy.set_types(target.types)
         for row in rows:
             copy.write_row(row)
+    return b"".join(collector.pieces)[len(_HEADER) : -len(_TRAILER)]
+
+
+def _copy(db: Connection, target: _Target, encoded: Iterable[bytes]) -> None:
+    some = [each for each in encoded if each]
+    if some:
+        with db.cursor().copy(target.statement) as copy:
+            for each in (_HEADER, *some, _TRAILER):
+                copy.write(each)
