@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, compress
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -102,12 +102,16 @@ class Told(NamedTuple):
     def only(self, is_old: bool) -> Told:
         """Those that are old, or those that aren't."""
         wanted = [each is is_old for each in self.is_old]
-        return self if all(wanted) else self._make(tuple(compress(column, wanted)) for column in self)
+        return self if all(wanted) else _told(compress(column, wanted) for column in self)
 
 
 def joined(some: Iterable[Told]) -> Told:
     """What several pages tell."""
-    return Told._make(tuple(chain.from_iterable(columns)) for columns in zip(*some, strict=True))
+    return _told(chain.from_iterable(columns) for columns in zip(*some, strict=True))
+
+
+def _told(columns: Iterable[Iterable[Any]]) -> Told:
+    return Told._make(map(tuple, columns))
 
 
 class Unseen(NamedTuple):
