@@ -53,15 +53,26 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     try:
         given = conninfo.conninfo_to_dict(url)
         options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
-        given = {**_LIMITS, "application_name": session_name(), **given, "options": options}
+        # Rows are encoded here, whatever PGCLIENTENCODING says.
+        ours = {"options": options, "client_encoding": "UTF8"}
+        given = {**_LIMITS, "application_name": session_name(), **given, **ours}
         db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
         raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {_UNREACHED}") from None
-    if db.info.server_version < 140000:
+    if unfit := _unfit(db):
         db.close()
-        way_out = "14 or newer is needed: upgrade it, or lead DATABASE_URL to another"
-        raise DatabaseError(f"{masked(url)} is Postgres {db.info.server_version // 10000}; {way_out}")
+        raise DatabaseError(f"{masked(url)} {unfit}, or lead DATABASE_URL to another")
     return db
+
+
+def _unfit(db: Connection) -> str | None:
+    """Why the mirror can't be kept there, and what to do about it; None where it can."""
+    version, encoding = db.info.server_version, db.info.parameter_status("server_encoding")
+    if version < 140000:
+        return f"is Postgres {version // 10000}; 14 or newer is needed: upgrade it"
+    if encoding != "UTF8":
+        return f"is a database in {encoding}, which can't hold every text: make one with ENCODING 'UTF8'"
+    return None
 
 
 def text_array(texts: Iterable[str]) -> str:

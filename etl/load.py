@@ -33,7 +33,7 @@ SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason
 FROM aims360.purged_jobs
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
-_REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s)"
+_REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _JSON = ("response_json", "extra")
 
 
@@ -42,13 +42,13 @@ def _as_text(names: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}::text" if n in _JSON else "{}").format(sql.Identifier(n)) for n in names)
 
 
-_STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s)").format(
+_STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])").format(
     _as_text(JobRow._fields)
 )
 _STORED_DOCUMENTS = sql.SQL("""
 SELECT job_id, {}
 FROM aims360.job_documents
-WHERE source_id = %s AND job_id = ANY(%s)
+WHERE source_id = %s AND job_id = ANY(%s::text[])
 ORDER BY job_id, position
 """).format(_as_text(DocumentRow._fields))
 
@@ -59,7 +59,8 @@ class Rules:
 
     `trust_before`: a full scan takes the source's word over stored rows modified before then, but not where a row comes
     again: `repeated_up_to` is the scan's property that orders it, and its cursor before the page. `rewrite`: rows that
-    are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be.
+    are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be; rows
+    that were encoded ahead bear the time of their own page, which is no later.
     `beyond`: jobs modified before then are beyond what an increment brings, and count as missing or stale.
     """
 
@@ -147,7 +148,9 @@ def _extended(row: JobRow, purged: datetime | None) -> bool:
     return row.purge_date_time is None or purged is None or row.purge_date_time > purged
 
 
-def encoded(db: Connection, source_id: int, batch: Batch, seen_at: datetime, not_seen_before: datetime | None) -> Batch:
+def encoded_ahead(
+    db: Connection, source_id: int, batch: Batch, seen_at: datetime, not_seen_before: datetime | None
+) -> Batch:
     """The batch with its jobs as they are sent if all of them are new. Another thread may do this ahead of `load`."""
     return replace(batch, encoded=(write.encode(db, source_id, batch.jobs, seen_at, not_seen_before),))
 
@@ -162,7 +165,7 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     changed = choices[Choice.NEWER]
     rewritten = choices[Choice.SAME] if rules.rewrite else []
     if inserted:
-        write.insert(db, _encoded(db, source_id, batch, inserted, rules))
+        write.insert(db, _for_copy(db, source_id, batch, inserted, rules))
     if changed or rewritten:
         _update(db, source_id, [*changed, *rewritten], rules)
     if changed:
@@ -184,9 +187,9 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     )
 
 
-def _encoded(db: Connection, source_id: int, batch: Batch, inserted: Sequence[Job], rules: Rules) -> Sequence[Encoded]:
+def _for_copy(db: Connection, source_id: int, batch: Batch, inserted: Sequence[Job], rules: Rules) -> Sequence[Encoded]:
     """As they were encoded ahead, where that was done and all of them are inserted."""
-    if batch.encoded and len(inserted) == len(batch.jobs):
+    if sum(some.count for some in batch.encoded) == len(batch.jobs) == len(inserted):
         return batch.encoded
     return [write.encode(db, source_id, inserted, rules.seen_at, rules.not_seen_before)]
 
@@ -199,7 +202,7 @@ def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -
     if not jobs:
         return Counts()
     choices, _ = _choices(db, source_id, jobs, rules)
-    kept = db.execute(_REJECTED, (source_id, [job.row.job_id for job in jobs])).fetchall()
+    kept = db.execute(_REJECTED, (source_id, text_array(job.row.job_id for job in jobs))).fetchall()
     rejected = {str(job_id): stamp(str(raw).encode()) for job_id, raw in kept}
     waiting = {job.row.job_id for job in jobs if _is_version(rejected.get(job.row.job_id), job.row)}
 
@@ -265,7 +268,7 @@ def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[t
     if not jobs:
         return
     keys = [job.row.job_id for job in jobs]
-    rows = db.execute(_STORED_JOBS, (source_id, keys)).fetchall()
+    rows = db.execute(_STORED_JOBS, (source_id, text_array(keys))).fetchall()
     stored = {str(row[0]): JobRow._make(row) for row in rows}
     documents = _documents(db, source_id, keys)
     for job in jobs:
@@ -276,7 +279,7 @@ def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[t
 
 def _documents(db: Connection, source_id: int, keys: Sequence[str]) -> Mapping[object, list[DocumentRow]]:
     documents: dict[object, list[DocumentRow]] = defaultdict(list)
-    for job_id, *columns in db.execute(_STORED_DOCUMENTS, (source_id, list(keys))):
+    for job_id, *columns in db.execute(_STORED_DOCUMENTS, (source_id, text_array(keys))):
         documents[job_id].append(DocumentRow._make(columns))
     return documents
 

@@ -29,6 +29,7 @@ DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 
 
 # A key of the source: an ID, or a jobID where the source shows no ID.
 Key = int | str
+SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
 BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
 
 
@@ -101,8 +102,9 @@ class Job(Struct, frozen=True):
 
 
 class Encoded(Struct, frozen=True):
-    """The rows of new jobs as COPY takes them, by table."""
+    """So many new jobs as COPY takes them, by table."""
 
+    count: int
     jobs: bytes
     documents: bytes
     history: bytes
@@ -120,7 +122,7 @@ class Reject(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """What a page became. No two jobs share a `job_id`: of duplicates the newer version was kept.
 
-    `encoded`: all of the jobs, a page each, where they are likely to be new.
+    `encoded`: the jobs of its pages, where they are likely to be new.
     """
 
     jobs: tuple[Job, ...] = ()
@@ -165,7 +167,7 @@ class Scan(Struct, frozen=True):
     """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
 
     `key` is BY_TIME where the source refuses to filter on either: then cursors are times, as the source writes them.
-    `delivered` counts the rows read so far inside the window, in a scan by jobID: it is needed only where keys can't be
+    `delivered` counts the rows read so far inside the window, in a sync by jobID: it is needed only where keys can't be
     compared here (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None:
     not counted) are rows too, for the progress shown. `flatten_version` is that of the program that opened it.
     `trusting`: the source was restored, so that its word counts for every row. `select` (not empty: only these
@@ -193,7 +195,7 @@ class Scan(Struct, frozen=True):
     @property
     def lane(self) -> str:
         """Scans of one lane take each other's place: a source has at most one open in each."""
-        return self.kind if self.kind in (ScanKind.REREAD, ScanKind.RECONCILE) else "sync"
+        return self.kind if self.kind in (ScanKind.REREAD, ScanKind.RECONCILE) else SYNC
 
     @property
     def is_done(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from etl.database import Connection
+from etl.database import Connection, text_array
 from etl.totals import bury
 
 BATCH = 20_000  # a second or two; keys of so many jobs lie close together in an index
@@ -33,7 +33,9 @@ WHERE j.source_id = %(source_id)s
   AND j.purge_date_time <= %(until)s
   AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
 """
-_KEEP = "UPDATE aims360.jobs SET purged_at = %(now)s WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)"
+_KEEP = """
+UPDATE aims360.jobs SET purged_at = %(now)s WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+"""
 _SCRUB = """
 UPDATE aims360.jobs
 SET purged_at = %(now)s,
@@ -47,12 +49,12 @@ SET purged_at = %(now)s,
     response_json = NULL,
     response_text = NULL,
     extra = NULL
-WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _SCRUB_DOCUMENTS = """
 UPDATE aims360.job_documents
 SET download_link = NULL, extra = NULL
-WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
   AND (download_link IS NOT NULL OR extra IS NOT NULL)
 """
 _RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purge_date_time <= purged_at"
@@ -91,7 +93,7 @@ def remove(
     db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime, reason: str = "purged"
 ) -> None:
     """Purges these jobs in the way of `mode`, in the caller's transaction. `now` is the source's."""
-    given = {"source_id": source_id, "job_ids": list(job_ids), "now": now}
+    given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now}
     if mode == "delete":
         bury(db, source_id, job_ids, reason, now)
     elif mode == "scrub":

@@ -21,6 +21,7 @@ from etl.load import Rules, load
 from etl.model import (
     BY_TIME,
     FLATTEN_VERSION,
+    SYNC,
     TICK_PLAY,
     Batch,
     Clock,
@@ -135,7 +136,7 @@ class Recorder:
             trust_before=odata.LAST if scan.trusting else trust_before,
             repeated_up_to=(scan.key, scan.cursors[page.cursor.part].after) if brings_again else None,
             rewrite=scan.rewrite,
-            beyond=self.begins_next if scan.lane != scans.SYNC else None,
+            beyond=self.begins_next if scan.lane != SYNC else None,
         )
 
     @property

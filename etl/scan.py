@@ -2,7 +2,8 @@
 
 Why it misses nothing (correctness.md, "The scan"): the key never changes, so nothing can shift under the cursor; what
 is committed after the probe is stamped later than the next window's beginning; what was committed before and is still
-current is on the page that contains its key. It stops only at an empty page; nextLink is never followed.
+current is on the page that contains its key. It stops only at an empty page, or where a range of numbers was read to
+its very last; nextLink is never followed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from msgspec.structs import replace
 from etl import odata, payload, pieces
 from etl.ahead import Ahead, Brought
 from etl.errors import BrokenPromise, KeyRefused, Refused
-from etl.model import BY_TIME, SHOWN_PLAY, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+from etl.model import BY_TIME, SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -80,9 +81,10 @@ def pages(
 ) -> Generator[list[tuple[Page, T]], None, None]:
     """The scan's pages from where its cursors stand, each checked: as many at a time as came while the last were taken.
 
-    With each comes what `read` makes of it: that is done while Postgres works for the caller. A page carries the cursor
-    to save with its rows; the last page of a range says done. `at_least`: so many rows at a time, where there are as
-    many. Raises SourceError: among them BrokenPromise, and KeyRefused where the source can't be asked like that.
+    With each comes what `read` makes of it: by the threads that read ahead, several at a time, so that it must share
+    nothing that changes (by time, in the caller's). A page carries the cursor to save with its rows; the last page of a
+    range says done. `at_least`: so many rows at a time, where there are as many. Raises SourceError: among them
+    BrokenPromise, and KeyRefused where the source can't be asked like that.
     """
     try:
         if scan.key == BY_TIME:
@@ -121,7 +123,7 @@ def _side_by_side(
     wanted = api.bears if can_split and _SLOW < api.latency < math.inf else 1
 
     def most() -> int:
-        return api.bears if can_split else len(todo)
+        return api.bears if can_split else 1
 
     yield from Ahead(todo, fetch, settle, most, api.monotonic, at_least, wanted).taken()
 
@@ -159,10 +161,10 @@ def shortfall(api: Api, scan: Scan) -> int:
 
     Rows can only leave the window, but for late commits. Raises BrokenPromise where the source doesn't count.
     """
-    if not scan.opaque or scan.window.upper is None:
+    end = _counts_before(scan)
+    if end is None or not scan.opaque:
         return 0
-    upper = odata.plus(scan.window.upper, TICK_PLAY)
-    conditions = [*_since(scan), f"modifiedDate lt {odata.literal(upper)}"]
+    conditions = [*_since(scan), f"modifiedDate lt {odata.literal(end)}"]
     total = api.page(odata.query(conditions, top=1, count=True)).answer.total
     if total is None:
         raise BrokenPromise(
@@ -214,9 +216,19 @@ def passed(scan: Scan) -> list[str]:
     checks = {
         "dates": scan.window.lower is not None or scan.key == BY_TIME,  # inside of what was asked for
         "keys": scan.key != BY_TIME and not scan.opaque,  # ascending, and past the cursor
-        "count": scan.key == BY_TIME or scan.opaque,  # held against the source's own
+        "count": scan.key == BY_TIME
+        or (scan.opaque and _counts_before(scan) is not None),  # held against the source's own
     }
     return [name for name, was_made in checks.items() if was_made]
+
+
+def _counts_before(scan: Scan) -> datetime | None:
+    """Rows modified before then are counted, to be held against the source's own count if need be; None: none are.
+
+    By ID there is no need: numbers can always be compared.
+    """
+    upper = scan.window.upper
+    return odata.plus(upper, TICK_PLAY) if upper and scan.lane == SYNC and scan.key != "ID" else None
 
 
 def _since(scan: Scan) -> list[str]:
@@ -260,8 +272,7 @@ def checked(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: dat
         cursor=Cursor(cursor.part, last, cursor.up_to, done=isinstance(last, int) and last == cursor.up_to),
         answered_at=answered_at,
         opaque=opaque,
-        # Numbers can always be compared.
-        delivered=_count_inside(scan.window, places) if scan.lane == "sync" and scan.key != "ID" else 0,
+        delivered=_count_inside(scan, places),
         repeated=repeated,
         replaced_characters=answer.replaced_characters,
     )
@@ -323,8 +334,8 @@ def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
     return keys[-1]
 
 
-def _count_inside(span: Window, places: Sequence[odata.Place]) -> int:
-    if span.upper is None:
+def _count_inside(scan: Scan, places: Sequence[odata.Place]) -> int:
+    end = _counts_before(scan)
+    if end is None:
         return 0
-    end = odata.plus(span.upper, TICK_PLAY)
     return sum(moment is not None and moment < end for moment in (place.modified for place in places))

@@ -6,7 +6,7 @@ from msgspec.structs import astuple
 from psycopg.types.json import Json
 
 from etl.database import Connection
-from etl.model import Cursor, Scan, ScanKind, Window
+from etl.model import SYNC, Cursor, Scan, ScanKind, Window
 
 _FIND = """
 SELECT
@@ -29,7 +29,6 @@ SET run_id = excluded.run_id, kind = excluded.kind, key = excluded.key, window_f
     counted = excluded.counted, cursors = excluded.cursors
 """
 _CLOSE = "DELETE FROM etl.scans WHERE source_id = %s AND lane = %s"
-SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
 
 
 def find(db: Connection, source_id: int, lane: str = SYNC) -> Scan | None:

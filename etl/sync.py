@@ -24,7 +24,7 @@ from etl import odata, purge, restore, runs, scans, sources
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
 from etl.flatten import flatten, together
-from etl.load import encoded, load
+from etl.load import encoded_ahead, load
 from etl.model import Batch, Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
@@ -179,7 +179,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
 
     def read(page: Page) -> Batch:
         batch = flatten(page.rows, page.replaced_characters)
-        return encoded(run.db, run.source_id, batch, page.answered_at, not_seen_before) if is_first else batch
+        return encoded_ahead(run.db, run.source_id, batch, page.answered_at, not_seen_before) if is_first else batch
 
     try:
         with closing(pages(api, scan, read)) as answers:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from etl.database import Connection
+from etl.database import Connection, text_array
 from etl.model import DURATION_BOUNDS
 
 _SUMS: dict[str, str] = {"jobs": "count(*)", "attempts": "sum(attempts)", "documents": "sum(documents)"}
@@ -41,14 +41,14 @@ DO UPDATE SET {additions}
 # Empty texts and missing ones are one group, here and in bi.job_daily.
 BURY = sql.SQL("""
 WITH documents AS (
-    DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING job_id
 ),
 history AS (
-    DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 ),
 gone AS (
-    DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING
         source_id, job_id, row_version, purge_date_time, created_date, start_date, completed_date,
         account_code, category_name, sub_category_name, job_status, number_of_attempts
@@ -77,7 +77,7 @@ tombstones AS (
 """).format(add=_ADD)
 _UNEARTH = sql.SQL("""
 WITH tombstones AS (
-    DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s)
+    DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING *
 )
 {add}
@@ -95,12 +95,12 @@ def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, no
     """
     if job_ids:
         db.execute(BY_KEY)
-        given = {"source_id": source_id, "job_ids": list(job_ids), "reason": reason, "now": now, "sign": 1}
+        given = {"source_id": source_id, "job_ids": text_array(job_ids), "reason": reason, "now": now, "sign": 1}
         db.execute(BURY, given)
 
 
 def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
     """Jobs came back: takes their share off the day totals and drops their tombstones, in the caller's transaction."""
-    given = {"source_id": source_id, "job_ids": list(job_ids), "sign": -1}
+    given = {"source_id": source_id, "job_ids": text_array(job_ids), "sign": -1}
     for statement in (_UNEARTH, _EMPTY_DAYS):
         db.execute(statement, given)

@@ -78,12 +78,14 @@ def encode(
 ) -> Encoded:
     """New jobs with their documents and history as COPY takes them; `seen_at` is the source's time.
 
-    Nothing is asked of the connection: another thread may do this while it is at work.
+    This sends nothing and waits for nothing. Of the connection it reads whether it is open, its encoding and its types,
+    none of which changes during a run: the threads that read ahead may do it while another one is at work there.
     """
     return Encoded(
-        jobs=_encoded(db, _JOBS, ((source_id, *job.row, seen_at) for job in jobs)),
-        documents=_encoded(db, _DOCUMENTS, _documents(source_id, jobs)),
-        history=_encoded(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before)),
+        count=len(jobs),
+        jobs=_binary(db, _JOBS, ((source_id, *job.row, seen_at) for job in jobs)),
+        documents=_binary(db, _DOCUMENTS, _documents(source_id, jobs)),
+        history=_binary(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before)),
     )
 
 
@@ -103,14 +105,14 @@ def replace_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> No
     """The documents of jobs, as a set: those that are gone from the list are gone from the table."""
     if jobs:
         db.execute(_DELETE_DOCUMENTS, (source_id, text_array([job.row.job_id for job in jobs])))
-        _copy(db, _DOCUMENTS, [_encoded(db, _DOCUMENTS, _documents(source_id, jobs))])
+        _copy(db, _DOCUMENTS, [_binary(db, _DOCUMENTS, _documents(source_id, jobs))])
 
 
 def record(
     db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime, not_seen_before: datetime | None
 ) -> None:
     """The history of jobs that have changed: one row a version seen."""
-    _copy(db, _HISTORY, [_encoded(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before))])
+    _copy(db, _HISTORY, [_binary(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before))])
 
 
 def _documents(source_id: int, jobs: Iterable[Job]) -> Iterator[tuple[object, ...]]:
@@ -146,7 +148,7 @@ class _Collector(Writer):
         self.pieces.append(data)
 
 
-def _encoded(db: Connection, target: _Target, rows: Iterable[Sequence[object]]) -> bytes:
+def _binary(db: Connection, target: _Target, rows: Iterable[Sequence[object]]) -> bytes:
     """Rows in the binary form of COPY, without its header and its trailer."""
     cursor, collector = db.cursor(), _Collector()
     cursor.adapters.register_dumper(None, _JsonText)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from itertools import chain, pairwise
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,9 @@ class Source:
             return Brought(came, self.rows, (Cursor(came.part, came.after, middle), Cursor(part, middle, came.up_to)))
         return Brought(came, self.rows, (came,))
 
-    def ahead(self, most: Callable[[], int] | None = None) -> Ahead[Cursor]:
+    def ahead(self, most: Callable[[], int] | None = None, **more: Any) -> Ahead[Cursor]:
         """Somebody who reads ahead in it."""
-        return Ahead(self.cursors, self.fetch, self.settle, most or (lambda: self.most), lambda: self.now)
+        return Ahead(self.cursors, self.fetch, self.settle, most or (lambda: self.most), lambda: self.now, **more)
 
 
 @pytest.mark.parametrize("ranges", [1, 3])
@@ -151,3 +152,35 @@ def test_no_more_is_read_ahead_than_memory_should_hold() -> None:
     for count, _ in enumerate(source.ahead().taken(), 1):
         assert source.asked[0] <= count + 1
         source.now += 1.0
+
+
+def test_of_a_source_that_is_far_away_as_many_ranges_are_read_at_once_as_are_wanted() -> None:
+    """From the first answer on: nobody has to wait first."""
+    source = Source(ranges=4)
+    source.meet = threading.Barrier(4)  # broken, which is raised, unless four are there at a time
+    with closing(source.ahead(wanted=4).taken()) as taking:
+        next(taking)
+        source.meet.abort()
+    assert source.most_at_once == 4
+
+
+def test_no_more_is_under_way_than_memory_should_hold() -> None:
+    """Answers of a thousand rows: three at a time, once it is known how large they are."""
+    source = Source(ranges=8, rows=1_000)
+    source.most = 8
+    with closing(source.ahead(wanted=8).taken()) as taking:
+        next(taking)
+        for thread in range(20):
+            source.most_at_once = 0 if thread == 8 else source.most_at_once  # those that had begun before
+            source.now += 1.0
+            next(taking)
+    assert 0 < source.most_at_once <= 3
+
+
+def test_so_many_rows_are_given_at_a_time_as_are_asked_for() -> None:
+    """One question to Postgres for several answers; the last are fewer."""
+    source = Source(ranges=2, rows=3)
+    source.most = 1
+    sizes = [len(some) for some in source.ahead(at_least=lambda: 15).taken()]
+    assert sum(sizes) == 2 * ANSWERS
+    assert all(size >= 5 for size in sizes[:-1])

@@ -1,9 +1,14 @@
 """Addresses of databases: what is read, what is refused, and what of it is shown."""
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from etl import database, schema
+from etl.database import Connection
+from etl.emulator import World
 from etl.errors import ConfigError, DatabaseError
+from tests.scene import Scene
 
 
 @pytest.mark.parametrize(
@@ -50,3 +55,31 @@ def test_what_is_wrong_with_a_database_is_told_alike_by_all(url: str) -> None:
         with pytest.raises(DatabaseError, match='database "no_such_database" does not exist') as caught:
             connect(wrong)
         assert "aims360:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str, encoding: str) -> None:
+    """Before anything is made there: a job with a name of another alphabet would stop every run."""
+    name = sql.Identifier("etl_test_other_encoding")
+    with psycopg.connect(server_url, autocommit=True) as db:
+        db.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+        how = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+        how = how.replace("LOCALE_PROVIDER libc ", "") if db.info.server_version < 150000 else how
+        db.execute(sql.SQL(how).format(name, sql.Literal(encoding)))
+        with pytest.raises(DatabaseError, match=f"is a database in {encoding}.*make one with ENCODING 'UTF8'"):
+            schema.migrate(database.sibling(server_url, "etl_test_other_encoding"))
+        db.execute(sql.SQL("DROP DATABASE {}").format(name))
+
+
+def test_rows_are_written_in_our_encoding_whatever_the_environment_says(
+    url: str, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGCLIENTENCODING would have Postgres read the JSON that is encoded here as something else."""
+    monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    world = World(seed=1)
+    world.add(jobStatusText="\u00e9\u4e2d", more={"also": "\u00e9"}, responseType="In-line", response='{"a": "\u00e9"}')
+    with database.connected(url) as other:
+        assert Scene(other, world).sync().counts.inserted == 1
+    assert Scene(db, world).differences() == []
+    [row] = Scene(db, world).rows("SELECT extra, response_json FROM aims360.jobs")
+    assert row == ({"more": {"also": "\u00e9"}}, {"a": "\u00e9"})

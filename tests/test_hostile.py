@@ -377,6 +377,13 @@ def test_a_source_that_goes_on_hiding_rows_is_not_believed(db: Connection) -> No
     assert scene.differences() == []
 
 
+def test_a_comparison_claims_no_check_that_it_did_not_make(db: Connection) -> None:
+    """What it reads isn't held against the source's count: where keys can't be compared, the ledger says nothing."""
+    scene = Scene(db, a_world_of_other_keys(50))
+    assert scene.sync().checks == ("count",)
+    assert scene.reconcile().checks == ()
+
+
 def test_keys_that_nobody_can_order_or_count_are_an_error(db: Connection) -> None:
     """Nothing would say that all rows came."""
     scene = Scene(db, a_world_of_other_keys(5))

@@ -8,7 +8,7 @@ import pytest
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.flatten import flatten, together
-from etl.load import Choice, Rules, Stored, Tombstone, choose, encoded, load
+from etl.load import Choice, Rules, Stored, Tombstone, choose, encoded_ahead, load
 from etl.model import Batch, Cursor, JobRow, Page
 from tests.scene import Scene
 
@@ -112,7 +112,7 @@ def test_what_was_encoded_ahead_is_what_would_have_been_written(db: Connection, 
     )
     scene = Scene(db, world)
     pages = pages_of(world, 25)
-    ahead = [(page, encoded(db, 1, batch, NOON, NOON - HOUR)) for page, batch in pages]
+    ahead = [(page, encoded_ahead(db, 1, batch, NOON, NOON - HOUR)) for page, batch in pages]
     rules = Rules(LOOK_BACK, NOON, not_seen_before=NOON - HOUR)
     for source_id, read in ((1, ahead), (2, pages)):
         [whole] = together(read)
@@ -126,7 +126,7 @@ def test_of_what_was_encoded_ahead_only_the_new_is_written(db: Connection) -> No
     [(_, batch)] = pages_of(populated(9, seed=4, now=NOON), 9)
     rules = Rules(LOOK_BACK, NOON)
     assert load(db, 1, Batch(batch.jobs[:4]), rules).inserted == 4
-    counts = load(db, 1, encoded(db, 1, batch, NOON, None), rules)
+    counts = load(db, 1, encoded_ahead(db, 1, batch, NOON, None), rules)
     assert (counts.inserted, counts.unchanged) == (5, 4)
     assert Scene(db, World()).one("SELECT count(*) FROM aims360.job_status_history") == 9
 
@@ -134,6 +134,5 @@ def test_of_what_was_encoded_ahead_only_the_new_is_written(db: Connection) -> No
 def test_pages_of_which_one_was_not_encoded_are_encoded_together(db: Connection) -> None:
     """Half of the rows must not be taken for all."""
     first, second = pages_of(populated(10, seed=5, now=NOON), 5)
-    [whole] = together([(first[0], encoded(db, 1, first[1], NOON, None)), second])
-    assert whole.batch.encoded == ()
+    [whole] = together([(first[0], encoded_ahead(db, 1, first[1], NOON, None)), second])
     assert load(db, 1, whole.batch, Rules(LOOK_BACK, NOON)).inserted == 10

@@ -157,6 +157,18 @@ def test_a_large_first_scan_is_read_in_key_ranges_side_by_side(db: Connection) -
         assert sum(" le " in text for text in fetched(scene)) > 3
 
 
+def test_a_source_that_is_far_away_is_read_side_by_side_from_its_first_page_on(db: Connection) -> None:
+    """Its answers take a tenth of a second: to split the rest of the range nobody has to wait for the loader."""
+    scene = Scene(db, populated(1_500, seed=4, rate=0))
+
+    def far_away(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        scene.world.advance(timedelta(seconds=0.1))
+        return scene.emulator(environ, start_response)
+
+    assert scene.sync(far_away).counts.inserted == 1_500
+    assert [" le " in text for text in fetched(scene)[:4]] == [False, False, False, True]  # newest, highest, first page
+
+
 def test_late_commits_are_found_by_the_look_back(db: Connection) -> None:
     """A change that is stamped before a scan and committed after it comes with the next one."""
     world = World(seed=5)
