@@ -48,10 +48,11 @@ def test_the_faster_of_two_floors_counts() -> None:
 
 def test_the_table_shows_the_change_against_an_earlier_run_of_the_same_scale() -> None:
     """A run of another scale says nothing about this one."""
-    earlier = json.loads(json.dumps(as_json({"scale": 1.0}, [Line(WORK, FLOOR)], [FLOOR])))
+    runs = [as_json({"scale": scale}, [Line(WORK, FLOOR)], [FLOOR]) for scale in (0.1, 1.0, 0.05)]
+    earlier = json.loads(json.dumps(runs))
     now = Line(Figure("the work", "s", (5.8,), "aims360-etl sync"))
     assert "+100%" in table([now], medians(earlier, 1.0))
-    assert medians(earlier, 0.1) == medians({}, 1.0) == {}
+    assert medians(earlier, 0.5) == medians([], 1.0) == {}
 
 
 def test_columns_that_nothing_fills_are_left_out() -> None:

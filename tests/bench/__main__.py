@@ -5,8 +5,10 @@ import os
 import platform
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,42 +30,56 @@ def work(stage: Stage) -> None:
     """Everything, in the order of size."""
     program = start.start(stage)
     backfill.from_a_slow_source(stage)
-    middle = stage.size(100_000)
-    with service(middle) as source:
-        progress(f"a source of {int(source.tell('warm')):,} jobs")
-        mirror = Mirror(stage.cluster, source, "bench_middle")
-        peak = Figure(
-            f"g peak memory, backfill of {middle:,}", "MB", tuple(backfill.without_latency(stage, mirror)), SYNC
-        )
-        stage.note(Line(peak, target=Target("150", FLAT)))
-        idle = at_rest(stage, mirror, program, None)
     sweep.sweep(stage)
-    with service(stage.size(1_000_000)) as source:
-        progress(f"a source of {source.jobs:,} jobs")
-        mirror = Mirror(stage.cluster, source, "bench_huge")
-        large = Figure(f"g peak memory, backfill of {source.jobs:,}", "MB", (mirror.fill().peak,), SYNC)
-        stage.note(Line(large, peak, Target(f"1.1 of {middle:,} jobs", GROWTH * peak.median)))
-        stage.cluster.settle(mirror.name)
-        at_rest(stage, mirror, program, Target(f"1.2 of {middle:,} jobs", LARGER * idle.median))
+    with service(stage.size(100_000)) as source:
+        progress(f"a source of {int(source.tell('warm')):,} jobs")
+        middle = Mirror(stage.cluster, source, "bench_middle")
+        peak = peaks(middle, backfill.without_latency(stage, middle))
+        stage.note(Line(peak, target=Target("150", FLAT)))
+        at_rest(stage, middle, program)
+        with service(stage.size(1_000_000)) as larger:
+            progress(f"a source of {larger.jobs:,} jobs")
+            huge = Mirror(stage.cluster, larger, "bench_huge")
+            target = Target(f"1.1 of {middle.source.jobs:,} jobs", GROWTH * peak.median)
+            stage.note(Line(peaks(huge, [huge.fill().peak]), peak, target))
+            stage.cluster.settle(huge.name)
+            at_rest(stage, huge, program, middle)
+            changed(stage, huge, program)
+        changed(stage, middle, program)
     stage.lines.sort(key=lambda line: line.figure.what[0])
 
 
-def at_rest(stage: Stage, mirror: Mirror, program: str, target: Target | None) -> Figure:
-    """What a mirror costs that is there already: the idle sync, held against this target or F3."""
+def peaks(mirror: Mirror, values: Iterable[float]) -> Figure:
+    """The memory of backfills."""
+    return Figure(f"g peak memory, backfill of {mirror.source.jobs:,}", "MB", tuple(values), SYNC)
+
+
+def at_rest(stage: Stage, mirror: Mirror, program: str, smaller: Mirror | None = None) -> None:
+    """The idle sync, held against F3, or against that of a smaller mirror."""
     with stage.cluster.undisturbed():
-        found = quiet.nothing_changed(stage, mirror, program)
-        target = target or Target("F3 + 0.15", found.floor.median + OVER_F3)
+        found = quiet.nothing_changed(stage, mirror, program, smaller)
+        target = Target("F3 + 0.15", found.floor.median + OVER_F3)
+        if smaller and found.smaller:
+            stage.note(Line(found.smaller, found.floor))
+            target = Target(f"1.2 of {smaller.source.jobs:,} jobs", LARGER * found.smaller.median)
         stage.note(Line(found.idle, found.floor, target), *found.lines)
         quiet.before_the_first_request(stage, mirror, found.floor)
-        quiet.some_changed(stage, mirror, found.floor)
+
+
+def changed(stage: Stage, mirror: Mirror, program: str) -> None:
+    """The sync of what has changed; the last that is asked of a mirror."""
+    with stage.cluster.undisturbed():
+        quiet.some_changed(stage, mirror, program)
     stage.cluster.drop(mirror.name)
-    return found.idle
 
 
 def machine(postgres: Cluster, scale: float) -> dict[str, Any]:
     """Where this was measured."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": subprocess.run(
+            ("git", "rev-parse", "--short", "HEAD"), capture_output=True, text=True
+        ).stdout.strip(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "postgres": postgres.version(),
@@ -80,15 +96,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as postgres:
         stage, found = Stage(postgres, Path(folder), scale, runs), machine(postgres, scale)
         work(stage)
-    found["peak_of_the_bench"] = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    earlier = json.loads(file.read_text()) if file.exists() else {}
+    own = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    if any(line.figure.unit == "MB" and min(line.figure.values) <= own for line in stage.lines):
+        raise RuntimeError(f"no peak can be told below the {own:.0f} MB of the bench itself: see `measure.run`")
+    earlier = json.loads(file.read_text()) if file.exists() else []
     before = table.medians(earlier, scale)
-    print(", ".join(f"{name} {value}" for name, value in found.items() if name != "peak_of_the_bench"))
+    print(", ".join(f"{name} {value}" for name, value in found.items()))
     print(f"\n{table.table(stage.lines, before)}\n\n{table.floor_table(stage.floors, before)}\n")
     print(table.verdict(stage.lines))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(table.as_json(found, stage.lines, stage.floors), indent=1) + "\n")
-    progress(f"every figure is in {file}")
+    file.write_text(json.dumps([*earlier, table.as_json(found, stage.lines, stage.floors)], indent=1) + "\n")
+    progress(f"every figure is in {file}, after those of earlier runs")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from etl.database import text_array
 from tests.bench.floors import columns, connect
 from tests.bench.measure import timed
 
 PURGED = "2001-01-01"  # a purge date long before any watermark
-BATCH = 2_000
 
 DUE = "SELECT job_id FROM aims360.jobs WHERE purge_date_time <= %s ORDER BY purge_date_time, job_id"
 MAKE_DUE = "UPDATE aims360.jobs SET purge_date_time = %s WHERE id %% 3 = 0"
 _DELETE = (
-    "DELETE FROM aims360.job_documents WHERE source_id = 1 AND job_id = ANY(%s)",
-    "DELETE FROM aims360.job_status_history WHERE source_id = 1 AND job_id = ANY(%s)",
-    "DELETE FROM aims360.jobs WHERE source_id = 1 AND job_id = ANY(%s)",
+    "DELETE FROM aims360.job_documents WHERE source_id = 1 AND job_id = ANY(%s::text[])",
+    "DELETE FROM aims360.job_status_history WHERE source_id = 1 AND job_id = ANY(%s::text[])",
+    "DELETE FROM aims360.jobs WHERE source_id = 1 AND job_id = ANY(%s::text[])",
 )
 _LAST_SEEN = "SELECT coalesce(max(history_id), 0) FROM aims360.job_status_history"
 _CHANGED = sql.SQL("""
@@ -52,14 +52,15 @@ def make_due(url: str) -> int:
 def delete_due(url: str, batch: int) -> float:
     """Seconds that it takes to delete them, in transactions of so many."""
     with connect(url) as db:
-        keys = [row[0] for row in db.execute(DUE, (PURGED,))]
+        keys = [str(row[0]) for row in db.execute(DUE, (PURGED,))]
+        parts = [text_array(keys[start : start + batch]) for start in range(0, len(keys), batch)]
         db.commit()
 
         def work() -> None:
-            for start in range(0, len(keys), batch):
+            for part in parts:
                 with db.transaction():
                     for statement in _DELETE:
-                        db.execute(statement, (keys[start : start + batch],))
+                        db.execute(statement, (part,))
 
         return timed(work)
 

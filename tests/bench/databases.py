@@ -83,14 +83,20 @@ class Cluster:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Without autovacuum, whose own WAL would be taken for that of the work."""
-        self._say("ALTER SYSTEM SET autovacuum = off")
-        self._say("SELECT pg_reload_conf()")
+        """Nothing in the WAL but what the work has changed.
+
+        No autovacuum, and no images of whole pages, which after a checkpoint outweigh by far what stands in them.
+        """
+        names = ("autovacuum", "full_page_writes")
+        self._alter(*(f"ALTER SYSTEM SET {name} = off" for name in names))
         try:
             yield
         finally:
-            self._say("ALTER SYSTEM RESET autovacuum")
-            self._say("SELECT pg_reload_conf()")
+            self._alter(*(f"ALTER SYSTEM RESET {name}" for name in names))
+
+    def _alter(self, *statements: str) -> None:
+        for statement in (*statements, "SELECT pg_reload_conf()"):
+            self._say(statement)
 
     def wal(self) -> int:
         """Bytes of WAL written so far."""
@@ -108,6 +114,8 @@ class Cluster:
                 if row == (0,):
                     break
                 time.sleep(0.01)
+            else:
+                raise RuntimeError(f"other sessions are still at work in {name}")
             return {str(row[0]): Tuples(*map(int, row[1:])) for row in db.execute(_WRITTEN)}
 
     def _say(self, statement: str | sql.Composed) -> list[tuple[object, ...]]:

@@ -45,7 +45,7 @@ def columns(db: psycopg.Connection[tuple[object, ...]], table: str) -> list[str]
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Dump:
     """The rows of a mirror in files, ready for COPY, by format and table."""
 
     folder: Path

@@ -22,12 +22,17 @@ class Mirror:
         """The settings of a command that works on it."""
         return {**self.source.environ, "DATABASE_URL": self.cluster.address(self.name)}
 
+    def run(self, command: str, **settings: str) -> Process:
+        """A command on it, timed from its first request too. RuntimeError if it fails."""
+        self.source.tell("first")
+        done = run(etl(command, "--json"), {**self.environ, **settings})
+        return replace(done, working=done.began + done.seconds - float(self.source.tell("first")))
+
     def fill(self, **settings: str) -> Process:
         """A backfill from nothing. RuntimeError where jobs are lacking."""
         self.cluster.make(self.name)
         self.cluster.checkpoint()
-        self.source.tell("first")
-        done = run(etl("sync", "--json"), {**self.environ, **settings})
+        done = self.run("sync", **settings)
         if done.told["counts"]["inserted"] != self.source.jobs:
             raise RuntimeError(f"{done.told['counts']['inserted']} of {self.source.jobs} jobs came")
-        return replace(done, working=done.began + done.seconds - float(self.source.tell("first")))
+        return done

@@ -9,7 +9,6 @@ It says its address and its token, then answers a command a line, each with a li
                      and how many were refused, since the last time it was said
     first            when the first request since the last such question came, in seconds of the monotonic clock
     columns          the last $select that was asked for
-    quit
 """
 
 import gc
@@ -95,7 +94,7 @@ def change(world: World, count: int) -> int:
 
 
 def main(jobs: int, page_size: int) -> None:
-    """Serves until told to quit, or left alone."""
+    """Serves until it is left alone."""
     # made in 20 days: none of them is purged while the bench goes on
     world = populated(jobs, rate=0, now=datetime.now(UTC) - timedelta(days=1), days=20)
     world.stop_life()
@@ -106,8 +105,6 @@ def main(jobs: int, page_size: int) -> None:
         print(server.url, TOKEN, flush=True)
         for line in sys.stdin:
             command, _, given = line.strip().partition(" ")
-            if command == "quit":
-                return
             print(answered(front, command, given), flush=True)
 
 

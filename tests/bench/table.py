@@ -98,15 +98,16 @@ def as_json(machine: Mapping[str, Any], lines: Sequence[Line], floors: Sequence[
     }
 
 
-def medians(earlier: Mapping[str, Any], scale: float) -> dict[str, float]:
-    """The medians of an earlier run of the same scale, by name."""
-    if earlier.get("machine", {}).get("scale") != scale:
-        return {}
-    return {each["what"]: median(each["values"]) for kind in ("work", "floors") for each in earlier[kind]}
+def medians(earlier: Sequence[Mapping[str, Any]], scale: float) -> dict[str, float]:
+    """The medians of the last run of the same scale, by name."""
+    for run in reversed(earlier):
+        if run["machine"]["scale"] == scale:
+            return {each["what"]: median(each["values"]) for kind in ("work", "floors") for each in run[kind]}
+    return {}
 
 
 def shown(value: float) -> str:
-    """A number in about four digits."""
+    """A number in three digits, or whole."""
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
