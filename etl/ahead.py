@@ -17,8 +17,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from etl.model import Cursor
 
-_ROWS = 3_000  # read ahead at most, those under way included, as far as can be known: memory is finite
-_SLOW_START = 4  # answers taken, before which no more than one is read ahead for each thread
+_ROWS = 3_000  # read ahead, those under way included, before no further request begins: memory is finite
+_SLOW_START = 4  # answers taken for each one that may be ready, beyond one a thread
 _PATIENCE = 1.0  # seconds for threads to notice that they are no longer wanted; a hanging source holds nobody
 
 T = TypeVar("T")

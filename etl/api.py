@@ -1,4 +1,4 @@
-"""The AIMS360 client: sign-in, time limits, retries; a page, a job, nothing else. The only room that knows httpx.
+"""The AIMS360 client: sign-in, time limits, retries; a page, and nothing else. The only room that knows httpx.
 
 Addresses are built by hand, complete: httpx's `params=` would turn spaces into `+`, which the service doesn't read.
 Redirects are not followed, and the token goes to the configured host alone.
@@ -56,7 +56,7 @@ class _Again(SourceError):
 
 
 class Api:
-    """One source's service. Safe to use from several threads."""
+    """One source's service. Safe to use from several threads: it does no harm if one reads an old `latency`."""
 
     def __init__(
         self,

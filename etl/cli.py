@@ -100,7 +100,7 @@ class _Program(_Commands):
 
 
 def _suit_python() -> None:
-    """Python looks for cycles of garbage after each 700 objects, and once more at its end.
+    """Python looks for cycles of garbage after each few hundred objects, and once more at its end.
 
     What is imported makes 45,000 that all stay: looking through them would be a quarter of an idle sync. And whoever
     waited for Postgres gets the interpreter back after half a millisecond, not five, from the thread that reads ahead.

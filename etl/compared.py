@@ -1,7 +1,7 @@
 """The keys that an open comparison has seen at the source (`etl.compared`), and which of their versions are here.
 
 A page tells its versions in columns, and Postgres answers with those that differ: where all is equal, nothing comes
-back, and nothing is written but one row with the keys. A page may come twice, so keys are counted once.
+back, and nothing is written but a row or two with the keys. A page may come twice, so keys are counted once.
 """
 
 from __future__ import annotations
@@ -128,21 +128,21 @@ def told(rows: Sequence[bytes], old: datetime) -> Told | None:
     That is a row without a version, or one that `flatten` couldn't read or would store otherwise.
     """
     try:
-        found = _rows.decode(b"[" + b",".join(rows) + b"]")
-        told = Told(
-            job_ids=[row.jobID for row in found],
-            row_versions=[_version(row) for row in found],
-            modified=[None if row.modifiedDate is None else _since_2000(row.modifiedDate) for row in found],
-            is_old=[row.createdDate is not None and odata.instant(row.createdDate) < old for row in found],
+        read = _rows.decode(b"[" + b",".join(rows) + b"]")
+        versions = Told(
+            job_ids=[row.jobID for row in read],
+            row_versions=[_version(row) for row in read],
+            modified=[None if row.modifiedDate is None else _since_2000(row.modifiedDate) for row in read],
+            is_old=[row.createdDate is not None and odata.instant(row.createdDate) < old for row in read],
         )
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    is_plain = min(told.row_versions, default=0) >= 0 and "\x00" not in "".join(told.job_ids)
-    return told if is_plain and len(found) == len(rows) else None
+    is_plain = min(versions.row_versions, default=0) >= 0 and "\x00" not in "".join(versions.job_ids)
+    return versions if is_plain and len(read) == len(rows) else None
 
 
 def _version(row: _Row) -> int:
-    """The rowversion; below zero where there is none, or one that is too high."""
+    """The rowversion; below zero where none is told, or one that is too high. Raises ValueError."""
     if row.rowversion is None:
         return odata.etag_rowversion(row.etag or "") or -1
     return int.from_bytes(row.rowversion, "big", signed=True)
@@ -174,11 +174,12 @@ def _numbers(numbers: Iterable[int | None]) -> str:
 
 
 def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:
-    """The keys of a page that had a closer look, in the transaction that moves the cursor."""
+    """The keys of a page that told nothing at a glance, in the transaction that moves the cursor."""
     for is_old in (True, False):
         job_ids = [key for key, moment in created.items() if (moment is not None and moment < old) is is_old]
         key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
-        db.execute(_REMEMBER, {**key, "job_ids": text_array(job_ids)})
+        if job_ids:
+            db.execute(_REMEMBER, {**key, "job_ids": text_array(job_ids)})
 
 
 def count_old(db: Connection, source_id: int, scan: Scan) -> int:

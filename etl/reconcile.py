@@ -113,8 +113,8 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
 
     with closing(pages(api, scan, read, lambda: 1 if is_late() else _AT_A_TIME)) as answers:
         for armful in answers:
-            for page, rows in _differing(run, scan, armful):
-                scan = _looked_at(run, api, scan, page, rows, wish) if rows else _passed(run, scan, page)
+            for look in _differing(run, scan, armful):
+                scan = _looked_at(run, api, scan, look, wish) if look.rows else _passed(run, scan, look.page)
             if wish.repair:
                 with run.transaction():
                     run.save(scan)
@@ -124,14 +124,20 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     return scan
 
 
-def _differing(
-    run: Recorder, scan: Scan, armful: Sequence[tuple[Page, Told | None]]
-) -> list[tuple[Page, Sequence[bytes]]]:
+class _Look(NamedTuple):
+    """The rows of a page that need a closer look; `is_told`: what it told at a glance was compared, its keys kept."""
+
+    page: Page
+    rows: Sequence[bytes]
+    is_told: bool
+
+
+def _differing(run: Recorder, scan: Scan, armful: Sequence[tuple[Page, Told | None]]) -> list[_Look]:
     """Of each page the rows that need a closer look: not those whose version is told, and is here."""
     with run.transaction():
         told = compared.joined(versions or Told() for _, versions in armful)
         job_ids = compared.differing(run.db, run.source_id, scan, told)
-    return [(page, _left(page, versions, job_ids)) for page, versions in armful]
+    return [_Look(page, _left(page, versions, job_ids), versions is not None) for page, versions in armful]
 
 
 def _left(page: Page, versions: Told | None, differing: Set[str]) -> Sequence[bytes]:
@@ -148,8 +154,9 @@ def _passed(run: Recorder, scan: Scan, page: Page) -> Scan:
     return scan.moved(page)
 
 
-def _looked_at(run: Recorder, api: Api, scan: Scan, page: Page, rows: Sequence[bytes], wish: Wish) -> Scan:
+def _looked_at(run: Recorder, api: Api, scan: Scan, look: _Look, wish: Wish) -> Scan:
     """A closer look at rows of a page; what is missing or stale is counted, and set right where it is wished."""
+    page, rows, is_told = look
     if scan.select and not all(map(_tells_its_version, rows)):
         raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
     batch = flatten(rows, page.replaced_characters)
@@ -159,7 +166,8 @@ def _looked_at(run: Recorder, api: Api, scan: Scan, page: Page, rows: Sequence[b
     whole = _whole(api, scan, page, batch) if wanted else []
     after = scan.moved(page)
     with run.transaction():
-        compared.remember(run.db, run.source_id, scan, _created(batch), _old(run, scan))
+        if not is_told:
+            compared.remember(run.db, run.source_id, scan, _created(batch), _old(run, scan))
         for part, rows_of_it in whole:
             run.learn(after, part, rows_of_it)
             run.loaded(part, rows_of_it, load(run.db, run.source_id, rows_of_it, rules))

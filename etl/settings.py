@@ -38,7 +38,9 @@ SETTINGS = (
     Setting("AIMS360_PASSWORD", "", "OAuth2 password grant: password"),
     Setting("AIMS360_LOOK_BACK", "15m", "how late a change may be committed, plus twice the clocks' difference"),
     Setting(
-        "AIMS360_CONCURRENCY", "8", "pages requested at a time at most, 1 to 32; fewer where the source is fast or busy"
+        "AIMS360_CONCURRENCY",
+        "8",
+        "pages requested at a time at most, 1 to 32; fewer where the source is fast or busy, or its pages large",
     ),
     Setting("AIMS360_PURGE", "delete", "what happens at the purge date: `delete`, `scrub` or `keep`"),
     Setting("AIMS360_TIME_ZONE", "UTC", "IANA zone of the days in `bi.job_daily`; fixed after the first purge"),
