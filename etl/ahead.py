@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Brought(NamedTuple, Generic[T]):
-    """What came from a cursor, how many rows that is, and where to go on: nowhere, on, or in several ranges."""
+    """What came from a cursor, how many rows' worth that is, and where to go on: nowhere, on, or in several ranges."""
 
     what: T
     rows: int

@@ -26,7 +26,9 @@ _LIMITS = {
     "tcp_user_timeout": "60000",  # keepalives say nothing while sent data waits for an answer
 }
 _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
-_OPTIONS = "-c TimeZone=UTC -c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
+# What an address may say otherwise, and what it may not: how rows and times are written and read here.
+_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
+_OURS = "-c TimeZone=UTC -c DateStyle=ISO"
 
 _UNREACHED = "check DATABASE_URL, and that a Postgres answers there"
 _NOTHING_LOST = "nothing is lost, the next run goes on"
@@ -52,8 +54,7 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     check(url)
     try:
         given = conninfo.conninfo_to_dict(url)
-        options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""))))
-        # Rows are encoded here, whatever PGCLIENTENCODING says.
+        options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""), _OURS)))
         ours = {"options": options, "client_encoding": "UTF8"}
         given = {**_LIMITS, "application_name": session_name(), **given, **ours}
         db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)

@@ -263,10 +263,13 @@ def _row_version(job: _SourceJob) -> int | None:
 
 
 def _response_quickly(value: object, response_type: str | None) -> _Response:
-    """The same as `_response`, in a row without escaped NULs; what is no plain list of documents goes there."""
+    """The same as `_response`, in a row without escaped NULs; what is no plain list of documents goes there.
+
+    A NUL of the documents may be escaped twice over: `\\\\\\u00750000` in the row.
+    """
     if value is None:
         return _NOTHING
-    if isinstance(value, str) and value.startswith("[") and not _is_inline(response_type):
+    if isinstance(value, str) and value.startswith("[") and "u0000" not in value and not _is_inline(response_type):
         try:
             documents = _documents.decode(value)
             if all(document.documentName or document.DownloadLink for document in documents):

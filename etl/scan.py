@@ -32,6 +32,7 @@ _KEYS_A_REQUEST = 20
 CANT_BE_ASKED = (400, 501)  # what services say of a query that they understand and don't support
 _WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"
 _SLOW = 0.05  # seconds; a source whose quickest answer takes longer is far away: that can be waited for side by side
+_LARGE_ROW = 8_192  # bytes; a larger one counts as several where memory is concerned
 _HIGHEST_GUID = 0xFFFFFFFF  # its first eight digits
 
 T = TypeVar("T")
@@ -115,7 +116,8 @@ def _side_by_side(
         own, *others = split(scan, page, most)
         new = tuple(replace(cursor, part=next(parts)) for cursor in others)
         page = replace(page, cursor=own, split_off=new)
-        return Brought((page, what), len(page.rows), () if own.done else (own, *new))
+        rows = max(len(page.rows), sum(map(len, page.rows)) // _LARGE_ROW)
+        return Brought((page, what), rows, () if own.done else (own, *new))
 
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     # One of recent rows is short, and its rows lie close together.
@@ -309,13 +311,20 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
             continue
         if last is not None and not odata.is_less(last, key):
             raise BrokenPromise("the source ignores $orderby: keys don't ascend")
-        if isinstance(cursor.up_to, int) and not odata.is_less(key, cursor.up_to + 1):
+        if _is_beyond(key, cursor.up_to):
             raise BrokenPromise("the source ignores $filter: a key beyond the range came")
         seen.add(key)
         last = key
     if not seen or last is None:
         raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
     return last, sum(begin is not None and not odata.is_less(begin, key) for key in keys)
+
+
+def _is_beyond(key: Key, up_to: Key | None) -> bool:
+    """Whether a comparable key lies beyond its range; of a jobID the first digits tell, whatever ended the range."""
+    if isinstance(up_to, str):
+        return _place(up_to) is not None and str(key)[:8] > up_to[:8]
+    return up_to is not None and odata.is_less(up_to, key)
 
 
 def _ascend_plainly(cursor: Cursor, keys: Sequence[Key]) -> bool:

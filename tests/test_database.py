@@ -74,8 +74,10 @@ def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str, enco
 def test_rows_are_written_in_our_encoding_whatever_the_environment_says(
     url: str, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PGCLIENTENCODING would have Postgres read the JSON that is encoded here as something else."""
+    """PGCLIENTENCODING would have Postgres read the JSON that is encoded here as something else; dates likewise."""
     monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    monkeypatch.setenv("PGOPTIONS", "-c DateStyle=German")
+    url = f"{url}?client_encoding=latin1&options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Tokyo"
     world = World(seed=1)
     world.add(jobStatusText="\u00e9\u4e2d", more={"also": "\u00e9"}, responseType="In-line", response='{"a": "\u00e9"}')
     with database.connected(url) as other:

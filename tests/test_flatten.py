@@ -234,3 +234,14 @@ def test_escaped_characters_are_the_characters_themselves() -> None:
     escaped = plain.replace('\\"', "\\u0022").replace("&", "\\u0026").replace("'", "\\u0027")
     assert "\\u0022documentName" in escaped
     assert flatten([escaped.encode()]) == flatten([plain.encode()])
+
+
+@pytest.mark.parametrize(
+    "nul", [r"\\u0000", r"\\\u00750000", r"\\u\u0030000", r"\\u0\u003000", r"\u005cu\u0030000", r"\u005c\u00750000"]
+)
+def test_a_nul_of_a_document_is_replaced_however_it_is_escaped(nul: str) -> None:
+    """The row's own escapes may hide that of the JSON inside: Postgres would refuse the whole page."""
+    raw = r'{"jobID": "a", "response": "[{\"documentName\": \"xNULy\"}]"}'.replace("NUL", nul)
+    batch = flatten([raw.encode()])
+    assert [document.document_name for job in batch.jobs for document in job.documents] == ["x\ufffdy"]
+    assert batch.replaced_characters == 1

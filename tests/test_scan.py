@@ -98,6 +98,19 @@ def test_a_page_that_does_not_keep_what_was_asked_is_refused(keys: tuple[int, ..
         after(a_scan(), an_answer(*keys), cursor)
 
 
+@pytest.mark.parametrize("up_to", ["d29fac30", GUID.format("b"), "D29"])
+def test_a_job_beyond_its_range_is_refused_where_its_first_digits_tell(up_to: str) -> None:
+    """A range ends at digits of our own, or at a job that came before."""
+    cursor, answer = Cursor(0, None, up_to), an_answer(GUID.format("b"), key="jobID")
+    assert after(a_scan("jobID"), answer, cursor) == GUID.format("b")
+    beyond = an_answer("e" + GUID.format("b")[1:], key="jobID")
+    if up_to == "D29":  # a key that can't be compared
+        assert after(a_scan("jobID"), beyond, cursor) is not None
+        return
+    with pytest.raises(BrokenPromise, match="beyond the range"):
+        after(a_scan("jobID"), beyond, cursor)
+
+
 @pytest.mark.parametrize("modified", ["2026-03-02T11:00:00Z", None])
 def test_a_row_outside_the_window_says_that_the_filter_is_ignored(modified: str | None) -> None:
     """With a millisecond of play, since shown times are rounded; an unreadable date is the row's fault alone."""
