@@ -1,22 +1,19 @@
 """The keys that an open comparison has seen at the source (`etl.compared`), and which of their versions are here.
 
-A page tells its versions in columns, and Postgres answers with those that differ: where all is equal, nothing comes
-back, and nothing is written but a row or two with the keys. A page may come twice, so keys are counted once.
+Where all is equal, nothing is written but a row or two with the keys of some pages. A page may come twice, so keys are
+counted once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import chain, compress
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-import msgspec
-from msgspec import Meta
-
-from etl import odata
+from etl import odata, versions
 from etl.database import Connection, text_array
 from etl.model import Scan
+from etl.versions import Told
 
 # What belongs to no open comparison: of runs that died, or have just ended.
 _FORGET = """
@@ -31,24 +28,7 @@ _REMEMBER = """
 INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
 VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 """
-# Remembers them too. The same is what `load.choose` calls so: any other row is left to it.
-_DIFFERING = """
-WITH remembered AS (
-    INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
-    VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
-)
-SELECT t.job_id
-FROM unnest(%(job_ids)s::text[], %(row_versions)s::bigint[], %(modified)s::bigint[])
-    AS t (job_id, row_version, modified)
-WHERE NOT EXISTS (
-    SELECT FROM aims360.jobs AS j
-    WHERE j.source_id = %(source_id)s
-      AND j.job_id = t.job_id
-      AND j.row_version = t.row_version
-      AND j.modified_date IS NOT DISTINCT FROM timestamptz '2000-01-01 00:00Z' + t.modified * interval '1 microsecond'
-      AND j.purged_at IS NULL
-)
-"""
+_DIFFERING = f"WITH remembered AS ({_REMEMBER}) {versions.DIFFERING}"
 _COUNT_OLD = """
 SELECT count(DISTINCT job_id)
 FROM etl.compared AS c, unnest(c.job_ids) AS job_id
@@ -70,48 +50,6 @@ ORDER BY j.job_id
 """
 # Postgres can't guess how many keys stand in the arrays; with few in mind it may go through all of them for every job.
 _JOIN_BY_HASH = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off; SET LOCAL work_mem = '32MB'"
-_2000, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-
-
-class _Row(msgspec.Struct, gc=False):
-    """A row of a few properties, as strictly typed as where `flatten` reads all of them."""
-
-    jobID: Annotated[str, Meta(min_length=1, max_length=odata.LONGEST_JOB_ID)]
-    modifiedDate: str | None
-    ID: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    createdDate: str | None = None
-    purgeDateTime: str | None = None
-    rowversion: Annotated[bytes, Meta(min_length=8, max_length=8)] | None = None
-    etag: str | None = msgspec.field(default=None, name="@odata.etag")
-
-
-_rows = msgspec.json.Decoder(list[_Row])
-
-
-class Told(NamedTuple):
-    """The versions that the source tells of some jobs, column by column.
-
-    `modified`: modifiedDate in microseconds since 2000 began. `is_old`: whether the job is old enough to be counted.
-    """
-
-    job_ids: Sequence[str] = ()
-    row_versions: Sequence[int] = ()
-    modified: Sequence[int | None] = ()
-    is_old: Sequence[bool] = ()
-
-    def only(self, is_old: bool) -> Told:
-        """Those that are old, or those that aren't."""
-        wanted = [each is is_old for each in self.is_old]
-        return self if all(wanted) else _told(compress(column, wanted) for column in self)
-
-
-def joined(some: Iterable[Told]) -> Told:
-    """What several pages tell."""
-    return _told(chain.from_iterable(columns) for columns in zip(*some, strict=True))
-
-
-def _told(columns: Iterable[Iterable[Any]]) -> Told:
-    return Told._make(map(tuple, columns))
 
 
 class Unseen(NamedTuple):
@@ -122,55 +60,11 @@ class Unseen(NamedTuple):
     is_old: bool
 
 
-def told(rows: Sequence[bytes], old: datetime) -> Told | None:
-    """What a page tells at a glance; None where any of its rows needs a closer look. Old is what was created before.
-
-    That is a row without a version, or one that `flatten` couldn't read or would store otherwise.
-    """
-    try:
-        read = _rows.decode(b"[" + b",".join(rows) + b"]")
-        versions = Told(
-            job_ids=[row.jobID for row in read],
-            row_versions=[_version(row) for row in read],
-            modified=[None if row.modifiedDate is None else _since_2000(row.modifiedDate) for row in read],
-            is_old=[row.createdDate is not None and odata.instant(row.createdDate) < old for row in read],
-        )
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-        return None
-    is_plain = min(versions.row_versions, default=0) >= 0 and "\x00" not in "".join(versions.job_ids)
-    return versions if is_plain and len(read) == len(rows) else None
-
-
-def _version(row: _Row) -> int:
-    """The rowversion; below zero where none is told, or one that is too high. Raises ValueError."""
-    if row.rowversion is None:
-        return odata.etag_rowversion(row.etag or "") or -1
-    return int.from_bytes(row.rowversion, "big", signed=True)
-
-
-def _since_2000(text: str) -> int:
-    return (odata.instant(text) - _2000) // _MICROSECOND
-
-
-def differing(db: Connection, source_id: int, scan: Scan, versions: Told) -> set[str]:
+def differing(db: Connection, source_id: int, scan: Scan, told: Told) -> set[str]:
     """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered."""
-    found: set[str] = set()
-    for is_old in (True, False):
-        some = versions.only(is_old)
-        if some.job_ids:
-            given = {
-                "job_ids": text_array(some.job_ids),
-                "row_versions": _numbers(some.row_versions),
-                "modified": _numbers(some.modified),
-            }
-            key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
-            found.update(str(job_id) for (job_id,) in db.execute(_DIFFERING, given | key).fetchall())
-    return found
-
-
-def _numbers(numbers: Iterable[int | None]) -> str:
-    """As Postgres writes an array of them."""
-    return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
+    key = {"source_id": source_id, "opened_by": scan.opened_by}
+    kinds = (versions.asked(db, _DIFFERING, told.only(is_old), {**key, "is_old": is_old}) for is_old in (True, False))
+    return set().union(*kinds)
 
 
 def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:

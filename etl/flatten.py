@@ -178,6 +178,7 @@ def _joined(some: Sequence[tuple[Page, Batch]]) -> Together:
         replaced_characters=sum(batch.replaced_characters for batch in batches),
         unknown=frozenset[str]().union(*(batch.unknown for batch in batches)),
         encoded=sum((batch.encoded for batch in batches), ()),
+        same=sum(batch.same for batch in batches),
     )
     return Together(replace(pages[-1], answered_at=max(page.answered_at for page in pages)), batch, pages)
 

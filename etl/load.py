@@ -173,7 +173,7 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     return Counts(
         inserted=len(inserted),
         updated=len(changed) + len(rewritten),
-        unchanged=len(choices[Choice.SAME]) - len(rewritten),
+        unchanged=batch.same + len(choices[Choice.SAME]) - len(rewritten),
         refused=len(choices[Choice.OLDER]),
         skipped=len(choices[Choice.GONE]),
         returned=len(back),

@@ -122,7 +122,8 @@ class Reject(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """What a page became. No two jobs share a `job_id`: of duplicates the newer version was kept.
 
-    `encoded`: the jobs of its pages, where they are likely to be new.
+    `encoded`: the jobs of its pages, where they are likely to be new. `same`: rows that were left out, since the mirror
+    holds their very version.
     """
 
     jobs: tuple[Job, ...] = ()
@@ -131,6 +132,7 @@ class Batch(Struct, frozen=True):
     replaced_characters: int = 0
     unknown: frozenset[str] = frozenset()
     encoded: tuple[Encoded, ...] = ()
+    same: int = 0
 
 
 class ScanKind(StrEnum):

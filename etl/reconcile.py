@@ -8,7 +8,7 @@ when asked for it by its key; and if there are not suspiciously many (correctnes
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from etl import compared, odata, purge, rejects
-from etl.compared import Told
+from etl import compared, odata, purge, rejects, versions
 from etl.database import Connection
 from etl.errors import KeyRefused, Refused
 from etl.flatten import flatten
@@ -26,6 +25,7 @@ from etl.load import compare, load
 from etl.model import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shown
+from etl.versions import Told
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -106,7 +106,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     old = _old(run, scan)
 
     def read(page: Page) -> Told | None:
-        return compared.told(page.rows, old) if scan.select else None
+        return versions.told(page.rows, old) if scan.select else None
 
     def is_late() -> bool:
         return wish.until is not None and run.monotonic() > wish.until
@@ -135,17 +135,12 @@ class _Look(NamedTuple):
 def _differing(run: Recorder, scan: Scan, armful: Sequence[tuple[Page, Told | None]]) -> list[_Look]:
     """Of each page the rows that need a closer look: not those whose version is told, and is here."""
     with run.transaction():
-        told = compared.joined(versions or Told() for _, versions in armful)
+        told = versions.joined(told or Told() for _, told in armful)
         job_ids = compared.differing(run.db, run.source_id, scan, told)
-    return [_Look(page, _left(page, versions, job_ids), versions is not None) for page, versions in armful]
-
-
-def _left(page: Page, versions: Told | None, differing: Set[str]) -> Sequence[bytes]:
-    if versions is None:
-        return page.rows
-    if not differing:
-        return ()
-    return [row for row, job_id in zip(page.rows, versions.job_ids, strict=True) if job_id in differing]
+    return [
+        _Look(page, page.rows if told is None else versions.rows_of(job_ids, page, told), told is not None)
+        for page, told in armful
+    ]
 
 
 def _passed(run: Recorder, scan: Scan, page: Page) -> Scan:

@@ -74,7 +74,7 @@ class Recorder:
         self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
         self.is_sure = True  # of what a comparison found
         self._wrote = False  # since the cursors moved
-        self._has_rejects = True  # as far as is known
+        self.has_rejects = True  # as far as is known
         self._clock = clock
         self._began = clock.monotonic()
         self._requests: Callable[[], int] = lambda: 0
@@ -184,10 +184,10 @@ class Recorder:
         """In the transaction that loaded a page, or several as one: counts what happened, keeps their rejects."""
         self.pages += pages
         self.counts += counts + Counts(duplicates=page.repeated)
-        if self._has_rejects:
+        if self.has_rejects:
             rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
-        self._has_rejects = self._has_rejects or bool(batch.rejects)
+        self.has_rejects = self.has_rejects or bool(batch.rejects)
         self._wrote = self._wrote or bool(counts.written or batch.rejects)
 
     def moved(self, scan: Scan) -> None:
@@ -294,8 +294,8 @@ class Recorder:
 
     def retry_rejects(self, as_of: datetime) -> None:
         """Loads the rejects that can be read by now."""
-        self._has_rejects = rejects.any_wait(self.db, self.source_id)
-        if not self._has_rejects:
+        self.has_rejects = rejects.any_wait(self.db, self.source_id)
+        if not self.has_rejects:
             return
         rules = Rules(self.source.look_back, as_of, self.state.complete_through)
         with self.transaction():

@@ -2,7 +2,7 @@
 
     probe    what is newest, and what time is it there?
     scan     the window, page by page along a key that never changes       (or the scan that was left open)
-    flatten  a page becomes rows and rejects
+    flatten  what of a page isn't here becomes rows and rejects
     load     what is new or newer is written, with the cursor, in one transaction
     complete the watermark moves: everything committed by then is here
     purge    what the source has purged goes, its day totals stay
@@ -21,11 +21,12 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from etl import odata, purge, restore, runs, scans, sources
+from etl.changes import Changes
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
-from etl.flatten import flatten, together
-from etl.load import encoded_ahead, load
-from etl.model import Batch, Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
+from etl.flatten import together
+from etl.load import load
+from etl.model import Clock, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
@@ -175,21 +176,17 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | None = None) -> Scan:
     """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
-    is_first, not_seen_before = run.state.watermark is None, run.state.complete_through
-
-    def read(page: Page) -> Batch:
-        batch = flatten(page.rows, page.replaced_characters)
-        return encoded_ahead(run.db, run.source_id, batch, page.answered_at, not_seen_before) if is_first else batch
-
+    changes = Changes(run, scan)
     try:
-        with closing(pages(api, scan, read)) as answers:
+        with closing(pages(api, scan, changes.read)) as answers:
             for some in answers:
                 with run.transaction():  # of as many pages as came while the last were loaded
-                    for page, batch, parts in together(some):
+                    for page, batch, parts in together(changes.batches(some)):
                         run.learn(scan, page, batch)
                         rules, scan = run.rules(scan, page), reduce(Scan.moved, parts, scan)
                         run.loaded(page, batch, load(run.db, run.source_id, batch, rules), len(parts))
                     run.moved(scan)
+                changes.heed(some)
                 watch(Progress(what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:
                     break

@@ -233,17 +233,17 @@ def test_debug_works_for_a_command_of_a_group(command: Command) -> None:
 def test_a_bug_is_one_line_without_its_words(command: Command, db: Connection) -> None:
     """What kind, where and in which run; what a foreign error says may be anybody's secret."""
     broken = (
-        "import sys\nfrom etl import cli, sync\n"
+        "import sys\nfrom etl import cli, changes\n"
         "def flatten(*_): raise ValueError('very-secret row')\n"
-        "sync.flatten = flatten\ncli.main(sys.argv[1:])"
+        "changes.flatten = flatten\ncli.main(sys.argv[1:])"
     )
     code, output, errors = command.run("sync", program=["-c", broken])
     assert (code, output, len(errors.splitlines())) == (1, "", 1)
-    assert re.search(r"unexpected: ValueError at etl/sync\.py:\d+; nothing is lost.*--debug.*\(run 1\)$", errors)
+    assert re.search(r"unexpected: ValueError at etl/changes\.py:\d+; nothing is lost.*--debug.*\(run 1\)$", errors)
     code, _, errors = command.run("sync", "--debug", program=["-c", broken])
     assert (code, "Traceback" in errors, "very-secret" in errors) == (1, True, False)
     [(kept,), _] = db.execute("SELECT error FROM etl.runs").fetchall()
-    assert re.fullmatch(r"ValueError at etl/sync\.py:\d+", str(kept))
+    assert re.fullmatch(r"ValueError at etl/changes\.py:\d+", str(kept))
     assert command.run("sync")[0] == 0
 
 

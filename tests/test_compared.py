@@ -1,4 +1,4 @@
-"""The keys that a comparison has seen: what a page tells at a glance, and what Postgres says differs."""
+"""The keys that a comparison has seen, and what Postgres says differs."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,74 +7,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from etl import compared, odata
-from etl.compared import Told
+from etl import compared, versions
 from etl.database import Connection
 from etl.emulator import World
 from etl.model import Cursor, Scan, ScanKind, Window
+from etl.versions import Told
 from tests.scene import Scene
 from tests.test_reconcile import DAY, HOUR, MINUTE, a_mirror
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ROW = {
-    "jobID": "a",
-    "createdDate": "2026-03-01T11:00:00Z",
-    "modifiedDate": "2026-03-01T11:30:00.1234567Z",
-    "purgeDateTime": "9999-12-31T23:59:59.9999999Z",
-    "rowversion": "AAAAAAAAB9E=",
-}
-ETAG = 'W/"YmluYXJ5J0FBQUFBQUFBQjlFPSc="'
 SCAN = Scan(ScanKind.RECONCILE, Window(None, NOON, NOON), "jobID", (Cursor(0, None, None),), opened_by=1)
-
-
-def told(**properties: Any) -> Told | None:
-    """What a page of one row tells."""
-    return compared.told([json.dumps({**ROW, **properties}).encode()], NOON)
-
-
-@pytest.mark.parametrize("shown", [{}, {"ID": 7}, {"rowversion": None, "@odata.etag": ETAG}, {"more": 1}])
-def test_a_row_tells_its_version(shown: dict[str, Any]) -> None:
-    """By its rowversion, else by its etag; dates are cut to the microsecond, as where all of a row is read."""
-    moment = datetime(2026, 3, 1, 11, 30, 0, 123456, tzinfo=UTC) - datetime(2000, 1, 1, tzinfo=UTC)
-    assert told(**shown) == Told(["a"], [0x7D1], [moment // timedelta(microseconds=1)], [True])
-
-
-def test_a_job_is_old_if_it_was_surely_created_before() -> None:
-    """One without a date, or of that very moment, isn't."""
-    found = [told(createdDate=date) for date in ("2026-03-01T11:59:59.999Z", "2026-03-01T12:00:00Z", None)]
-    assert [page.is_old for page in found if page] == [[True], [False], [False]]
-
-
-@pytest.mark.parametrize(
-    "shown",
-    [
-        {"jobID": 12},
-        {"jobID": ""},
-        {"jobID": "a\x00"},
-        {"ID": 2**63},
-        {"createdDate": "soon"},
-        {"modifiedDate": "soon"},
-        {"purgeDateTime": 12},
-        {"rowversion": None},
-        {"rowversion": "AAAAAAAA"},
-        {"rowversion": "//////////8="},
-        {"rowversion": None, "@odata.etag": 'W/"of another form"'},
-    ],
-)
-def test_a_row_that_cannot_be_told_has_its_page_looked_at(shown: dict[str, Any]) -> None:
-    """Whatever `flatten` makes a reject of, or stores otherwise; and where no version is shown."""
-    assert told(**shown) is None
-
-
-def test_a_row_without_its_date_has_its_page_looked_at() -> None:
-    """It was left out of $select, which is another thing than null."""
-    assert compared.told([b'{"jobID": "a", "rowversion": "AAAAAAAAB9E="}'], NOON) is None
 
 
 def mirrored(scene: Scene) -> Told:
     """The versions that the source tells of all its jobs."""
     rows = [json.dumps(scene.world.payload(job)).encode() for job in scene.world.jobs()]
-    found = compared.told(rows, NOON)
+    found = versions.told(rows, NOON)
     assert found is not None
     return found
 
@@ -83,14 +31,14 @@ def mirrored(scene: Scene) -> Told:
 def test_only_what_differs_comes_back(db: Connection, change: dict[str, Any]) -> None:
     """A version lower or higher, another date, a job that isn't here; and one that a purge has kept."""
     scene = a_mirror(db)
-    versions = mirrored(scene)
-    first, second, *_ = versions.job_ids
-    assert compared.differing(db, 1, SCAN, versions) == set()
+    some = mirrored(scene)
+    first, second, *_ = some.job_ids
+    assert compared.differing(db, 1, SCAN, some) == set()
     [(name, value)] = change.items()
-    others = versions._replace(**{name: (value, *getattr(versions, name)[1:])})
+    others = some._replace(**{name: (value, *getattr(some, name)[1:])})
     assert compared.differing(db, 1, SCAN, others) == {value if name == "job_ids" else first}
     db.execute("UPDATE aims360.jobs SET purged_at = now() WHERE job_id = %s", (second,))
-    assert compared.differing(db, 1, SCAN, versions) == {second}
+    assert compared.differing(db, 1, SCAN, some) == {second}
 
 
 def test_a_job_without_a_date_may_be_the_same(db: Connection) -> None:
@@ -105,20 +53,20 @@ def test_a_job_without_a_date_may_be_the_same(db: Connection) -> None:
 def test_keys_that_come_twice_are_counted_once(db: Connection) -> None:
     """And the old ones only."""
     numbers = range(10)
-    versions = Told(list(map(str, numbers)), numbers, numbers, [number % 2 == 0 for number in numbers])
+    some = Told(list(map(str, numbers)), numbers, numbers, [number % 2 == 0 for number in numbers])
     for _ in range(2):
-        compared.differing(db, 1, SCAN, versions)
+        compared.differing(db, 1, SCAN, some)
     compared.remember(db, 1, SCAN, {"0": NOON - HOUR, "11": NOON - HOUR, "12": NOON}, NOON)
-    compared.differing(db, 1, replace(SCAN, opened_by=2), versions)
+    compared.differing(db, 1, replace(SCAN, opened_by=2), some)
     assert compared.count_old(db, 1, SCAN) == 6
 
 
 def test_what_came_is_not_unseen(db: Connection) -> None:
     """Jobs that are due within the look-back wait for the purge; those that came since are none of the comparison's."""
     scene = a_mirror(db)
-    versions = mirrored(scene)
-    first, second, *_ = versions.job_ids
-    compared.differing(db, 1, SCAN, Told._make(column[2:] for column in versions))
+    some = mirrored(scene)
+    first, second, *_ = some.job_ids
+    compared.differing(db, 1, SCAN, Told._make(column[2:] for column in some))
     now = scene.world.now
     scan = replace(SCAN, window=Window(None, now, now))
     assert {job.job_id for job in compared.unseen(db, 1, scan, now, HOUR, now)} == {first, second}
@@ -144,9 +92,3 @@ def test_pages_that_come_again_after_a_kill_leave_the_count_as_it_is(db: Connect
     run = scene.sync()
     assert (run.counts.ghosts, run.counts.repaired) == (1, 1)
     assert scene.differences() == []
-
-
-def test_versions_are_told_as_they_are_read() -> None:
-    """The number in the rowversion and in the etag is the one that `odata` reads."""
-    found = [told(), told(rowversion=None, **{"@odata.etag": ETAG})]
-    assert [page.row_versions for page in found if page] == [[odata.rowversion(str(ROW["rowversion"]))]] * 2

@@ -346,25 +346,25 @@ def test_what_postgres_refuses_shows_no_row(command: Command, db: Connection, ob
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["flatten", "load"])
-def test_a_bug_shows_no_row(command: Command, db: Connection, where: str) -> None:
+@pytest.mark.parametrize(("room", "where"), [("changes", "flatten"), ("sync", "load")])
+def test_a_bug_shows_no_row(command: Command, db: Connection, room: str, where: str) -> None:
     """What a foreign error says is a row here: only its kind and its place are told."""
     bug = f"""
 import sys
-from etl import cli, sync
-real = sync.{where}
+from etl import cli, {room}
+real = {room}.{where}
 def broken(*given):
     real(*given)
     try:
         raise KeyError({LINK!r})
     except KeyError:
         raise ValueError({TOKEN!r} + {PERSON!r})
-sync.{where} = broken
+{room}.{where} = broken
 cli.main(sys.argv[1:])
 """
     codes, said = all_said(command, "-c", bug)
     assert 1 in codes
-    assert "unexpected: ValueError at etl/sync.py" in said
+    assert f"unexpected: ValueError at etl/{room}.py" in said
     assert "KeyError" in said
     assert leaks(said, PERSON) == set()
     assert leaks(kept(db), PERSON) == set()
