@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,12 @@ def work(stage: Stage) -> None:
     stage.lines.sort(key=lambda line: line.figure.what[0])
 
 
-def peaks(mirror: Mirror, values: Iterable[float]) -> Figure:
-    """The memory of backfills."""
+def peaks(mirror: Mirror, values: Sequence[float]) -> Figure:
+    """The memory of backfills. RuntimeError where the bench itself is larger: see `measure.run`."""
+    own = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    if min(values) <= own:
+        raise RuntimeError(f"no peak can be told below the {own:.0f} MB of the bench itself")
+    progress(f"the bench itself has {own:.0f} MB")
     return Figure(f"g peak memory, backfill of {mirror.source.jobs:,}", "MB", tuple(values), SYNC)
 
 
@@ -96,9 +100,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as postgres:
         stage, found = Stage(postgres, Path(folder), scale, runs), machine(postgres, scale)
         work(stage)
-    own = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    if any(line.figure.unit == "MB" and min(line.figure.values) <= own for line in stage.lines):
-        raise RuntimeError(f"no peak can be told below the {own:.0f} MB of the bench itself: see `measure.run`")
     earlier = json.loads(file.read_text()) if file.exists() else []
     before = table.medians(earlier, scale)
     print(", ".join(f"{name} {value}" for name, value in found.items()))

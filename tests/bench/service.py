@@ -24,6 +24,7 @@ from etl.emulator import Emulator, World, populated, serve
 from tests.bench.gate import RETRY_AFTER, Gate
 
 TOKEN = "bench"
+A_DAY = 50_000  # jobs, however many there are: a look-back holds as many. A million are 20 days: none is purged
 BETWEEN_CHANGES = timedelta(minutes=20)  # more than a look-back: each increment sees its own changes alone
 
 
@@ -95,8 +96,7 @@ def change(world: World, count: int) -> int:
 
 def main(jobs: int, page_size: int) -> None:
     """Serves until it is left alone."""
-    # made in 20 days: none of them is purged while the bench goes on
-    world = populated(jobs, rate=0, now=datetime.now(UTC) - timedelta(days=1), days=20)
+    world = populated(jobs, rate=0, now=datetime.now(UTC) - timedelta(days=1), days=jobs / A_DAY)
     world.stop_life()
     world.table.rendered_at_most = 700_000  # 300,000 whole rows, and the few properties that a comparison asks for
     gc.freeze()  # what the world is made of is never garbage
