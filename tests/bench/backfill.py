@@ -10,7 +10,7 @@ from tests.bench.stage import OFTEN, SELDOM, Stage
 from tests.bench.table import Figure, Line, Target, against, faster
 
 COPY = "COPY aims360.jobs, job_documents, job_status_history FROM STDIN, in one transaction"
-READ = "httpx.Client().get, page after page, thrown away"
+READ = "httpx.Client().stream, page after page, thrown away"
 LATENCY = 0.1  # seconds a request
 BURST = 15  # requests a second that the throttle lets in: far fewer than eight at a time would make
 
