@@ -21,12 +21,12 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from etl import odata, purge, restore, runs, scans, sources
-from etl.changes import Changes
+from etl.changes import Changes, Read
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
 from etl.flatten import together
 from etl.load import load
-from etl.model import Clock, Progress, Run, Scan, ScanKind, Watch, Window, silent
+from etl.model import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.runs import Recorder
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
@@ -180,18 +180,25 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
     try:
         with closing(pages(api, scan, changes.read)) as answers:
             for some in answers:
-                with run.transaction():  # of as many pages as came while the last were loaded
-                    for page, batch, parts in together(changes.batches(some)):
-                        run.learn(scan, page, batch)
-                        rules, scan = run.rules(scan, page), reduce(Scan.moved, parts, scan)
-                        run.loaded(page, batch, load(run.db, run.source_id, batch, rules), len(parts))
-                    run.moved(scan)
-                changes.heed(some)
+                scan = _loaded(run, scan, changes, some)
+                some.clear()  # memory that is not needed while the next are waited for
                 watch(Progress(what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:
                     break
     except KeyRefused:
         return _pages(run, api, run.falls_back(scan), watch, until)
+    return scan
+
+
+def _loaded(run: Recorder, scan: Scan, changes: Changes, some: Sequence[tuple[Page, Read]]) -> Scan:
+    """As many pages as came while the last were loaded, in one transaction: the scan after them."""
+    with run.transaction():
+        for page, batch, parts in together(changes.batches(some)):
+            run.learn(scan, page, batch)
+            rules, scan = run.rules(scan, page), reduce(Scan.moved, parts, scan)
+            run.loaded(page, batch, load(run.db, run.source_id, batch, rules), len(parts))
+        run.moved(scan)
+    changes.heed(some)
     return scan
 
 

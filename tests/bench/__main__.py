@@ -38,7 +38,7 @@ def work(stage: Stage) -> None:
         stage.note(Line(peak, target=Target("150", FLAT)))
         at_rest(stage, middle, program)
         with service(stage.size(1_000_000)) as larger:
-            progress(f"a source of {larger.jobs:,} jobs")
+            progress(f"a source of {int(larger.tell('warm')):,} jobs")
             huge = Mirror(stage.cluster, larger, "bench_huge")
             target = Target(f"1.1 of {middle.source.jobs:,} jobs", GROWTH * peak.median)
             stage.note(Line(peaks(huge, [huge.fill().peak]), peak, target))
