@@ -59,6 +59,7 @@ class Ahead(Generic[T]):
         self._largest = 0  # answer so far, in rows
         self._busy = 0
         self._wanted = wanted  # threads
+        self._waited = self._worked = 0.0  # seconds of the taker, with as many threads as there are now
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -103,10 +104,16 @@ class Ahead(Generic[T]):
         return bool(self._open or self._busy)
 
     def _adapt(self, waited: float, worked: float) -> None:
-        """Little's law: n threads left the taker waiting; (waited + worked) / worked times as many would not."""
-        if waited >= worked:
-            needed = self._wanted * (waited + worked) / worked if worked else math.inf
-            self._wanted = math.ceil(max(self._wanted, min(needed, self._most())))
+        """Little's law: n threads left the taker waiting; (waited + worked) / worked times as many would not.
+
+        By all that was taken since there are so many: one answer that is late is no reason for more.
+        """
+        self._waited, self._worked = self._waited + waited, self._worked + worked
+        if self._waited < self._worked:
+            return
+        needed = self._wanted * (self._waited + self._worked) / self._worked if self._worked else math.inf
+        self._wanted = math.ceil(max(self._wanted, min(needed, self._most())))
+        self._waited = self._worked = 0.0
 
     def _start_threads(self) -> None:
         """No more than there are ranges to read in: each keeps memory of its own, even when it has done its work."""

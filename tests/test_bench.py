@@ -108,7 +108,7 @@ def test_the_last_id_of_a_page_is_found_behind_its_documents() -> None:
 def test_the_service_answers_a_line_for_a_line() -> None:
     """All rows come, changed ones too, and a throttled request is counted."""
     with service(300, page_size=100) as source:
-        assert source.tell("warm") == "300"
+        assert source.warm() == 300
         assert source.read_all() == 4
         assert source.tell("change 5") == "5"
         assert source.read_all("ID") == 4

@@ -32,13 +32,13 @@ def work(stage: Stage) -> None:
     backfill.from_a_slow_source(stage)
     sweep.sweep(stage)
     with service(stage.size(100_000)) as source:
-        progress(f"a source of {int(source.tell('warm')):,} jobs")
+        progress(f"a source of {source.warm():,} jobs")
         middle = Mirror(stage.cluster, source, "bench_middle")
         peak = peaks(middle, backfill.without_latency(stage, middle))
         stage.note(Line(peak, target=Target("150", FLAT)))
         at_rest(stage, middle, program)
         with service(stage.size(1_000_000)) as larger:
-            progress(f"a source of {int(larger.tell('warm')):,} jobs")
+            progress(f"a source of {larger.warm():,} jobs")
             huge = Mirror(stage.cluster, larger, "bench_huge")
             target = Target(f"1.1 of {middle.source.jobs:,} jobs", GROWTH * peak.median)
             stage.note(Line(peaks(huge, [huge.fill().peak]), peak, target))

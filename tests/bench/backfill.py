@@ -63,7 +63,7 @@ def _copied(mirror: Mirror, dump: Dump, how: str) -> float:
 def from_a_slow_source(stage: Stage) -> None:
     """(b): pages of 100 rows, 100 ms each, eight at a time; and the manners of it where the source throttles."""
     with service(stage.size(20_000), page_size=100) as source:
-        source.tell("warm")
+        source.warm()
         source.tell(f"latency {LATENCY}")
         mirror, eight = Mirror(stage.cluster, source, "bench_slow"), {"AIMS360_CONCURRENCY": "8"}
         rounds = stage.repeated(lambda: (mirror.fill(**eight), timed(source.read_all)), SELDOM)

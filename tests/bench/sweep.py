@@ -17,7 +17,7 @@ ROWS_A_SECOND = 100_000
 def sweep(stage: Stage) -> None:
     """Both, on one source."""
     with service(stage.size(300_000)) as source:
-        source.tell("warm")
+        source.warm()
         mirror = Mirror(stage.cluster, source, "bench_large")
         mirror.fill()
         stage.cluster.settle(mirror.name)
