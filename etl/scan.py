@@ -218,8 +218,8 @@ def passed(scan: Scan) -> list[str]:
     checks = {
         "dates": scan.window.lower is not None or scan.key == BY_TIME,  # inside of what was asked for
         "keys": scan.key != BY_TIME and not scan.opaque,  # ascending, and past the cursor
-        "count": scan.key == BY_TIME
-        or (scan.opaque and _counts_before(scan) is not None),  # held against the source's own
+        # held against the source's own
+        "count": scan.key == BY_TIME or (scan.opaque and _counts_before(scan) is not None),
     }
     return [name for name, was_made in checks.items() if was_made]
 

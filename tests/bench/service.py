@@ -98,9 +98,7 @@ def main(jobs: int, page_size: int) -> None:
     """Serves until it is left alone."""
     world = populated(jobs, rate=0, now=datetime.now(UTC) - timedelta(days=1), days=jobs / A_DAY)
     world.stop_life()
-    world.table.rendered_at_most = (
-        1_100_000  # a million whole rows, or 300,000 and their few properties that are compared
-    )
+    world.table.rendered_at_most = 1_100_000  # a million whole rows, or 300,000 and what of them is compared
     gc.freeze()  # what the world is made of is never garbage
     front = Front(Emulator(world, page_size=page_size, token=TOKEN))
     with serve(front) as server:
