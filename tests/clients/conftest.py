@@ -1,0 +1,93 @@
+"""Clients of the BI schema: a mirror that lived for two days, and readers who may see only what was granted."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import which
+
+import psycopg
+import pytest
+from psycopg import conninfo, sql
+
+from etl import schema
+from etl.database import Connection, connect
+from etl.emulator import populated
+from tests.clients.expected import Login
+from tests.conftest import a_database
+from tests.scene import Scene
+
+_PASSWORD = "guest"
+
+
+@pytest.fixture(scope="session")
+def mirror(server_url: str) -> Iterator[str]:
+    """The address of a mirror with all that a mirror has: new and old jobs, reruns, open ones, purged ones."""
+    for url in a_database(server_url, "clients"):
+        schema.migrate(url)
+        with connect(url) as db:
+            # It ends now, as a mirror that is kept fresh does: views look back from now.
+            scene = Scene(db, populated(400, seed=1, now=datetime.now(UTC) - timedelta(days=2)))
+            for _ in range(8):
+                scene.sync()
+                scene.world.advance(timedelta(hours=6))
+            scene.sync()
+            _by_hand(db)
+        yield url
+
+
+def _by_hand(db: Connection) -> None:
+    """TEMPORARY, until `aims360-etl grant` is here: the two roles."""
+    for role in ("aims360_bi", "aims360_links"):
+        if not db.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+            db.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+        db.execute(sql.SQL("GRANT USAGE ON SCHEMA bi TO {0}").format(sql.Identifier(role)))
+        db.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA bi TO {}").format(sql.Identifier(role)))
+    db.execute("CREATE VIEW bi.job_links AS SELECT j.job_id, j.publish_link AS link FROM aims360.jobs AS j")
+    db.execute("GRANT SELECT ON bi.job_links TO aims360_links")
+
+
+@pytest.fixture(scope="session")
+def reader(mirror: str) -> Iterator[Login]:
+    """Who makes reports: a member of aims360_bi."""
+    yield from _login(mirror, "reader", "aims360_bi")
+
+
+@pytest.fixture(scope="session")
+def link_reader(mirror: str) -> Iterator[Login]:
+    """Who may also open what the jobs made: a member of aims360_links."""
+    yield from _login(mirror, "link_reader", "aims360_links")
+
+
+def _login(mirror: str, kind: str, role: str) -> Iterator[Login]:
+    name = f"{kind}_{os.getpid()}"
+    known = conninfo.conninfo_to_dict(mirror)
+    with psycopg.connect(mirror, autocommit=True) as db:
+        db.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
+                sql.Identifier(name), sql.Literal(_PASSWORD), sql.Identifier(role)
+            )
+        )
+    try:
+        yield Login(
+            str(known.get("host", "localhost")), str(known.get("port", 5432)), str(known["dbname"]), name, _PASSWORD
+        )
+    finally:
+        with psycopg.connect(mirror, autocommit=True) as db:
+            db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser; `make test-clients` saw to it that one is here."""
+    [found, *_] = filter(None, map(which, ("chromium", "chromium-browser", "google-chrome")))
+    return found
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: the folder that PICTURES names, else one of the test's own."""
+    folder = Path(os.environ.get("PICTURES") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
