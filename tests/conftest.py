@@ -53,7 +53,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def emptya_database(server_url: str) -> Iterator[str]:
+def empty_database(server_url: str) -> Iterator[str]:
     """The address of a database with nothing in it."""
     yield from a_database(server_url, "empty")
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from etl import schema
-from etl.database import Connection, connect
+from etl.database import connect
 from etl.emulator import populated
 from tests.clients.expected import Login
 from tests.conftest import a_database
@@ -32,19 +32,8 @@ def mirror(server_url: str) -> Iterator[str]:
                 scene.sync()
                 scene.world.advance(timedelta(hours=6))
             scene.sync()
-            _by_hand(db)
+            db.execute((schema.folder("sql") / "roles.sql").read_bytes())
         yield url
-
-
-def _by_hand(db: Connection) -> None:
-    """TEMPORARY, until `aims360-etl grant` is here: the two roles."""
-    for role in ("aims360_bi", "aims360_links"):
-        if not db.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
-            db.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
-        db.execute(sql.SQL("GRANT USAGE ON SCHEMA bi TO {0}").format(sql.Identifier(role)))
-        db.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA bi TO {}").format(sql.Identifier(role)))
-    db.execute("CREATE VIEW bi.job_links AS SELECT j.job_id, j.publish_link AS link FROM aims360.jobs AS j")
-    db.execute("GRANT SELECT ON bi.job_links TO aims360_links")
 
 
 @pytest.fixture(scope="session")

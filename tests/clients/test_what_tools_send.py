@@ -26,7 +26,8 @@ _COLUMNS = """
 _REFRESH = """
     select "_"."source", "_"."job_id", "_"."job_status", "_"."created_at_utc", "_"."modified_at_utc"
     from "bi"."jobs" "_"
-    where "_"."created_at_utc" >= timestamp '2020-01-01 00:00:00' and "_"."created_at_utc" < timestamp '2100-01-01 00:00:00'
+    where "_"."created_at_utc" >= timestamp '2020-01-01 00:00:00'
+      and "_"."created_at_utc" < timestamp '2100-01-01 00:00:00'
 """
 _CHANGES = """
     select max("rows"."modified_at_utc") as "a0"
