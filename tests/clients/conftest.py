@@ -17,7 +17,9 @@ from tests.clients.expected import Login
 from tests.conftest import a_database
 from tests.scene import Scene
 
+TENANT = "AZ022"
 _PASSWORD = "guest"
+_ALLOW = "INSERT INTO bi.account_access (role_name, account_code) VALUES (%s, %s)"
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,15 @@ def reader(mirror: str) -> Iterator[Login]:
 def link_reader(mirror: str) -> Iterator[Login]:
     """Who may also open what the jobs made: a member of aims360_links."""
     yield from _login(mirror, "link_reader", "aims360_links")
+
+
+@pytest.fixture(scope="session")
+def tenant(mirror: str) -> Iterator[Login]:
+    """Who may see the account TENANT and no other."""
+    for login in _login(mirror, "tenant", "aims360_bi"):
+        with psycopg.connect(mirror, autocommit=True) as db:
+            db.execute(_ALLOW, (login.user, TENANT))
+        yield login
 
 
 def _login(mirror: str, kind: str, role: str) -> Iterator[Login]:

@@ -7,6 +7,7 @@ import psycopg
 import pyodbc
 import pytest
 
+from tests.clients.conftest import TENANT
 from tests.clients.expected import LINKS, VIEWS, Login, all_of, columns, comparable, rows
 
 # docs/bi.md tells to set BoolsAsChar=0: by default the driver hands booleans over as the texts '1' and '0'.
@@ -104,6 +105,17 @@ def test_links_are_refused_to_readers_and_given_to_whom_they_were_granted(
     allowed = connected(link_reader)
     assert allowed.execute(all_of(LINKS)).fetchone()
     allowed.close()
+
+
+def test_a_tenant_sees_its_own_account_in_every_view(reader: Login, tenant: Login) -> None:
+    """Whatever its tool asks for; the others' numbers are in no total either."""
+    connection = connected(tenant)
+    of_accounts = [view for view in VIEWS if "account_code" in {column.name for column in columns(reader, view)}]
+    assert {"jobs", "job_daily", "job_documents"} <= set(of_accounts)
+    for view in of_accounts:
+        found = connection.execute(all_of(view)).fetchall()
+        assert {row.account_code for row in found} == {TENANT}, view
+    connection.close()
 
 
 @pytest.mark.parametrize("table", ["aims360.jobs", "aims360.job_documents", "etl.runs", "etl.rejects"])
