@@ -11,9 +11,9 @@ WITH named AS (
         a.source,
         a.account_code,
         pg_has_role(current_user, r.oid, 'MEMBER')
-            AND NOT has_table_privilege(current_user, 'aims360.jobs', 'SELECT') AS is_current,
+            AND NOT has_table_privilege(current_user, 'aims360.jobs'::regclass, 'SELECT') AS is_current,
         pg_has_role(session_user, r.oid, 'MEMBER')
-            AND NOT has_table_privilege(session_user, 'aims360.jobs', 'SELECT') AS is_session
+            AND NOT has_table_privilege(session_user, 'aims360.jobs'::regclass, 'SELECT') AS is_session
     FROM bi.account_access AS a
     JOIN pg_catalog.pg_roles AS r ON r.rolname = a.role_name
 )
