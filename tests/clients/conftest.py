@@ -15,27 +15,39 @@ from etl.database import connect
 from etl.emulator import populated
 from tests.clients.expected import Login
 from tests.conftest import a_database
-from tests.scene import Scene
+from tests.scene import Scene, a_source
 
 TENANT = "AZ022"
 _PASSWORD = "guest"
+_START = datetime.now(UTC) - timedelta(days=2)
+_WEST = "America/Los_Angeles"
 _ALLOW = "INSERT INTO bi.account_access (role_name, account_code) VALUES (%s, %s)"
 
 
 @pytest.fixture(scope="session")
 def mirror(server_url: str) -> Iterator[str]:
-    """The address of a mirror with all that a mirror has: new and old jobs, reruns, open ones, purged ones."""
+    """The address of a mirror of two sources, with all that a mirror has."""
     for url in a_database(server_url, "clients"):
         schema.migrate(url)
         with connect(url) as db:
-            # It ends now, as a mirror that is kept fresh does: views look back from now.
-            scene = Scene(db, populated(400, seed=1, now=datetime.now(UTC) - timedelta(days=2)))
-            for _ in range(8):
-                scene.sync()
-                scene.world.advance(timedelta(hours=6))
-            scene.sync()
+            _live(Scene(db, populated(400, seed=1, now=_START)))
+            _live(Scene(db, populated(100, seed=2, now=_START), a_source(name="west", purge="keep", time_zone=_WEST)))
             db.execute((schema.folder("sql") / "roles.sql").read_bytes())
         yield url
+
+
+def _live(scene: Scene) -> None:
+    """Two days until now: jobs come, are run again, hang, and are purged. Views look back from now, so it ends there."""
+    world = scene.world
+    world.add(jobStatus="Inprogress", completedDate=None)
+    for _ in range(8):
+        scene.sync()
+        done = [job for job in world.jobs() if world.payload(job)["jobStatus"] == "Completed"]
+        for job in done[-3:]:
+            world.rerun(job)
+        world.advance(timedelta(hours=6))
+    world.add(jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z")
+    scene.sync()
 
 
 @pytest.fixture(scope="session")

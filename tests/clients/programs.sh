@@ -33,9 +33,10 @@ look
 if test -n "$missing" && test "$(id -u)" = 0 && command -v apt-get >/dev/null; then
   echo "test-clients: apt-get install$packages"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
+  # Where it fails it says why, and what is still missing is named below.
   # shellcheck disable=SC2086 # the packages are words
-  apt-get install -o DPkg::Lock::Timeout=120 -qq --yes --no-install-recommends $packages >/dev/null
+  apt-get update -qq &&
+    apt-get install -o DPkg::Lock::Timeout=120 -qq --yes --no-install-recommends $packages >/dev/null || :
   look
 fi
 if test -n "$missing"; then
