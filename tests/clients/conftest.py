@@ -37,7 +37,7 @@ def mirror(server_url: str) -> Iterator[str]:
 
 
 def _live(scene: Scene) -> None:
-    """Two days until now: jobs come, are run again, hang, and are purged. Views look back from now, so it ends there."""
+    """Two days until now, from where views look back: jobs come, are run again, hang, and are purged."""
     world = scene.world
     world.add(jobStatus="Inprogress", completedDate=None)
     for _ in range(8):
@@ -46,7 +46,9 @@ def _live(scene: Scene) -> None:
         for job in done[-3:]:
             world.rerun(job)
         world.advance(timedelta(hours=6))
-    world.add(jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z")
+    world.add(
+        jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z"
+    )
     scene.sync()
 
 
