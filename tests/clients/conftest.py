@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import which
+from typing import Any
 
-import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from etl import schema
+from etl import access, schema
 from etl.database import connect
 from etl.emulator import populated
 from tests.clients.expected import Login
@@ -21,7 +21,6 @@ TENANT = "AZ022"
 _PASSWORD = "guest"
 _START = datetime.now(UTC) - timedelta(days=2)
 _WEST = "America/Los_Angeles"
-_ALLOW = "INSERT INTO bi.account_access (role_name, account_code) VALUES (%s, %s)"
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +31,6 @@ def mirror(server_url: str) -> Iterator[str]:
         with connect(url) as db:
             _live(Scene(db, populated(400, seed=1, now=_START)))
             _live(Scene(db, populated(100, seed=2, now=_START), a_source(name="west", purge="keep", time_zone=_WEST)))
-            db.execute((schema.folder("sql") / "roles.sql").read_bytes())
         yield url
 
 
@@ -54,40 +52,35 @@ def _live(scene: Scene) -> None:
 
 @pytest.fixture(scope="session")
 def reader(mirror: str) -> Iterator[Login]:
-    """Who makes reports: a member of aims360_bi."""
-    yield from _login(mirror, "reader", "aims360_bi")
+    """Who makes reports: `aims360-etl grant --bi READER`."""
+    yield from _login(mirror, "reader")
 
 
 @pytest.fixture(scope="session")
 def link_reader(mirror: str) -> Iterator[Login]:
-    """Who may also open what the jobs made: a member of aims360_links."""
-    yield from _login(mirror, "link_reader", "aims360_links")
+    """Who may also open what the jobs made: with `--links`."""
+    yield from _login(mirror, "link_reader", links=True)
 
 
 @pytest.fixture(scope="session")
 def tenant(mirror: str) -> Iterator[Login]:
-    """Who may see the account TENANT and no other."""
-    for login in _login(mirror, "tenant", "aims360_bi"):
-        with psycopg.connect(mirror, autocommit=True) as db:
-            db.execute(_ALLOW, (login.user, TENANT))
-        yield login
+    """Who may see one account and no other: with `--account`."""
+    yield from _login(mirror, "tenant", accounts=[TENANT])
 
 
-def _login(mirror: str, kind: str, role: str) -> Iterator[Login]:
+def _login(mirror: str, kind: str, **granted: Any) -> Iterator[Login]:
     name = f"{kind}_{os.getpid()}"
     known = conninfo.conninfo_to_dict(mirror)
-    with psycopg.connect(mirror, autocommit=True) as db:
+    with connect(mirror) as db:
         db.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
-                sql.Identifier(name), sql.Literal(_PASSWORD), sql.Identifier(role)
-            )
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(_PASSWORD)),
         )
+        access.grant(db, name, **granted)
+    host, port = str(known.get("host", "localhost")), str(known.get("port", 5432))
     try:
-        yield Login(
-            str(known.get("host", "localhost")), str(known.get("port", 5432)), str(known["dbname"]), name, _PASSWORD
-        )
+        yield Login(host, port, str(known["dbname"]), name, _PASSWORD)
     finally:
-        with psycopg.connect(mirror, autocommit=True) as db:
+        with connect(mirror) as db:
             db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
             db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 

@@ -12,6 +12,7 @@ import pyodbc
 import pytest
 
 from etl import programs, schema
+from etl.cli import main
 from etl.database import Connection, connect
 from etl.emulator import populated
 from tests.clients.expected import LINKS, VIEWS, Login
@@ -41,6 +42,15 @@ def test_it_says_which_view_answers_what() -> None:
     """Each view has its line in the table."""
     named = set(re.findall(r"^\| [^|]* \| `bi\.(\w+)` \|", _DOCS, re.MULTILINE))
     assert named == {*VIEWS, LINKS}
+
+
+def test_its_commands_are_the_programs() -> None:
+    """Words and options."""
+    said = re.findall(r"aims360-etl ([a-z]+)((?: --?[a-z]+(?: [A-Za-z]+)?)*)", _DOCS)
+    assert {"grant", "migrate", "sync"} == {command for command, _ in said}
+    for command, options in said:
+        known = {word for option in main.commands[command].params for word in option.opts}
+        assert set(re.findall(r"--[a-z]+", options)) <= known
 
 
 def test_its_odbc_connection_string_connects(reader: Login) -> None:
