@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -92,9 +91,10 @@ def test_its_backup_comes_back_and_the_next_sync_goes_on(
 
 
 def shell(command: str, url: str, place: Path) -> None:
-    """Runs a line as people would, with the programs of the Postgres that the tests come with."""
-    tools = programs.tools_for(place).folder
-    path = os.pathsep.join((str(tools), str(Path(sys.executable).parent), os.defpath))
+    """Runs a line as people would, with the programs that belong to the server: our own, or those on PATH."""
+    path = os.environ["PATH"]
+    if "DATABASE_URL" not in os.environ:
+        path = os.pathsep.join((str(programs.tools_for(place).folder), path))
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=place,
