@@ -2,9 +2,9 @@
 -- Grain:    one row a month, purged jobs included.
 -- Columns:  month, days, jobs, jobs_a_day, growth, failed, failure_rate, documents, run_hours.
 -- Notes:    all that is known, unless --since says otherwise; a month that it cuts is counted in part. month is its
---           first day, in the source's time zone. days: those with jobs. growth is that of jobs over the month before,
---           0.1 for a tenth more; NULL where nothing is known of that one. The first month may have begun before the
---           mirror did and the last isn't over: compare jobs_a_day there.
+--           first day, in the source's time zone. days: those with jobs. growth is that of jobs_a_day over the
+--           month before, 0.1 for a tenth more: the first month may have begun before the mirror did, and the last
+--           isn't over. NULL where nothing is known of the month before.
 WITH monthly AS (
     SELECT
         date_trunc('month', day)::date AS month,
@@ -25,7 +25,7 @@ SELECT
     m.days,
     m.jobs,
     round(m.jobs::numeric / m.days, 1) AS jobs_a_day,
-    round(m.jobs::numeric / before.jobs - 1, 3) AS growth,
+    round((m.jobs::numeric / m.days) / (before.jobs::numeric / before.days) - 1, 3) AS growth,
     m.failed,
     round(bi.failure_rate(m.failed, m.ended), 3) AS failure_rate,
     m.documents,
