@@ -74,9 +74,10 @@ def as_table(frame: pd.DataFrame, width: int | None) -> str:
         table.add_column(_shown(name), justify=side, no_wrap=not is_text, overflow="fold", min_width=least)
     for row in zip(*cells, strict=True):
         table.add_row(*map(Text, row))
-    console = Console(file=io.StringIO(), width=width or 1_000_000, color_system=None)
-    if width and Measurement.get(console, console.options, table).minimum > width:
+    endless = Console(file=io.StringIO(), width=1_000_000, color_system=None)
+    if width and Measurement.get(endless, endless.options, table).minimum > width:
         return "\n\n".join([*_blocks(list(frame.columns), cells), _summary(frame)])
+    console = Console(file=io.StringIO(), width=width, color_system=None) if width else endless
     with console.capture() as captured:
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]

@@ -61,7 +61,7 @@ def _frame(db: Connection, statement: str) -> pd.DataFrame | None:
         for place, column in enumerate(cursor.description)
     ]
     frame = pd.DataFrame(dict(enumerate(columns)))  # by place: a statement may name two columns alike
-    frame.columns = pd.Index([column.name for column in cursor.description], dtype=object)
+    frame.columns = pd.Index([column.name for column in cursor.description])
     return frame
 
 

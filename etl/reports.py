@@ -31,7 +31,7 @@ _OTHER_COLOURS = ("#8b6fc9", "#4aa5a5", "#c77ba0", "#8a8f98")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 900, 240, 46, 26
 _ABSENT = (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
 _RIGHTS = "USAGE on schema bi and SELECT on its views (`aims360-etl grant --bi ROLE` gives them)"
-_NO_ACCOUNT = "SELECT FROM bi.job_daily WHERE account_code = bi.account() LIMIT 1"
+_NO_ACCOUNT = "SELECT 1 AS known FROM bi.job_daily WHERE account_code = bi.account() LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def ask(url: str, name: str, asked: Asked = Asked()) -> Report:
         raise ConfigError(
             f"{name} takes no {' and no '.join(beside)}; `aims360-etl report --list` says what each takes"
         )
-    return Report(name, report.question, _read(url, _statement(name), settings, report.rights.partition(".")[0]))
+    return Report(name, report.question, _read(url, _statement(name), settings, report.rights.partition(". ")[0]))
 
 
 def read(url: str, statement: str) -> pd.DataFrame:

@@ -32,7 +32,6 @@ _US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 VIEWS = sorted(path.stem for path in (HOUSE / "sql" / "views").glob("*.sql"))
-REPORTS = sorted(path.stem for path in (HOUSE / "sql" / "reports").glob("*.sql"))
 
 
 def commands(group: click.Group = main, words: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -113,18 +112,6 @@ def test_the_readmes_reader_sees_bi_and_nothing_else(url: str, db: Connection) -
     finally:
         db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
         db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-
-
-@pytest.mark.parametrize("name", REPORTS)
-def test_reports_answer_with_the_columns_their_header_names(url: str, db: Connection, name: str) -> None:
-    """Question, grain and columns stand in the header, and the columns are those that come."""
-    Scene(db, populated(200, seed=1)).sync()
-    text = (HOUSE / "sql" / "reports" / f"{name}.sql").read_text(encoding="utf-8")
-    header = re.search(r"-- Columns:\s+(.*?)\.\n", text)
-    assert header is not None
-    assert text.startswith("-- Question: ")
-    assert "-- Grain:" in text
-    assert list(reports.ask(url, name).answer.columns) == header[1].split(", ")
 
 
 def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Path) -> None:

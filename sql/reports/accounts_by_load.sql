@@ -3,6 +3,11 @@
 -- Columns:  account_code, jobs, share_of_jobs, run_hours, share_of_run_time, failed, failure_rate, documents, reruns.
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. Shares are from 0 to 1; run hours are those
 --           of each job's last run.
+-- Sample:
+--  account_code | jobs | share_of_jobs | run_hours | share_of_run_time | failed | failure_rate | documents | reruns
+--  AZ022        | 1543 |         0.497 |      62.0 |             0.513 |     50 |        0.032 |      1679 |     69
+--  AZ031        |  817 |         0.263 |      28.9 |             0.239 |     19 |        0.023 |       901 |     41
+--  AZ0012       |  747 |         0.240 |      29.9 |             0.248 |     22 |        0.029 |       821 |     54
 SELECT
     account_code,
     sum(jobs)::bigint AS jobs,

@@ -4,6 +4,11 @@
 --           job_status_text.
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. rerun_until_utc is NULL where the source
 --           sets no limit; the purge of the job is one in any case. attempts: how often it was run again already.
+-- Sample:
+--  source  | job_id                       | account_code | sub_category_name      | created_by            |        failed_at_utc | attempts |      rerun_until_utc | job_status_text
+--  aims360 | d6b8cb1e-a64a-496e-a236-131… | AZ031        | Inventory Aging Report | o'hara@example.com    | 2026-10-27 12:25:49Z |        0 | 2026-11-26 16:44:43Z | Timeout expired. The server…
+--  aims360 | b1e3af38-ac46-4d58-a646-a80… | AZ022        | Inventory Aging Report | warehouse@example.com | 2026-10-27 20:07:24Z |        0 | 2026-11-27 16:44:43Z | Input file is empty. Nothin…
+--  aims360 | 02b930b0-2759-42b1-afea-823… | AZ031        | Order Allocation       | o'hara@example.com    | 2026-11-25 13:27:23Z |        2 |                    - | Style 'AB-100' hat keine Gr…
 SELECT
     source,
     job_id,

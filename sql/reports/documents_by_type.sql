@@ -4,6 +4,11 @@
 -- Notes:    documents of jobs created in the last 30 days, unless --since says otherwise. Sizes as the source rounds
 --           them. published: the scope is Public or PeopleInOrganization. A rerun replaces a job's documents: those
 --           of earlier attempts aren't counted.
+-- Sample:
+--  type  | documents | megabytes | mean_mb | largest_mb | published | published_share
+--  .xlsx |      1287 |    3226.1 |    2.51 |       4.99 |       567 |           0.441
+--  .csv  |       970 |    2420.9 |    2.50 |       4.98 |       970 |           1.000
+--  .pdf  |       613 |    1534.1 |    2.50 |       4.99 |       613 |           1.000
 SELECT
     type,
     count(*) AS documents,

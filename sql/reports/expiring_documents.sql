@@ -3,6 +3,11 @@
 -- Columns:  account_code, documents, first_expiry_utc.
 -- Notes:    by the documents' own expiry; unpublished_documents and purge_calendar go by the jobs' purge too. --until
 --           says until when instead, --since from when.
+-- Sample:
+--  account_code | documents |     first_expiry_utc
+--  AZ022        |       359 | 2026-11-25 17:04:49Z
+--  AZ031        |       208 | 2026-11-25 18:14:43Z
+--  AZ0012       |       195 | 2026-11-25 17:15:48Z
 SELECT account_code, count(*) AS documents, min(expires_at_utc) AS first_expiry_utc
 FROM bi.job_documents
 WHERE expires_at_utc >= greatest(bi.since('0 days'), now() AT TIME ZONE 'UTC')

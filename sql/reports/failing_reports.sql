@@ -5,6 +5,11 @@
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. failure_rate is from 0 to 1. A cause is
 --           the status text without numbers and quoted names (bi.cause_of), so that equal causes meet. A job that
 --           failed and was completed by a rerun counts as completed: its row shows the last run only.
+-- Sample:
+--  category_name | sub_category_name  | ended | failed | failure_rate | commonest_cause              | with_commonest_cause | causes
+--  Exports       | EDI Invoice Export |   387 |     37 |        0.096 | Timeout expired. The server… |                   15 |      3
+--  Bulk Updates  | Price List Update  |   327 |     17 |        0.052 | Timeout expired. The server… |                    7 |      3
+--  Bulk Updates  | Order Allocation   |   309 |     12 |        0.039 | Timeout expired. The server… |                    6 |      3
 WITH counted AS (
     SELECT
         category_name,

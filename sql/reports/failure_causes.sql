@@ -4,6 +4,11 @@
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. A cause is the status text without numbers
 --           and quoted names (bi.cause_of). share is that of all failures, from 0 to 1; the next three are how many
 --           sub-categories, accounts and people it hit; the moments are creations of the first and last such job.
+-- Sample:
+--  cause                        | failed | share | sub_categories | accounts | people |         first_at_utc |          last_at_utc
+--  Timeout expired. The server… |     38 | 0.418 |              6 |        3 |      5 | 2026-10-27 12:24:26Z | 2026-11-24 14:53:31Z
+--  Input file is empty. Nothin… |     28 | 0.308 |              7 |        3 |      5 | 2026-10-27 20:06:04Z | 2026-11-25 15:24:25Z
+--  Style '…' hat keine Größe ﹣… |     25 | 0.275 |              7 |        3 |      5 | 2026-10-27 06:10:53Z | 2026-11-25 14:12:53Z
 SELECT
     coalesce(bi.cause_of(job_status_text), 'no reason given') AS cause,
     count(*) AS failed,

@@ -5,6 +5,10 @@
 --           first day, in the source's time zone. days: those with jobs. growth is that of jobs_a_day over the
 --           month before, 0.1 for a tenth more: the first month may have begun before the mirror did, and the last
 --           isn't over. NULL where nothing is known of the month before.
+-- Sample:
+--       month | days | jobs | jobs_a_day | growth | failed | failure_rate | documents | run_hours
+--  2026-10-01 |    6 |  526 |       87.7 |      - |     12 |        0.023 |       597 |      21.6
+--  2026-11-01 |   25 | 2581 |      103.2 |  0.178 |     79 |        0.031 |      2804 |      99.3
 WITH monthly AS (
     SELECT
         date_trunc('month', day)::date AS month,

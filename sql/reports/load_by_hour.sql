@@ -4,6 +4,11 @@
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. weekday is 1 for Monday, hour 0 to 23, both
 --           of the source's time zone (AIMS360_TIME_ZONE). days: on how many days such an hour had jobs; an hour
 --           without any isn't counted, so that jobs_a_day is the load when there is some.
+-- Sample:
+--  weekday | weekday_name | hour | jobs | days | jobs_a_day | most_in_one_hour
+--        1 | Monday       |    0 |   13 |    4 |        3.3 |                4
+--        1 | Monday       |    1 |   17 |    4 |        4.3 |                6
+--        1 | Monday       |    2 |   19 |    4 |        4.8 |                7
 WITH hourly AS (
     SELECT
         created_day,

@@ -5,6 +5,11 @@
 --           their own expiry, whichever comes first: so a day's documents need not be those of its jobs. A rerun puts
 --           the purge off. Unpublished: the scope is neither Public nor PeopleInOrganization. Megabytes as the source
 --           rounds them; documents without a size count as none.
+-- Sample:
+--     day_utc | jobs | documents | megabytes | unpublished | unpublished_megabytes
+--  2026-11-25 |   26 |        39 |     83.31 |           9 |                 14.54
+--  2026-11-26 |   83 |        85 |    205.67 |          30 |                 71.76
+--  2026-11-27 |  106 |       106 |    254.62 |          29 |                 67.32
 WITH jobs_going AS (
     SELECT purge_at_utc::date AS day_utc, count(*) AS jobs
     FROM bi.jobs

@@ -6,6 +6,11 @@
 --           end_unknown: still open, or run once more before its end was seen. after_success: somebody ran again what
 --           had been completed. after_unknown: polling didn't see how the attempt before ended; such a rerun may have
 --           helped or not. helped_share is helped of helped and did_not_help, from 0 to 1; NULL where none has ended.
+-- Sample:
+--  category_name | sub_category_name            | reruns | after_failure | helped | did_not_help | end_unknown | after_success | after_unknown | helped_share
+--  Bulk Updates  | Order Allocation             |     24 |            14 |      9 |            5 |           0 |             0 |            10 |        0.643
+--  Reports       | Production Forecasting Repo… |     55 |            11 |      9 |            2 |           0 |             0 |            44 |        0.818
+--  Exports       | Style Catalogue Export       |     24 |            10 |      6 |            4 |           0 |             1 |            13 |        0.600
 WITH attempts AS (
     SELECT
         category_name,

@@ -3,6 +3,11 @@
 -- Columns:  day, job_status, jobs.
 -- Notes:    all that is known, unless --since says otherwise. A day is that of the job's creation, in the source's time
 --           zone; jobs without one aren't counted.
+-- Sample:
+--         day | job_status | jobs
+--  2026-10-26 | Completed  |   41
+--  2026-10-27 | Completed  |   81
+--  2026-10-27 | Failed     |    3
 SELECT day, coalesce(job_status, 'unknown') AS job_status, sum(jobs)::bigint AS jobs
 FROM bi.job_daily
 WHERE day >= bi.since('100 years')::date

@@ -5,6 +5,10 @@
 -- Notes:    all that is known, unless --since says otherwise. Shares are from 0 to 1, of the jobs whose time is known;
 --           NULL where it is of none. Percentiles are read from counts by bucket (bi.percentile), so near enough, not
 --           exact. Months are those of the source's time zone.
+-- Sample:
+--       month | jobs | started_within_a_minute | median_queued_seconds | p95_queued_seconds | ran_within_five_minutes | median_run_seconds | p95_run_seconds
+--  2026-10-01 |  526 |                   0.984 |                   3.4 |               29.5 |                   0.876 |               75.3 |           547.0
+--  2026-11-01 | 2581 |                   0.989 |                   3.4 |               28.7 |                   0.889 |               72.8 |           552.2
 SELECT
     date_trunc('month', day)::date AS month,
     sum(jobs)::bigint AS jobs,

@@ -3,6 +3,11 @@
 -- Columns:  sub_category_name, jobs, failed, longest_run_seconds, mean_run_seconds.
 -- Notes:    --since says another beginning than seven days ago. Run times are those of each job's last run; NULL where
 --           none is known.
+-- Sample:
+--  sub_category_name      | jobs | failed | longest_run_seconds | mean_run_seconds
+--  Order Allocation       |   71 |      4 |                1832 |            536.2
+--  Style Catalogue Export |   74 |      0 |                1594 |            308.0
+--  Price List Update      |   88 |      8 |                1296 |            178.0
 SELECT
     sub_category_name,
     count(*) AS jobs,

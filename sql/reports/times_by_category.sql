@@ -3,6 +3,11 @@
 -- Columns:  category_name, jobs, mean_queued_seconds, mean_run_seconds.
 -- Notes:    all that is known, unless --since says otherwise. NULL where no such time is known; jobs that were rerun
 --           have no queue time.
+-- Sample:
+--  category_name | jobs | mean_queued_seconds | mean_run_seconds
+--  Reports       | 1782 |                 3.7 |             69.4
+--  Exports       |  687 |                 8.7 |            151.5
+--  Bulk Updates  |  638 |                15.9 |            325.3
 SELECT
     coalesce(category_name, 'unknown') AS category_name,
     sum(jobs)::bigint AS jobs,
