@@ -56,9 +56,11 @@ def as_parquet(frame: pd.DataFrame) -> bytes:
         raise ConfigError('Parquet needs pyarrow: pip install "aims360-etl[report]"') from None
     if not frame.columns.is_unique:
         raise ConfigError("Parquet has one column of a name: name them apart, with AS")
-    days = {name: pd.ArrowDtype(pa.date32()) for name in frame.columns if _is_day(frame[name])}
+    kinds: dict[str, Any] = {name: pd.ArrowDtype(pa.date32()) for name in frame.columns if _is_day(frame[name])}
+    # A category without values would be of no type at all.
+    kinds |= {name: "string" for name in frame.select_dtypes("category") if not len(frame[name].cat.categories)}
     written = io.BytesIO()
-    frame.astype(days).to_parquet(written, engine="pyarrow", index=False)
+    frame.astype(kinds).to_parquet(written, engine="pyarrow", index=False)
     return written.getvalue()
 
 
