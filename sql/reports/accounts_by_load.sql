@@ -15,7 +15,7 @@ SELECT
     round(sum(run_seconds) / 3600, 1) AS run_hours,
     round(sum(run_seconds) / nullif(sum(sum(run_seconds)) OVER (), 0), 3) AS share_of_run_time,
     sum(failed)::bigint AS failed,
-    round(bi.failure_rate(sum(failed)::bigint, sum(ended)::bigint), 3) AS failure_rate,
+    round(bi.failure_rate(sum(failed), sum(ended)), 3) AS failure_rate,
     sum(documents)::bigint AS documents,
     sum(attempts)::bigint AS reruns
 FROM bi.job_daily

@@ -1,5 +1,5 @@
 -- Question: Which kinds of job fail most, and why?
--- Grain:    one row a sub-category with at least one failure, of the jobs that have ended.
+-- Grain:    one row a sub-category with at least one failure, of the jobs that were completed or failed.
 -- Columns:  category_name, sub_category_name, ended, failed, failure_rate, commonest_cause, with_commonest_cause,
 --           causes.
 -- Notes:    jobs created in the last 30 days, unless --since says otherwise. failure_rate is from 0 to 1. A cause is
@@ -20,7 +20,7 @@ WITH counted AS (
     WHERE created_at_utc >= bi.since()
       AND created_at_utc < bi.until()
       AND (bi.account() IS NULL OR account_code = bi.account())
-      AND NOT is_open
+      AND job_status IN ('Completed', 'Failed')
     GROUP BY 1, 2, 3
 )
 SELECT
@@ -28,7 +28,7 @@ SELECT
     sub_category_name,
     sum(jobs)::bigint AS ended,
     (sum(jobs) FILTER (WHERE cause IS NOT NULL))::bigint AS failed,
-    round(bi.failure_rate((sum(jobs) FILTER (WHERE cause IS NOT NULL))::bigint, sum(jobs)::bigint), 3) AS failure_rate,
+    round(bi.failure_rate(sum(jobs) FILTER (WHERE cause IS NOT NULL), sum(jobs)), 3) AS failure_rate,
     (array_agg(cause ORDER BY jobs DESC, cause) FILTER (WHERE cause IS NOT NULL))[1] AS commonest_cause,
     max(jobs) FILTER (WHERE cause IS NOT NULL) AS with_commonest_cause,
     count(cause) AS causes

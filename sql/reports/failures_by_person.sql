@@ -1,5 +1,5 @@
 -- Question: Whose jobs fail, and in which category?
--- Grain:    one row a person and category with at least one failure, of the jobs that have ended.
+-- Grain:    one row a person and category with at least one failure, of the jobs that were completed or failed.
 -- Columns:  created_by, category_name, jobs, failed, failed_share.
 -- Notes:    all jobs the mirror holds, unless --since says otherwise. failed_share is from 0 to 1. created_by is
 --           personal data; NULL where the purge took it (AIMS360_PURGE=scrub).
@@ -18,7 +18,7 @@ FROM bi.jobs
 WHERE created_at_utc >= bi.since('100 years')
   AND created_at_utc < bi.until()
   AND (bi.account() IS NULL OR account_code = bi.account())
-  AND NOT is_open
+  AND job_status IN ('Completed', 'Failed')
 GROUP BY created_by, category_name
 HAVING count(*) FILTER (WHERE is_failed) > 0
 ORDER BY failed DESC, created_by, category_name;

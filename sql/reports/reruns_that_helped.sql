@@ -2,7 +2,7 @@
 -- Grain:    one row a sub-category with at least one rerun.
 -- Columns:  category_name, sub_category_name, reruns, after_failure, helped, did_not_help, end_unknown, after_success,
 --           after_unknown, helped_share.
--- Notes:    reruns first seen in the last 30 days, unless --since says otherwise. helped: failed, run again, completed.
+-- Notes:    of jobs created in the last 30 days, unless --since says otherwise. helped: failed, run again, completed.
 --           end_unknown: still open, or run once more before its end was seen. after_success: somebody ran again what
 --           had been completed. after_unknown: polling didn't see how the attempt before ended; such a rerun may have
 --           helped or not. helped_share is helped of helped and did_not_help, from 0 to 1; NULL where none has ended.
@@ -17,11 +17,12 @@ WITH attempts AS (
         sub_category_name,
         attempt,
         job_status,
-        first_seen_at_utc,
         -- an attempt that was never seen leaves a gap: then nothing is known of how the one before ended
         CASE WHEN lag(attempt) OVER by_job = attempt - 1 THEN lag(job_status) OVER by_job END AS status_before
     FROM bi.job_attempts
-    WHERE bi.account() IS NULL OR account_code = bi.account()
+    WHERE created_at_utc >= bi.since()
+      AND created_at_utc < bi.until()
+      AND (bi.account() IS NULL OR account_code = bi.account())
     WINDOW by_job AS (PARTITION BY source, job_id ORDER BY attempt)
 ),
 reruns AS (
@@ -31,8 +32,6 @@ reruns AS (
         job_status IN ('Queued', 'Inprogress') AS is_open
     FROM attempts
     WHERE attempt > 0
-      AND first_seen_at_utc >= bi.since()
-      AND first_seen_at_utc < bi.until()
 ),
 counted AS (
     SELECT

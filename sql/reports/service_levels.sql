@@ -13,31 +13,31 @@ SELECT
     date_trunc('month', day)::date AS month,
     sum(jobs)::bigint AS jobs,
     round(sum(queued_le_60) / nullif(sum(queued_count), 0), 3) AS started_within_a_minute,
-    round(bi.percentile(
+    bi.percentile(
         0.5, sum(queued_count),
         sum(queued_le_1), sum(queued_le_2), sum(queued_le_5), sum(queued_le_10), sum(queued_le_30), sum(queued_le_60),
         sum(queued_le_120), sum(queued_le_300), sum(queued_le_600), sum(queued_le_1800), sum(queued_le_3600),
         sum(queued_le_7200), sum(queued_le_21600), sum(queued_le_86400)
-    ), 1) AS median_queued_seconds,
-    round(bi.percentile(
+    ) AS median_queued_seconds,
+    bi.percentile(
         0.95, sum(queued_count),
         sum(queued_le_1), sum(queued_le_2), sum(queued_le_5), sum(queued_le_10), sum(queued_le_30), sum(queued_le_60),
         sum(queued_le_120), sum(queued_le_300), sum(queued_le_600), sum(queued_le_1800), sum(queued_le_3600),
         sum(queued_le_7200), sum(queued_le_21600), sum(queued_le_86400)
-    ), 1) AS p95_queued_seconds,
+    ) AS p95_queued_seconds,
     round(sum(run_le_300) / nullif(sum(run_count), 0), 3) AS ran_within_five_minutes,
-    round(bi.percentile(
+    bi.percentile(
         0.5, sum(run_count),
         sum(run_le_1), sum(run_le_2), sum(run_le_5), sum(run_le_10), sum(run_le_30), sum(run_le_60),
         sum(run_le_120), sum(run_le_300), sum(run_le_600), sum(run_le_1800), sum(run_le_3600),
         sum(run_le_7200), sum(run_le_21600), sum(run_le_86400)
-    ), 1) AS median_run_seconds,
-    round(bi.percentile(
+    ) AS median_run_seconds,
+    bi.percentile(
         0.95, sum(run_count),
         sum(run_le_1), sum(run_le_2), sum(run_le_5), sum(run_le_10), sum(run_le_30), sum(run_le_60),
         sum(run_le_120), sum(run_le_300), sum(run_le_600), sum(run_le_1800), sum(run_le_3600),
         sum(run_le_7200), sum(run_le_21600), sum(run_le_86400)
-    ), 1) AS p95_run_seconds
+    ) AS p95_run_seconds
 FROM bi.job_daily
 WHERE day >= bi.since('100 years')::date
   AND day < bi.until()
