@@ -58,7 +58,7 @@ def as_parquet(frame: pd.DataFrame) -> bytes:
         raise ConfigError("Parquet has one column of a name: name them apart, with AS")
     kinds: dict[str, Any] = {name: pd.ArrowDtype(pa.date32()) for name in frame.columns if _is_day(frame[name])}
     # A category without values would be of no type at all.
-    kinds |= {name: "string" for name in frame.select_dtypes("category") if not len(frame[name].cat.categories)}
+    kinds |= {name: "string" for name in frame.columns if _is_void(frame[name])}
     written = io.BytesIO()
     frame.astype(kinds).to_parquet(written, engine="pyarrow", index=False)
     return written.getvalue()
@@ -151,6 +151,10 @@ def _summary(frame: pd.DataFrame) -> str:
 
 def _is_text(series: "pd.Series[Any]") -> bool:
     return isinstance(series.dtype, pd.StringDtype | pd.CategoricalDtype)
+
+
+def _is_void(series: "pd.Series[Any]") -> bool:
+    return isinstance(series.dtype, pd.CategoricalDtype) and len(series.dtype.categories) == 0
 
 
 def _is_time(series: "pd.Series[Any]") -> bool:

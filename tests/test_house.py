@@ -55,7 +55,7 @@ def test_readme_names_every_command_and_exit_code() -> None:
     for name, command in commands():
         [line] = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line.replace(_US, "")]
         for option in command.params if name != "emulator" else ():
-            assert option.name in ("database", "debug") or f"`{option.opts[0]}`" in line, option.opts
+            assert option.name in ("database", "debug", "name") or f"`{option.opts[0]}`" in line, option.opts
     assert "`--debug`" in README
     for code, meaning in EXIT_CODES:
         assert f"| {code} | {meaning} |" in README

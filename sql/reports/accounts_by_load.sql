@@ -5,9 +5,9 @@
 --           of each job's last run.
 -- Sample:
 --  account_code | jobs | share_of_jobs | run_hours | share_of_run_time | failed | failure_rate | documents | reruns
---  AZ022        | 1543 |         0.497 |      62.0 |             0.513 |     50 |        0.032 |      1679 |     69
---  AZ031        |  817 |         0.263 |      28.9 |             0.239 |     19 |        0.023 |       901 |     41
---  AZ0012       |  747 |         0.240 |      29.9 |             0.248 |     22 |        0.029 |       821 |     54
+--  AZ022        | 1538 |         0.498 |      62.0 |             0.520 |     54 |        0.035 |      1657 |     69
+--  AZ031        |  813 |         0.263 |      28.8 |             0.242 |     18 |        0.022 |       897 |     41
+--  AZ0012       |  739 |         0.239 |      28.4 |             0.238 |     23 |        0.031 |       806 |     55
 SELECT
     account_code,
     sum(jobs)::bigint AS jobs,

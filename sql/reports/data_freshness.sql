@@ -7,7 +7,7 @@
 --           restored, until that is followed; NULL where nothing does.
 -- Sample:
 --  source  | complete_through_utc | lag_seconds | last_finished_at_utc | last_outcome | last_verdict | open_rejects | scan_is_open | time_zone | went_back
---  aims360 | 2026-11-25 16:44:43Z |         1.9 | 2026-11-25 16:44:43Z | succeeded    | complete     |            0 |           no | UTC       | -
+--  aims360 | 2026-11-25 16:52:08Z |         2.3 | 2026-11-25 16:52:08Z | succeeded    | complete     |            0 |           no | UTC       | -
 SELECT
     source,
     complete_through_utc,

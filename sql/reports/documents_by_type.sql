@@ -6,9 +6,9 @@
 --           of earlier attempts aren't counted.
 -- Sample:
 --  type  | documents | megabytes | mean_mb | largest_mb | published | published_share
---  .xlsx |      1287 |    3226.1 |    2.51 |       4.99 |       567 |           0.441
---  .csv  |       970 |    2420.9 |    2.50 |       4.98 |       970 |           1.000
---  .pdf  |       613 |    1534.1 |    2.50 |       4.99 |       613 |           1.000
+--  .xlsx |      1288 |    3221.4 |    2.50 |       4.99 |       565 |           0.439
+--  .csv  |       948 |    2344.4 |    2.47 |       4.98 |       948 |           1.000
+--  .pdf  |       603 |    1503.0 |    2.49 |       4.99 |       603 |           1.000
 SELECT
     type,
     count(*) AS documents,

@@ -5,9 +5,9 @@
 --           says until when instead, --since from when.
 -- Sample:
 --  account_code | documents |     first_expiry_utc
---  AZ022        |       359 | 2026-11-25 17:04:49Z
---  AZ031        |       208 | 2026-11-25 18:14:43Z
---  AZ0012       |       195 | 2026-11-25 17:15:48Z
+--  AZ022        |       359 | 2026-11-25 17:12:14Z
+--  AZ031        |       208 | 2026-11-25 18:22:09Z
+--  AZ0012       |       195 | 2026-11-25 17:23:13Z
 SELECT account_code, count(*) AS documents, min(expires_at_utc) AS first_expiry_utc
 FROM bi.job_documents
 WHERE expires_at_utc >= greatest(bi.since('0 days'), now() AT TIME ZONE 'UTC')

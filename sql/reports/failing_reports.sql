@@ -7,9 +7,9 @@
 --           failed and was completed by a rerun counts as completed: its row shows the last run only.
 -- Sample:
 --  category_name | sub_category_name  | ended | failed | failure_rate | commonest_cause              | with_commonest_cause | causes
---  Exports       | EDI Invoice Export |   387 |     37 |        0.096 | Timeout expired. The server… |                   15 |      3
---  Bulk Updates  | Price List Update  |   327 |     17 |        0.052 | Timeout expired. The server… |                    7 |      3
---  Bulk Updates  | Order Allocation   |   309 |     12 |        0.039 | Timeout expired. The server… |                    6 |      3
+--  Exports       | EDI Invoice Export |   380 |     36 |        0.095 | Timeout expired. The server… |                   15 |      3
+--  Bulk Updates  | Price List Update  |   327 |     18 |        0.055 | Timeout expired. The server… |                    9 |      3
+--  Bulk Updates  | Order Allocation   |   307 |     13 |        0.042 | Timeout expired. The server… |                    7 |      3
 WITH counted AS (
     SELECT
         category_name,

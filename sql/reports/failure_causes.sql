@@ -6,9 +6,9 @@
 --           sub-categories, accounts and people it hit; the moments are creations of the first and last such job.
 -- Sample:
 --  cause                        | failed | share | sub_categories | accounts | people |         first_at_utc |          last_at_utc
---  Timeout expired. The server… |     38 | 0.418 |              6 |        3 |      5 | 2026-10-27 12:24:26Z | 2026-11-24 14:53:31Z
---  Input file is empty. Nothin… |     28 | 0.308 |              7 |        3 |      5 | 2026-10-27 20:06:04Z | 2026-11-25 15:24:25Z
---  Style '…' hat keine Größe ﹣… |     25 | 0.275 |              7 |        3 |      5 | 2026-10-27 06:10:53Z | 2026-11-25 14:12:53Z
+--  Timeout expired. The server… |     43 | 0.453 |              7 |        3 |      5 | 2026-10-27 12:31:52Z | 2026-11-25 16:00:44Z
+--  Input file is empty. Nothin… |     28 | 0.295 |              7 |        3 |      5 | 2026-10-27 20:13:29Z | 2026-11-25 09:42:25Z
+--  Style '…' hat keine Größe ﹣… |     24 | 0.253 |              7 |        3 |      5 | 2026-10-27 06:18:18Z | 2026-11-25 15:27:14Z
 SELECT
     coalesce(bi.cause_of(job_status_text), 'no reason given') AS cause,
     count(*) AS failed,

@@ -4,10 +4,10 @@
 -- Notes:    all jobs the mirror holds, unless --since says otherwise. failed_share is from 0 to 1. created_by is
 --           personal data; NULL where the purge took it (AIMS360_PURGE=scrub).
 -- Sample:
---  created_by              | category_name | jobs | failed | failed_share
---  o'hara@example.com      | Exports       |  142 |     11 |        0.077
---  operator@example.com    | Exports       |  147 |     11 |        0.075
---  maría.núñez@example.com | Exports       |  131 |      9 |        0.069
+--  created_by           | category_name | jobs | failed | failed_share
+--  o'hara@example.com   | Exports       |  139 |     12 |        0.086
+--  operator@example.com | Exports       |  143 |     11 |        0.077
+--  operator@example.com | Reports       |  369 |      9 |        0.024
 SELECT
     created_by,
     category_name,

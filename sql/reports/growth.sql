@@ -7,8 +7,8 @@
 --           isn't over. NULL where nothing is known of the month before.
 -- Sample:
 --       month | days | jobs | jobs_a_day | growth | failed | failure_rate | documents | run_hours
---  2026-10-01 |    6 |  526 |       87.7 |      - |     12 |        0.023 |       597 |      21.6
---  2026-11-01 |   25 | 2581 |      103.2 |  0.178 |     79 |        0.031 |      2804 |      99.3
+--  2026-10-01 |    6 |  526 |       87.7 |      - |     13 |        0.025 |       596 |      21.6
+--  2026-11-01 |   25 | 2564 |      102.6 |   0.17 |     82 |        0.032 |      2764 |      97.6
 WITH monthly AS (
     SELECT
         date_trunc('month', day)::date AS month,

@@ -9,9 +9,9 @@
 --           responses, so that this is the one report which a role that reads bi alone can't ask.
 -- Sample:
 --  source  | job_id                       | account_code | sub_category_name |       created_at_utc | element | property | kind   | value
---  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:52:16Z |       - | note     | string | Prices updated.
---  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:52:16Z |       - | skipped  | array  | []
---  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:52:16Z |       - | updated  | number | 516
+--  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:59:42Z |       - | note     | string | Prices updated.
+--  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:59:42Z |       - | skipped  | array  | []
+--  aims360 | 93f2ccc5-60a3-4454-aa5e-8a1… | AZ0012       | Price List Update | 2026-10-26 16:59:42Z |       - | updated  | number | 516
 WITH answers AS (
     SELECT
         s.name AS source,

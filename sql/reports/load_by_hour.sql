@@ -6,9 +6,9 @@
 --           without any isn't counted, so that jobs_a_day is the load when there is some.
 -- Sample:
 --  weekday | weekday_name | hour | jobs | days | jobs_a_day | most_in_one_hour
---        1 | Monday       |    0 |   13 |    4 |        3.3 |                4
---        1 | Monday       |    1 |   17 |    4 |        4.3 |                6
---        1 | Monday       |    2 |   19 |    4 |        4.8 |                7
+--        1 | Monday       |    0 |   12 |    4 |        3.0 |                6
+--        1 | Monday       |    1 |   18 |    4 |        4.5 |                7
+--        1 | Monday       |    2 |   21 |    4 |        5.3 |                7
 WITH hourly AS (
     SELECT
         created_day,

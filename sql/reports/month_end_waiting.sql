@@ -7,9 +7,9 @@
 --           aren't counted. The last column is NULL for a person without jobs on other days.
 -- Sample:
 --  created_by              | jobs_at_month_end | mean_queued_seconds | p95_queued_seconds | longest_queued_seconds | jobs_otherwise | mean_queued_seconds_otherwise
---  operator@example.com    |                65 |                10.3 |               40.4 |                  146.9 |            553 |                           7.0
---  li.wei@example.com      |                45 |                11.7 |               27.2 |                  197.1 |            498 |                           7.4
---  maría.núñez@example.com |                58 |                 6.5 |               24.8 |                   78.8 |            530 |                           7.6
+--  operator@example.com    |                65 |                10.3 |               40.4 |                  146.9 |            550 |                           7.0
+--  li.wei@example.com      |                45 |                11.7 |               27.2 |                  197.1 |            494 |                           7.3
+--  maría.núñez@example.com |                58 |                 6.5 |               24.8 |                   78.8 |            530 |                           7.4
 WITH waited AS (
     SELECT
         created_by,

@@ -7,7 +7,7 @@
 -- Sample:
 --     day_utc | source  | kind        | outcome   | runs | requests | inserted | updated | purged | rejected | repaired | longest_seconds | last_error
 --  2026-11-25 | aims360 | full        | succeeded |    1 |       38 |     3002 |       0 |      0 |        0 |        0 |               0 | -
---  2026-11-25 | aims360 | incremental | succeeded |   26 |       78 |      105 |     111 |     13 |        0 |        0 |               0 | -
+--  2026-11-25 | aims360 | incremental | succeeded |   26 |       78 |       88 |     102 |     13 |        0 |        0 |               0 | -
 SELECT
     started_at_utc::date AS day_utc,
     source,

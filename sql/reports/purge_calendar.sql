@@ -7,8 +7,8 @@
 --           rounds them; documents without a size count as none.
 -- Sample:
 --     day_utc | jobs | documents | megabytes | unpublished | unpublished_megabytes
---  2026-11-25 |   26 |        39 |     83.31 |           9 |                 14.54
---  2026-11-26 |   83 |        85 |    205.67 |          30 |                 71.76
+--  2026-11-25 |   25 |        36 |     82.41 |           6 |                 13.64
+--  2026-11-26 |   84 |        86 |    205.84 |          31 |                 71.93
 --  2026-11-27 |  106 |       106 |    254.62 |          29 |                 67.32
 WITH jobs_going AS (
     SELECT purge_at_utc::date AS day_utc, count(*) AS jobs

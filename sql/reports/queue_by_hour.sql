@@ -6,9 +6,9 @@
 --           over_a_minute is the share that waited longer, from 0 to 1.
 -- Sample:
 --  hour | jobs | median_queued_seconds | p95_queued_seconds | longest_queued_seconds | over_a_minute
---     0 |  115 |                   3.0 |               30.8 |                   61.1 |         0.009
---     1 |  115 |                   2.6 |               22.8 |                   57.9 |         0.000
---     2 |  130 |                   3.5 |               19.9 |                  101.9 |         0.015
+--     0 |  108 |                   3.2 |               31.6 |                   61.1 |         0.009
+--     1 |  123 |                   2.6 |               24.5 |                   57.9 |         0.000
+--     2 |  133 |                   3.3 |               19.1 |                  101.9 |         0.015
 SELECT
     extract(hour FROM created_at_local)::int AS hour,
     count(*) AS jobs,

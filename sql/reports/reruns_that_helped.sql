@@ -8,7 +8,7 @@
 --           helped or not. helped_share is helped of helped and did_not_help, from 0 to 1; NULL where none has ended.
 -- Sample:
 --  category_name | sub_category_name            | reruns | after_failure | helped | did_not_help | end_unknown | after_success | after_unknown | helped_share
---  Bulk Updates  | Order Allocation             |     24 |            14 |      9 |            5 |           0 |             0 |            10 |        0.643
+--  Bulk Updates  | Order Allocation             |     25 |            14 |     10 |            4 |           0 |             1 |            10 |        0.714
 --  Reports       | Production Forecasting Repo… |     55 |            11 |      9 |            2 |           0 |             0 |            44 |        0.818
 --  Exports       | Style Catalogue Export       |     24 |            10 |      6 |            4 |           0 |             1 |            13 |        0.600
 WITH attempts AS (

@@ -5,8 +5,8 @@
 --           zone; jobs without one aren't counted.
 -- Sample:
 --         day | job_status | jobs
---  2026-10-26 | Completed  |   41
---  2026-10-27 | Completed  |   81
+--  2026-10-26 | Completed  |   40
+--  2026-10-27 | Completed  |   82
 --  2026-10-27 | Failed     |    3
 SELECT day, coalesce(job_status, 'unknown') AS job_status, sum(jobs)::bigint AS jobs
 FROM bi.job_daily

@@ -7,8 +7,8 @@
 --           exact. Months are those of the source's time zone.
 -- Sample:
 --       month | jobs | started_within_a_minute | median_queued_seconds | p95_queued_seconds | ran_within_five_minutes | median_run_seconds | p95_run_seconds
---  2026-10-01 |  526 |                   0.984 |                   3.4 |               29.5 |                   0.876 |               75.3 |           547.0
---  2026-11-01 | 2581 |                   0.989 |                   3.4 |               28.7 |                   0.889 |               72.8 |           552.2
+--  2026-10-01 |  526 |                   0.984 |                   3.4 |               29.5 |                   0.875 |               75.4 |           548.1
+--  2026-11-01 | 2564 |                   0.990 |                   3.4 |               28.7 |                   0.888 |               72.7 |           548.1
 SELECT
     date_trunc('month', day)::date AS month,
     sum(jobs)::bigint AS jobs,

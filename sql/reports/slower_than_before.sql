@@ -7,9 +7,9 @@
 --           known of the past.
 -- Sample:
 --  source  | category_name | sub_category_name            | is_worse | jobs | jobs_before | run_p95_seconds | run_p95_seconds_before | run_p95_ratio | queued_p95_seconds | queued_p95_seconds_before | failure_rate | failure_rate_before
---  aims360 | Exports       | EDI Invoice Export           |       no |  109 |         278 |           126.0 |                   95.5 |          1.32 |               24.7 |                      20.4 |        0.165 |               0.068
---  aims360 | Reports       | Production Forecasting Repo… |       no |  202 |         524 |           219.1 |                  167.9 |          1.31 |                8.7 |                      10.5 |        0.025 |               0.002
---  aims360 | Bulk Updates  | Price List Update            |       no |   80 |         247 |           460.9 |                  372.4 |          1.24 |               18.3 |                      24.0 |        0.088 |               0.040
+--  aims360 | Exports       | EDI Invoice Export           |      yes |   98 |         282 |           189.8 |                  107.1 |          1.77 |               25.2 |                      21.8 |        0.163 |               0.071
+--  aims360 | Reports       | Production Forecasting Repo… |       no |  195 |         540 |           248.7 |                  230.1 |          1.08 |                9.8 |                      11.0 |        0.031 |               0.002
+--  aims360 | Exports       | Style Catalogue Export       |       no |   62 |         233 |          1068.0 |                 1023.3 |          1.04 |               46.5 |                      48.4 |        0.033 |               0.013
 SELECT
     source,
     category_name,

@@ -5,9 +5,9 @@
 --           none is known.
 -- Sample:
 --  sub_category_name      | jobs | failed | longest_run_seconds | mean_run_seconds
---  Order Allocation       |   71 |      4 |                1832 |            536.2
---  Style Catalogue Export |   74 |      0 |                1594 |            308.0
---  Price List Update      |   88 |      8 |                1296 |            178.0
+--  Order Allocation       |   69 |      5 |                1464 |            496.1
+--  Style Catalogue Export |   69 |      2 |                1365 |            308.2
+--  Price List Update      |   88 |      9 |                1296 |            178.8
 SELECT
     sub_category_name,
     count(*) AS jobs,

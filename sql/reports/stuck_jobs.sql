@@ -5,8 +5,8 @@
 -- Notes:    as of the moment up to which the mirror is complete, not now: a mirror that lags accuses nobody.
 -- Sample:
 --  source  | job_id                       | account_code | sub_category_name      | job_status | percent_completed | created_by           |       created_at_utc |      modified_at_utc | unchanged_hours
---  aims360 | 994559b9-ddbf-4d61-ac27-428… | AZ031        | Style Catalogue Export | Inprogress |                35 | operator@example.com | 2026-11-25 09:44:43Z | 2026-11-25 10:44:43Z |               6
---  aims360 | e10508e3-7c3d-4077-ad65-0b6… | AZ022        | Inventory Aging Report | Inprogress |                35 | operator@example.com | 2026-11-25 10:44:43Z | 2026-11-25 11:44:43Z |               5
+--  aims360 | 994559b9-ddbf-4d61-ac27-428… | AZ031        | Style Catalogue Export | Inprogress |                35 | operator@example.com | 2026-11-25 09:52:08Z | 2026-11-25 10:52:08Z |               6
+--  aims360 | e10508e3-7c3d-4077-ad65-0b6… | AZ022        | Inventory Aging Report | Inprogress |                35 | operator@example.com | 2026-11-25 10:52:08Z | 2026-11-25 11:52:08Z |               5
 SELECT
     j.source,
     j.job_id,

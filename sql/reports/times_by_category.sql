@@ -5,9 +5,9 @@
 --           have no queue time.
 -- Sample:
 --  category_name | jobs | mean_queued_seconds | mean_run_seconds
---  Reports       | 1782 |                 3.7 |             69.4
---  Exports       |  687 |                 8.7 |            151.5
---  Bulk Updates  |  638 |                15.9 |            325.3
+--  Reports       | 1779 |                 3.7 |             69.0
+--  Exports       |  675 |                 8.6 |            152.4
+--  Bulk Updates  |  636 |                15.8 |            320.6
 SELECT
     coalesce(category_name, 'unknown') AS category_name,
     sum(jobs)::bigint AS jobs,
