@@ -1,18 +1,14 @@
 """The analysts' questions: each has its header, its limits, and the right answer on a world made for it."""
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import pytest
-from psycopg import sql
 
 from etl import formats, reports
 from etl.database import Connection
@@ -20,7 +16,6 @@ from etl.emulator import START, World, populated
 from etl.errors import ConfigError, DatabaseError, SchemaError
 from etl.reports import Asked
 from tests.scene import Scene, a_source
-from tests.test_cli import Command, as_role
 
 NAMES = reports.names()
 FILES = Path(__file__).parent.parent / "sql" / "reports"
@@ -89,7 +84,8 @@ def busy(db: Connection) -> World:
     now = datetime.now(UTC)
     world = populated(400, seed=3, now=now, rate=0)
     world.add(jobStatus="Inprogress", completedDate=None, modifiedDate=now - timedelta(hours=3))
-    failed = world.add(jobStatus="Failed", createdDate=datetime(2026, 1, 31, 9, tzinfo=UTC))
+    failed = world.add(jobStatus="Failed", createdDate=now - timedelta(days=1))
+    world.add(jobStatus="Failed", canReRun="Yes", accountCode="AZ031")
     scene = Scene(db, world)
     scene.sync()
     world.change(failed, jobStatus="Completed", numberOfAttempts=1)
@@ -112,7 +108,7 @@ def test_every_report_answers_with_its_columns_and_within_its_limits(url: str, d
             none = reports.ask(url, name, limits[limit]).answer
             assert len(none) == 0, (name, limit)
             assert [d.name for d in none.dtypes] == [d.name for d in full.dtypes], name
-    assert db.execute("SELECT count(*) FROM aims360.jobs").fetchone() == (402,)
+    assert db.execute("SELECT count(*) FROM aims360.jobs").fetchone() == (403,)
 
 
 def test_what_a_report_does_not_take_is_refused(url: str) -> None:
@@ -442,113 +438,3 @@ def test_a_statement_of_ones_own_can_read_and_nothing_else(url: str) -> None:
         reports.read(url, "SELEC 1")
     with pytest.raises(ConfigError, match="gives no rows"):
         reports.read(url, "SET search_path = bi")
-
-
-# -- the command ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(url: str, tmp_path: Path) -> Command:
-    """The command with a database and no setting of AIMS360 at all."""
-    found = Command("", url, tmp_path)
-    found.environ = {name: value for name, value in found.environ.items() if not name.startswith("AIMS360_")}
-    return found
-
-
-def test_the_command_lists_its_questions(command: Command) -> None:
-    """A line each; which limits one doesn't know is said."""
-    code, output, errors = command.run("report")
-    assert (code, errors) == (0, "")
-    assert [line.split()[0] for line in output.splitlines()] == NAMES
-    assert "pipeline_runs" in output
-    assert "did it do well? (without --account)" in output
-    assert command.run("report", "--list") == (0, output, "")
-
-
-def test_the_command_answers_as_it_is_asked(command: Command, db: Connection, url: str) -> None:
-    """A table, CSV, JSON, Parquet; to stdout or a file; the same rows in each."""
-    world = World(seed=1)
-    world.add(**ran(START))
-    world.add(**ran(START, accountCode="A2"))
-    Scene(db, world).sync()
-    words = ("report", "accounts_by_load", "--since", "2026-03-01", "--until", "2026-04-01", "--account", "A2")
-    code, output, errors = command.run(*words)
-    assert (code, errors) == (0, "")
-    assert output.startswith("Which accounts ask for most, and what does it cost?\n\naccount_code")
-    assert output.endswith("\n1 row\n")
-    [row] = json.loads(command.run(*words, "--format", "json")[1])
-    assert (row["account_code"], row["jobs"]) == ("A2", 1)
-    assert command.run(*words, "--format", "csv")[1].splitlines()[1].startswith("A2,1,1.0,")
-    assert command.run(*words, "--output", "answer.parquet") == (0, "", "")
-    answer = pd.read_parquet(command.folder / "answer.parquet")
-    expected = reports.ask(url, "accounts_by_load", Asked(date(2026, 3, 1), date(2026, 4, 1), "A2")).answer
-    pd.testing.assert_frame_equal(answer, expected, check_categorical=False)
-    code, output, errors = command.run("report", "growth", "--account", "A1", "--until", "2026-01-01")
-    assert (code, "no rows" in output, errors) == (0, True, "")
-    code, output, errors = command.run("report", "growth", "--account", HOSTILE)
-    assert (code, "no rows" in output, "the mirror has no job of an account" in errors) == (0, True, True)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("growth", "--since", "2026-02-30"), "'--since'"),
-        (("growth", "--until", "soon"), "'--until'"),
-        (("growth", "--since", "2026-02-02", "--until", "2026-02-02"), "--since must come before --until"),
-        (("growth", "--account", ""), "--account: is empty"),
-        (("growth", "--list"), "NAME and --list don't go together"),
-        (("growth", "--html", "page.html"), "NAME and --html don't go together"),
-        (("growth", "--with-people"), "--with-people goes with --html"),
-        (("--format", "csv", "--since", "2026-01-01"), "--format, --since goes with the NAME of a report"),
-        (("growht",), "did you mean growth?"),
-        (("growth", "--format", "xlsx"), "'--format'"),
-        (("growth", "--output", "/nowhere/growth.csv"), "/nowhere/growth.csv can't be written: No such file"),
-        (("data_freshness", "--account", "A1"), "takes no --account"),
-    ],
-)
-def test_wrong_usage_is_said_plainly(command: Command, words: tuple[str, ...], said: str) -> None:
-    """Exit code 2, one mistake, nothing on stdout."""
-    code, output, errors = command.run("report", *words)
-    assert (code, output) == (2, "")
-    assert said in errors
-
-
-def test_without_pyarrow_the_rest_works(command: Command) -> None:
-    """Parquet says what to install; the other formats don't miss it."""
-    without = "import sys; sys.modules['pyarrow'] = None; from etl.cli import main; main()"
-    code, _, errors = command.run("report", "growth", "--format", "parquet", program=("-c", without))
-    assert (code, 'pip install "aims360-etl[report]"' in errors) == (2, True)
-    code, output, _ = command.run("report", "growth", "--format", "json", program=("-c", without))
-    assert (code, output) == (0, "[]\n")
-
-
-def test_a_reader_of_bi_asks_all_but_what_needs_the_mirror(command: Command, db: Connection, url: str) -> None:
-    """With no right on mirror or ledger; the one report that needs them says which, and so does a role without any."""
-    busy(db)
-    with a_reader(db) as role:
-        command.environ["DATABASE_URL"] = reader = as_role(url, role)
-        for name in NAMES:
-            if name != "inline_json":
-                assert len(reports.ask(reader, name).answer) > 0 or name == "can_be_rerun", name
-        code, output, errors = command.run("report", "inline_json")
-        assert (code, output) == (1, "")
-        assert "permission denied for schema aims360; needed are USAGE on the schemas aims360, etl and bi; " in errors
-        assert "SELECT on aims360.jobs and etl.sources\n" in errors
-        db.execute(sql.SQL("REVOKE ALL ON SCHEMA bi FROM {}").format(sql.Identifier(role)))
-        code, output, errors = command.run("report", "growth")
-        assert (code, output) == (1, "")
-        assert "permission denied for schema bi; needed are USAGE on schema bi and SELECT on its views" in errors
-
-
-@contextmanager
-def a_reader(db: Connection) -> Iterator[str]:
-    """A role that may read the schema bi and nothing else."""
-    name = sql.Identifier(role := f"reader_{os.getpid()}")
-    db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'guest'").format(name))
-    db.execute(sql.SQL("GRANT USAGE ON SCHEMA bi TO {}").format(name))
-    db.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA bi TO {}").format(name))
-    try:
-        yield role
-    finally:
-        db.execute(sql.SQL("DROP OWNED BY {}").format(name))
-        db.execute(sql.SQL("DROP ROLE {}").format(name))
