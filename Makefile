@@ -56,7 +56,7 @@ fast: setup ## the quick tests, up to the first failure
 	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
 
 prove: setup ## tries long to break the mirror: model-based tests, then episodes for MINUTES
-	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/test_convergence.py $(PYTEST_ARGS)
+	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/test_convergence.py tests/test_totals.py $(PYTEST_ARGS)
 	@AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl prove --minutes $(MINUTES)
 
 bench: setup ## what each command costs, against floors of the same run; SCALE=0.05 for a small one
@@ -75,6 +75,9 @@ client-programs:
 DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
+docs: setup ## docs/views.md and sql/contract.txt anew, from the views as they are
+	@$(BIN)/python -m tests.write_docs
+
 pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and tests/clients' (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
