@@ -1,7 +1,5 @@
 """A chart as SVG for the page: colours are the page's variables, so that one picture serves light, dark and print."""
 
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -14,7 +12,6 @@ WIDE, NARROW = 820, 340
 _SVG = "{http://www.w3.org/2000/svg}"
 _SAYS = "aria-label"
 _DROPPED = ("aria-roledescription", "role", "aria-hidden", _SAYS, "font-family", "pointer-events")
-_REFERS = ("clip-path", "fill", "stroke")
 
 _AXIS = {
     "domain": False,
@@ -29,6 +26,7 @@ _AXIS = {
 }
 CONFIG: dict[str, Any] = {
     "background": "transparent",
+    "padding": {"left": 0, "right": 0, "top": 4, "bottom": 2},
     "font": "sans-serif",
     "view": {"stroke": None},
     "axis": _AXIS,
@@ -39,8 +37,8 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def svg(chart: alt.TopLevelMixin, title: str, kind: str, names: Iterator[int]) -> str:
-    """The picture: named for readers who can't see it, values as hover texts, ids that no other picture has."""
+def svg(chart: alt.TopLevelMixin, title: str, kind: str) -> str:
+    """The picture: named for readers who can't see it, its values as hover texts."""
     spec = {**chart.to_dict(), "config": CONFIG}
     # What is parsed is our own drawing, made in the line before.
     root = ET.fromstring(vl_convert.vegalite_to_svg(spec))  # noqa: S314
@@ -48,14 +46,8 @@ def svg(chart: alt.TopLevelMixin, title: str, kind: str, names: Iterator[int]) -
     root.attrib.pop("version", None)
     for element in root.iter():
         _simplify(element)
-    _rename(root, f"c{next(names)}")
     root.attrib.update({"class": kind, "role": "img", _SAYS: title, "viewBox": f"0 0 {width} {height}"})
     return _text(root)
-
-
-def names() -> Iterator[int]:
-    """Numbers for the pictures of one page."""
-    return count(1)
 
 
 def _simplify(element: ET.Element) -> None:
@@ -67,16 +59,6 @@ def _simplify(element: ET.Element) -> None:
         element.insert(0, title)
     for name in _DROPPED:
         element.attrib.pop(name, None)
-
-
-def _rename(root: ET.Element, prefix: str) -> None:
-    for element in root.iter():
-        if name := element.get("id"):
-            element.set("id", f"{prefix}-{name}")
-        for attribute in _REFERS:
-            value = element.get(attribute, "")
-            if value.startswith("url(#"):
-                element.set(attribute, value.replace("url(#", f"url(#{prefix}-"))
 
 
 def _text(root: ET.Element) -> str:

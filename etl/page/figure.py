@@ -14,7 +14,10 @@ DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart to be: `draw` gives it at a width; without one `instead` says why there is nothing to see."""
+    """A chart to be: `draw` gives it at a width; without one `instead` says why there is nothing to see.
+
+    `said`: each of its values in words, for those who can't see the chart or hover over it.
+    """
 
     title: str
     caption: str
@@ -22,6 +25,15 @@ class Figure:
     legend: Sequence[Key] = field(default_factory=list)
     draw: Callable[[int], Any] | None = None
     instead: str = ""
+    said: Sequence[str] = ()
+
+
+class Answer(NamedTuple):
+    """What a chart shows: its unit, its legend, and a row a mark, each with the words of its value as `said`."""
+
+    unit: str
+    legend: Sequence[Key]
+    rows: Sequence[dict[str, Any]]
 
 
 class Asked(NamedTuple):
@@ -30,9 +42,10 @@ class Asked(NamedTuple):
     title: str
     caption: str
 
-    def drawn(self, unit: str, legend: Sequence[Key], draw: Callable[[int], Any], zone: str = "") -> Figure:
+    def drawn(self, answer: Answer, draw: Callable[[int], Any], zone: str = "") -> Figure:
         """The figure that answers it."""
-        return Figure(self.title, self.caption.format(zone=zone), unit, legend, draw)
+        said = [row["said"] for row in answer.rows]
+        return Figure(self.title, self.caption.format(zone=zone), answer.unit, answer.legend, draw, said=said)
 
     def empty(self, instead: str, zone: str = "") -> Figure:
         """What stands there when there is nothing to draw."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from etl.page import charts, words
 from etl.page.charts import Row
-from etl.page.figure import DAYS, Asked, Days, Figure, days, keys, used
+from etl.page.figure import DAYS, Answer, Asked, Days, Figure, days, keys, used
 from etl.page.sheet import Key
 
 _PER_DAY = Asked(
@@ -73,7 +73,9 @@ def per_day(rows: Sequence[Row], today: date, zone: str) -> Figure:
     ]
     shown = used(colours, drawn)
     legend = [Key(_SAID.get(name, name), colour) for name, colour in shown.items()]
-    return _PER_DAY.drawn("Jobs a day", legend, lambda width: charts.bars_by_day(drawn, axis, shown, width), zone)
+    return _PER_DAY.drawn(
+        Answer("Jobs a day", legend, drawn), lambda width: charts.bars_by_day(drawn, axis, shown, width), zone
+    )
 
 
 def status_colours(rows: Sequence[Row]) -> dict[str, str]:
@@ -93,7 +95,9 @@ def failures(rows: Sequence[Row]) -> Figure:
         return _FAILURES.empty("No job failed in the last 7 days." if rows else "No job ended in the last 7 days.")
     drawn = [_rate(row) for row in failed]
     legend = [*keys(used(_RATES, drawn)), Key(_BEFORE, "var(--ink)", "|")]
-    return _FAILURES.drawn("Share of jobs that failed", legend, lambda width: charts.rates(drawn, _RATES, width))
+    return _FAILURES.drawn(
+        Answer("Share of jobs that failed", legend, drawn), lambda width: charts.rates(drawn, _RATES, width)
+    )
 
 
 def _rate(row: Row) -> Row:
@@ -124,11 +128,14 @@ def times(rows: Sequence[Row], today: date, zone: str) -> Figure:
         for series, column in columns.items():
             seconds = [by_day.get(day, {}).get(column) for day in axis.days]
             drawn += [{"panel": panel, "series": series, **_time(axis, seconds, place)} for place in range(DAYS)]
-    if all(row["seconds"] is None for row in drawn):
+    known = [row for row in drawn if row["seconds"] is not None]
+    if not known:
         return _TIMES.empty("No job of the last 30 days has a known time.", zone)
     for row in drawn:
         row["said"] = f"{row['said']}, {row['panel'].lower()}: {row['series']} {words.span(row['seconds'])}"
-    return _TIMES.drawn("Time", keys(_LINES), lambda width: charts.lines_by_day(drawn, axis, _LINES, width), zone)
+    return _TIMES.drawn(
+        Answer("Time", keys(_LINES), known), lambda width: charts.lines_by_day(drawn, axis, _LINES, width), zone
+    )
 
 
 def _time(axis: Days, seconds: Sequence[Any], place: int) -> Row:
@@ -153,8 +160,9 @@ def busy_hours(rows: Sequence[Row], zone: str) -> Figure:
         for weekday, name in enumerate(charts.WEEKDAYS, 1)
         for hour in range(24)
     ]
+    some = [row for row in drawn if row["number"]]
     legend = keys(dict(zip(labels, charts.HEAT, strict=False)))
-    return _BUSY.drawn("Jobs", legend, lambda width: charts.heat(drawn, bounds, width), zone)
+    return _BUSY.drawn(Answer("Jobs", legend, some), lambda width: charts.heat(drawn, bounds, width), zone)
 
 
 def _hour(weekday: str, hour: int, jobs: int) -> Row:

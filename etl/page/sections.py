@@ -41,14 +41,15 @@ def _zone(freshness: Sequence[Row]) -> str | None:
 
 
 def _drawn(shown: Sequence[Figure]) -> list[Picture]:
-    names = drawing.names()
     pictures = []
     for figure in shown:
         svgs = []
         if figure.draw is not None:
             for kind, width in (("wide", drawing.WIDE), ("narrow", drawing.NARROW)):
-                svgs.append(drawing.svg(figure.draw(width), figure.title, kind, names))
-        pictures.append(Picture(figure.title, figure.caption, figure.unit, figure.legend, svgs, figure.instead))
+                svgs.append(drawing.svg(figure.draw(width), figure.title, kind))
+        pictures.append(
+            Picture(figure.title, figure.caption, figure.unit, figure.legend, svgs, figure.instead, figure.said)
+        )
     return pictures
 
 

@@ -45,6 +45,7 @@ class Picture:
     legend: Sequence[Key]
     svgs: Sequence[str]
     instead: str
+    said: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,14 @@ def _picture(picture: Picture) -> str:
     legend = _legend(picture.unit, picture.legend) if picture.svgs else ""
     return (
         f"<figure><h2>{escape(picture.title)}</h2>{legend}{shown}"
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f"<figcaption>{escape(picture.caption)}</figcaption>{_said(picture.said)}</figure>"
     )
+
+
+def _said(said: Sequence[str]) -> str:
+    """What the chart shows, for screen readers, and for fingers, which can't hover."""
+    items = "".join(f"<li>{escape(value)}</li>" for value in said)
+    return f"<details><summary>In words</summary><ul>{items}</ul></details>" if said else ""
 
 
 def _legend(unit: str, legend: Sequence[Key]) -> str:

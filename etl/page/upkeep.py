@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from etl.page import charts, words
 from etl.page.charts import Row
-from etl.page.figure import DAYS, Asked, Figure, days, keys, used
+from etl.page.figure import DAYS, Answer, Asked, Figure, days, keys, used
 from etl.page.sheet import Key
 
 _EXPIRING = Asked(
@@ -49,7 +49,9 @@ def expiring(rows: Sequence[Row], today: date, zone: str) -> Figure:
     ]
     shown = used(_BARS, drawn)
     return _EXPIRING.drawn(
-        "Documents a day", keys(shown), lambda width: charts.bars_by_day(drawn, axis, shown, width), zone
+        Answer("Documents a day", keys(shown), drawn),
+        lambda width: charts.bars_by_day(drawn, axis, shown, width),
+        zone,
     )
 
 
@@ -61,7 +63,9 @@ def runs(rows: Sequence[Row], now: datetime) -> Figure:
     legend = [key for key in _OUTCOMES if any(row["series"] == key.name for row in drawn)]
     until = now.astimezone(UTC).replace(tzinfo=None)
     since = min(until - timedelta(hours=1), *(row["at"] for row in drawn))
-    return _RUNS.drawn("Duration of a run", legend, lambda width: charts.runs(drawn, legend, (since, until), width))
+    return _RUNS.drawn(
+        Answer("Duration of a run", legend, drawn), lambda width: charts.runs(drawn, legend, (since, until), width)
+    )
 
 
 def _run(row: Row) -> Row:
