@@ -19,7 +19,7 @@ from etl import write
 from etl.database import Connection, text_array
 from etl.model import Batch, Counts, DocumentRow, Encoded, Job, JobRow, Key
 from etl.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
-from etl.totals import unearth
+from etl.totals import recount, told, unearth
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 
@@ -158,21 +158,25 @@ def encoded_ahead(
 def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     """Brings the mirror to the batch's versions, inside the transaction that is open on `db`."""
     choices, unversioned = _choices(db, source_id, batch.jobs, rules)
-    back = [job.row.job_id for job in choices[Choice.BACK]]
+    back = _keys(choices[Choice.BACK])
     if back:
         unearth(db, source_id, back)
     inserted = [*choices[Choice.NEW], *choices[Choice.BACK]]
     changed = choices[Choice.NEWER]
     rewritten = choices[Choice.SAME] if rules.rewrite else []
+    updated = [*changed, *rewritten]
+    before = told(db, source_id, _keys(updated)) if updated else "[]"
     if inserted:
         write.insert(db, _for_copy(db, source_id, batch, inserted, rules))
-    if changed or rewritten:
-        _update(db, source_id, [*changed, *rewritten], rules)
+    if updated:
+        _update(db, source_id, updated, rules)
     if changed:
         write.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
+    if inserted or updated:
+        recount(db, source_id, _keys([*inserted, *updated]), before)
     return Counts(
         inserted=len(inserted),
-        updated=len(changed) + len(rewritten),
+        updated=len(updated),
         unchanged=batch.same + len(choices[Choice.SAME]) - len(rewritten),
         refused=len(choices[Choice.OLDER]),
         skipped=len(choices[Choice.GONE]),
@@ -234,7 +238,7 @@ def _choices(
     db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
 ) -> tuple[defaultdict[Choice, list[Job]], int]:
     """What is done with each job, and how many were judged without a rowversion on one side."""
-    stored, tombstones = _known(db, source_id, [job.row.job_id for job in jobs])
+    stored, tombstones = _known(db, source_id, _keys(jobs))
     if not stored and not tombstones:  # a backfill's page: `choose` would say so of each
         return defaultdict(list, {Choice.NEW: list(jobs)}), 0
     choices: defaultdict[Choice, list[Job]] = defaultdict(list)
@@ -247,6 +251,10 @@ def _choices(
     for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
         choices[Choice.SAME if same else Choice.NEWER].append(job)
     return choices, unversioned
+
+
+def _keys(jobs: Iterable[Job]) -> list[str]:
+    return [job.row.job_id for job in jobs]
 
 
 def _known(db: Connection, source_id: int, keys: Sequence[str]) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
@@ -267,7 +275,7 @@ def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[t
     """Each job with whether the mirror holds the same contents. A rowversion that is no longer shown is no change."""
     if not jobs:
         return
-    keys = [job.row.job_id for job in jobs]
+    keys = _keys(jobs)
     rows = db.execute(_STORED_JOBS, (source_id, text_array(keys))).fetchall()
     stored = {str(row[0]): JobRow._make(row) for row in rows}
     documents = _documents(db, source_id, keys)
@@ -300,5 +308,5 @@ def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
 def _update(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
     """Rows that changed; their documents only where these did."""
     write.update(db, source_id, jobs, rules.seen_at)
-    stored = _documents(db, source_id, [job.row.job_id for job in jobs])
+    stored = _documents(db, source_id, _keys(jobs))
     write.replace_documents(db, source_id, [job for job in jobs if not _same_documents(job, stored)])

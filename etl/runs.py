@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from msgspec.structs import replace
 
-from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources
+from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources, totals
 from etl.database import Connection, said
 from etl.errors import EtlError, in_run
 from etl.load import Rules, load
@@ -208,9 +208,12 @@ class Recorder:
                 f"{self.counts.refused} rows changed here within the look-back are newer than the source's; "
                 "if the source was restored, run `aims360-etl sync --full` again after a look-back"
             )
+        is_first = self.state.complete_through is None
         with self.transaction():
             self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
             self.state = sources.advance(self.db, self.state, scan)
+            if is_first:
+                totals.count_all(self.db, self.source_id)
             self._goes_by(scan)
             if scan.kind is ScanKind.FULL:
                 self._read_all(scan)

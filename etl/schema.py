@@ -7,12 +7,15 @@ Tables change by the numbered migrations in `migrations/`. Functions, views and 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
+from etl import totals
 from etl.database import Connection, connect, masked, said
 from etl.errors import DatabaseError, SchemaError
 
@@ -24,6 +27,18 @@ _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
+_ROLES_EXIST = "SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links')"
+# A sync that is under way in another session has its totals right once both have ended: it adds what it changed to
+# what was counted before it, or had changed them before they are counted.
+_KEEP_SYNCS_AWAY = "LOCK TABLE aims360.live_daily IN EXCLUSIVE MODE"
+_SOURCES = "SELECT source_id FROM etl.sources ORDER BY source_id"
+_VIEW_COLUMNS = """
+SELECT c.relname, a.attname
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'bi'::regnamespace AND c.relkind = 'v'
+ORDER BY c.relname, a.attnum
+"""
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
 _REMEMBER_DIGEST = "INSERT INTO etl.definitions (digest) VALUES (%s)"
 
@@ -105,20 +120,48 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
 
 
 def _define(db: Connection) -> None:
-    """Functions, views and comments as this program has them; nothing where they are: it would lock readers out."""
-    kinds = (folder("sql") / "functions", folder("sql") / "views")  # views call functions
-    files = [path for kind in kinds for path in sorted(kind.glob("*.sql"))]
-    statements = [*(path.read_text(encoding="utf-8") for path in files), *_comments()]
-    digest = hashlib.sha256("\0".join(statements).encode()).hexdigest()
+    """Functions, views, comments and grants as this program has them, and the day totals that follow them.
+
+    Nothing where they are that already: it would lock readers out.
+    """
+    import tomllib  # here, since a sync has no use for it
+
+    files = [text for kind in ("functions", "access", "views") for text in _files(kind)]  # each uses those before
+    columns = (folder("sql") / "columns.toml").read_text(encoding="utf-8")
+    roles = (folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    tables = _table_comments()
+    digest = hashlib.sha256("\0".join((*files, columns, roles, *tables)).encode()).hexdigest()
     if db.execute(_DIGEST).fetchone() == (digest,):
         return
-    for statement in statements:
+    for statement in (*files, *tables):
         db.execute(statement.encode())
+    _comment_on_views(db, tomllib.loads(columns))
+    if db.execute(_ROLES_EXIST).fetchone() == (True,):
+        db.execute(roles.encode())
+    db.execute(_KEEP_SYNCS_AWAY)
+    for (source_id,) in db.execute(_SOURCES).fetchall():
+        totals.count_all(db, int(str(source_id)))
     db.execute(_FORGET_DIGEST)
     db.execute(_REMEMBER_DIGEST, (digest,))
 
 
-def _comments() -> list[str]:
+def _files(kind: str) -> list[str]:
+    """The statements of a folder of `sql`; views that read other views come last."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((folder("sql") / kind).glob("*.sql"))]
+    return sorted(texts, key=lambda text: re.search(r"(FROM|JOIN) bi\.", text) is not None)
+
+
+def _comment_on_views(db: Connection, texts: Mapping[str, Mapping[str, str]]) -> None:
+    for view, column in db.execute(_VIEW_COLUMNS).fetchall():
+        name, _, bound = str(column).rpartition("_")
+        template = f"{name}_{{bound}}"
+        own, every = texts.get(str(view), {}), texts["every"]
+        said = own.get(str(column)) or every.get(str(column)) or own[template].format(bound=bound)
+        place = sql.Identifier("bi", str(view), str(column))
+        db.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(said)))
+
+
+def _table_comments() -> list[str]:
     from etl.tables import SCHEMAS, metadata
 
     found = [

@@ -12,6 +12,7 @@ from etl.errors import ConfigError
 from etl.model import FLATTEN_VERSION, Scan, ScanKind
 from etl.restore import Highest
 from etl.settings import Source
+from etl.totals import count_all
 
 _FIND = """
 SELECT
@@ -120,7 +121,10 @@ def follow_settings(db: Connection, state: State, source: Source) -> State:
     """The source's address and time zone as they are set now."""
     if (state.base_url, state.time_zone) == (source.base_url, source.time_zone):
         return state
-    db.execute(_MOVE, (source.base_url, source.time_zone, state.source_id))
+    with db.transaction():
+        db.execute(_MOVE, (source.base_url, source.time_zone, state.source_id))
+        if state.time_zone != source.time_zone:
+            count_all(db, state.source_id)
     return state._replace(base_url=source.base_url, time_zone=source.time_zone)
 
 

@@ -114,6 +114,8 @@ jobs = Table(
     _column("extra", JSONB, "properties this program doesn't know, by name"),
     _required("synced_at", _TIME, "when this version was read, by the source's clock"),
     _column("purged_at", _TIME, "when the purge reached the row (only under AIMS360_PURGE=scrub or keep)"),
+    _required("documents", Integer, "how many rows of job_documents it has", "0"),
+    _required("reruns_seen", Integer, "how often a run that had ended was seen to give way to another", "0"),
     # On the expression that bi.jobs shows as created_at_utc: a condition on that column finds no other index. None is
     # led by source_id: without statistics Postgres takes such a one for as good as the primary key, and goes through
     # all jobs of the source for each that is asked for by its key. That of the purge is spared by its condition.
@@ -160,6 +162,8 @@ job_status_history = Table(
     _column("row_version", BigInteger, "rowversion of this version"),
     _required("seen_at", _TIME, "when this version was first seen, by the source's clock"),
     _column("not_seen_before", _TIME, "complete_through before: the version was made after that, or committed late"),
+    _column("start_date", _TIME, "startDate of this version"),
+    _column("completed_date", _TIME, "completedDate of this version"),
     schema="aims360",
     comment="One row a version seen of a job. Polling misses versions that came and went between two runs.",
 )
@@ -186,32 +190,45 @@ purged_jobs = Table(
     comment="Tombstones: one row a job that the purge removed, with what it added to purged_daily.",
 )
 
-purged_daily = Table(
-    "purged_daily",
-    metadata,
-    _required("source_id", SmallInteger, "the source (etl.sources)"),
-    _column("day", Date, "day of created_date in the source's time zone"),
-    _column("account_code", Text, "accountCode"),
-    _column("category_name", Text, "categoryName"),
-    _column("sub_category_name", Text, "subCategoryName"),
-    _column("job_status", Text, "last status seen"),
-    _required("jobs", BigInteger, "jobs", "0"),
-    _required("attempts", BigInteger, "sum of their numberOfAttempts", "0"),
-    _required("documents", BigInteger, "documents they had made", "0"),
-    *_histogram("queued"),
-    *_histogram("run"),
-    Index(
-        "purged_daily_key",
-        "source_id",
-        text("COALESCE(day, '-infinity'::date)"),
-        text("COALESCE(account_code, ''::text)"),
-        text("COALESCE(category_name, ''::text)"),
-        text("COALESCE(sub_category_name, ''::text)"),
-        text("COALESCE(job_status, ''::text)"),
-        unique=True,
-    ),
-    schema="aims360",
-    comment="What purged jobs leave for trend reports: additive counts by day; no people, texts or links.",
+
+def _daily(name: str, comment: str) -> Table:
+    """Day totals: additive counters of one row a source, day, account, category, sub-category and status."""
+    return Table(
+        name,
+        metadata,
+        _required("source_id", SmallInteger, "the source (etl.sources)"),
+        _column("day", Date, "day of created_date in the source's time zone"),
+        _column("account_code", Text, "accountCode"),
+        _column("category_name", Text, "categoryName"),
+        _column("sub_category_name", Text, "subCategoryName"),
+        _column("job_status", Text, "last status seen"),
+        _required("jobs", BigInteger, "jobs", "0"),
+        _required("attempts", BigInteger, "sum of their attempts: how often they were run again", "0"),
+        _required("documents", BigInteger, "documents they made", "0"),
+        *_histogram("queued"),
+        *_histogram("run"),
+        Index(
+            f"{name}_key",
+            "source_id",
+            text("COALESCE(day, '-infinity'::date)"),
+            text("COALESCE(account_code, ''::text)"),
+            text("COALESCE(category_name, ''::text)"),
+            text("COALESCE(sub_category_name, ''::text)"),
+            text("COALESCE(job_status, ''::text)"),
+            unique=True,
+        ),
+        Index(f"{name}_day", "day"),
+        schema="aims360",
+        comment=comment,
+    )
+
+
+purged_daily = _daily(
+    "purged_daily", "What purged jobs leave for trend reports: additive counts by day; no people, texts or links."
+)
+live_daily = _daily(
+    "live_daily",
+    "What the jobs in the mirror add up to by day, once a source was read to its end: kept by each change of theirs.",
 )
 
 sources = Table(
@@ -339,6 +356,23 @@ compared = Table(
     _required("job_ids", ARRAY(Text), "jobIDs that the source shows"),
     schema="etl",
     comment="Keys that an open comparison has seen, some pages a row; what is left of a dead one goes with the next.",
+)
+
+account_access = Table(
+    "account_access",
+    metadata,
+    _required("role_name", Text, "a role of this server: it, and who is a member of it, sees only what its rows name"),
+    _column("source", Text, "the source's name; null: any"),
+    _column("account_code", Text, "the account; null: any"),
+    Index(
+        "account_access_key",
+        "role_name",
+        text("COALESCE(source, ''::text)"),
+        text("COALESCE(account_code, ''::text)"),
+        unique=True,
+    ),
+    schema="bi",
+    comment="Which role sees which accounts in bi, a row each; a role without a row sees all. Readers see their own rows.",
 )
 
 definitions = Table(

@@ -1,7 +1,8 @@
-"""Day totals of jobs that are gone: `purged_daily`, and the tombstones that say what each job added to it.
+"""Day totals: `live_daily` of the jobs that are here, `purged_daily` of those that are gone, and the tombstones.
 
-The same words add tombstones to the totals and take them off again, in the statement that makes or drops the
-tombstones, so that the two can't disagree.
+What a job adds is told in one place, and is added and taken off by the same words in the transaction that changes the
+job, so that no total can disagree with what it counts. While a source is read for the first time its jobs are not
+counted: at the end they are all at once, for a fraction of what they would cost page by page.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from psycopg import sql
 from etl.database import Connection, text_array
 from etl.model import DURATION_BOUNDS
 
+_KEYS = ("source_id", "day", "account_code", "category_name", "sub_category_name", "job_status")
 _SUMS: dict[str, str] = {"jobs": "count(*)", "attempts": "sum(attempts)", "documents": "sum(documents)"}
 for _what in ("queued", "run"):
     _SUMS[f"{_what}_count"] = f"count({_what}_seconds)"
@@ -19,30 +21,100 @@ for _what in ("queued", "run"):
     for _bound in DURATION_BOUNDS:
         _SUMS[f"{_what}_le_{_bound}"] = f"count(*) FILTER (WHERE {_what}_seconds <= {_bound})"
 
-_ADD = sql.SQL("""
-INSERT INTO aims360.purged_daily AS d
-    (source_id, day, account_code, category_name, sub_category_name, job_status, {names})
-SELECT source_id, day, account_code, category_name, sub_category_name, job_status, {sums}
-FROM tombstones
-GROUP BY source_id, day, account_code, category_name, sub_category_name, job_status
-ON CONFLICT (
-    source_id, coalesce(day, '-infinity'), coalesce(account_code, ''), coalesce(category_name, ''),
-    coalesce(sub_category_name, ''), coalesce(job_status, '')
+
+def _each(template: str) -> sql.Composed:
+    """A list of all the counters, each put into the template."""
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in _SUMS)
+
+
+_GROUP = sql.SQL(", ").join(map(sql.Identifier, _KEYS))
+_NAMES = _each("{}")
+
+# What each job adds. Empty texts and missing ones are one group.
+_SHARE = sql.SQL("""
+    s.source_id,
+    aims360.day_of(j.created_date, s.time_zone) AS day,
+    nullif(j.account_code, '') AS account_code,
+    nullif(j.category_name, '') AS category_name,
+    nullif(j.sub_category_name, '') AS sub_category_name,
+    nullif(j.job_status, '') AS job_status,
+    aims360.attempts(j.number_of_attempts, j.reruns_seen) AS attempts,
+    j.documents,
+    aims360.seconds_since_creation(
+        j.created_date, j.start_date, aims360.attempts(j.number_of_attempts, j.reruns_seen)
+    ) AS queued_seconds,
+    aims360.seconds_between(j.start_date, j.completed_date) AS run_seconds
+""")
+
+
+def _sums(shares: sql.Composable) -> sql.Composed:
+    """Shares added up by group."""
+    counters = sql.SQL(", ").join(sql.SQL(f"{text} AS {name}") for name, text in _SUMS.items())  # noqa: S608 - our names
+    return sql.SQL("SELECT {}, {} FROM {} GROUP BY {}").format(_GROUP, counters, shares, _GROUP)
+
+
+def _add(table: str, changes: sql.Composable) -> sql.Composed:
+    """Adds sums to day totals. A group may be told several times; where they come to nothing, nothing is written."""
+    return sql.SQL("""
+        INSERT INTO aims360.{table} AS d ({group}, {names})
+        SELECT {group}, {totals}
+        FROM {changes}
+        GROUP BY {group}
+        HAVING ({totals}) IS DISTINCT FROM ({zeros})
+        ON CONFLICT (
+            source_id, coalesce(day, '-infinity'), coalesce(account_code, ''), coalesce(category_name, ''),
+            coalesce(sub_category_name, ''), coalesce(job_status, '')
+        )
+        DO UPDATE SET {additions}
+    """).format(
+        table=sql.Identifier(table),
+        group=_GROUP,
+        names=_NAMES,
+        totals=_each("sum({})"),
+        changes=changes,
+        zeros=sql.SQL(", ").join([sql.SQL("0")] * len(_SUMS)),
+        additions=_each("{0} = d.{0} + excluded.{0}"),
+    )
+
+
+# OFFSET: a time is worked out once, and not anew for each counter that asks for it.
+_LIVE = sql.SQL("""
+(
+    SELECT {share}
+    FROM etl.sources AS s
+    JOIN aims360.jobs AS j USING (source_id)
+    WHERE s.source_id = %(source_id)s AND s.complete_through IS NOT NULL
+    OFFSET 0
+) AS shares
+""").format(share=_SHARE)
+_CHOSEN = sql.SQL("""
+(
+    SELECT {share}
+    FROM etl.sources AS s
+    JOIN aims360.jobs AS j USING (source_id)
+    WHERE s.source_id = %(source_id)s AND s.complete_through IS NOT NULL AND j.job_id = ANY(%(job_ids)s::text[])
+    OFFSET 0
+) AS shares
+""").format(share=_SHARE)
+_TELL = sql.SQL("SELECT coalesce(json_agg(sums), '[]')::text FROM ({}) AS sums").format(_sums(_CHOSEN))
+_RECOUNT = _add(
+    "live_daily",
+    sql.SQL("""
+    (
+        {now}
+        UNION ALL
+        SELECT {group}, {off} FROM json_populate_recordset(NULL::aims360.live_daily, %(before)s::json)
+    ) AS changes
+    """).format(now=_sums(_CHOSEN), group=_GROUP, off=_each("-{}")),
 )
-DO UPDATE SET {additions}
-""").format(
-    names=sql.SQL(", ").join(map(sql.Identifier, _SUMS)),
-    sums=sql.SQL(", ").join(sql.SQL("%(sign)s * ({})").format(sql.SQL(text)) for text in _SUMS.values()),
-    additions=sql.SQL(", ").join(sql.SQL("{0} = d.{0} + excluded.{0}").format(sql.Identifier(n)) for n in _SUMS),
-)
+_FORGET = "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s"
+_COUNT_ALL = _add("live_daily", sql.SQL("({}) AS sums").format(_sums(_LIVE)))
 
 # One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
 # Tombstones come in the order of their index.
-# Empty texts and missing ones are one group, here and in bi.job_daily.
 BURY = sql.SQL("""
 WITH documents AS (
     DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-    RETURNING job_id
 ),
 history AS (
     DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
@@ -51,7 +123,12 @@ gone AS (
     DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING
         source_id, job_id, row_version, purge_date_time, created_date, start_date, completed_date,
-        account_code, category_name, sub_category_name, job_status, number_of_attempts
+        account_code, category_name, sub_category_name, job_status, number_of_attempts, reruns_seen, documents
+),
+shares AS (
+    SELECT {share}, j.job_id, j.row_version, j.purge_date_time
+    FROM gone AS j
+    JOIN etl.sources AS s USING (source_id)
 ),
 tombstones AS (
     INSERT INTO aims360.purged_jobs (
@@ -60,32 +137,69 @@ tombstones AS (
         attempts, documents, queued_seconds, run_seconds
     )
     SELECT
-        source_id, job_id, row_version, purge_date_time, %(now)s, %(reason)s,
-        aims360.day_of(created_date, s.time_zone),
-        nullif(account_code, ''), nullif(category_name, ''), nullif(sub_category_name, ''), nullif(job_status, ''),
-        coalesce(number_of_attempts, 0),
-        coalesce(d.documents, 0),
-        aims360.seconds_since_creation(created_date, start_date, number_of_attempts),
-        aims360.seconds_between(start_date, completed_date)
-    FROM gone
-    JOIN etl.sources AS s USING (source_id)
-    LEFT JOIN (SELECT job_id, count(*) AS documents FROM documents GROUP BY job_id) AS d USING (job_id)
+        source_id, job_id, row_version, purge_date_time, %(now)s, %(reason)s, day,
+        account_code, category_name, sub_category_name, job_status,
+        attempts, documents, queued_seconds, run_seconds
+    FROM shares
     ORDER BY job_id
     RETURNING *
+),
+sums AS MATERIALIZED ({sums}),
+live AS ({live})
+{purged}
+""").format(
+    share=_SHARE,
+    sums=_sums(sql.SQL("tombstones")),
+    live=_add(
+        "live_daily",
+        sql.SQL("""
+        (
+            SELECT {group}, {off}
+            FROM sums
+            JOIN etl.sources AS s USING (source_id)
+            WHERE s.complete_through IS NOT NULL
+        ) AS changes
+        """).format(group=_GROUP, off=_each("-sums.{0} AS {0}")),
+    ),
+    purged=_add("purged_daily", sql.SQL("sums")),
 )
-{add}
-""").format(add=_ADD)
 _UNEARTH = sql.SQL("""
 WITH tombstones AS (
     DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING *
+),
+sums AS ({sums})
+{purged}
+""").format(
+    sums=_sums(sql.SQL("tombstones")),
+    purged=_add("purged_daily", sql.SQL("(SELECT {}, {} FROM sums) AS changes").format(_GROUP, _each("-{0} AS {0}"))),
 )
-{add}
-""").format(add=_ADD)
 # What Postgres believes of a table that has just been filled, or of an array, mustn't lead it to look at every row for
 # every key: the primary keys lead to the rows, and what was found is joined by its hash.
 BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off"
-_EMPTY_DAYS = "DELETE FROM aims360.purged_daily WHERE source_id = %(source_id)s AND jobs = 0"
+_EMPTY_DAYS = (
+    "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s AND jobs = 0",
+    "DELETE FROM aims360.purged_daily WHERE source_id = %(source_id)s AND jobs = 0",
+)
+
+
+def told(db: Connection, source_id: int, job_ids: Sequence[str]) -> str:
+    """What these jobs add to the live totals, for `recount` after they were changed in the same transaction."""
+    row = db.execute(_TELL, {"source_id": source_id, "job_ids": text_array(job_ids)}).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def recount(db: Connection, source_id: int, job_ids: Sequence[str], before: str = "[]") -> None:
+    """These jobs are new or were changed: the live totals get what they add now, less what was told of them before."""
+    db.execute(_RECOUNT, {"source_id": source_id, "job_ids": text_array(job_ids), "before": before})
+
+
+def count_all(db: Connection, source_id: int) -> None:
+    """The live totals anew from the jobs that are here, in the caller's transaction."""
+    given = {"source_id": source_id}
+    db.execute(_FORGET, given)
+    db.execute(_COUNT_ALL, given)
 
 
 def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, now: datetime) -> None:
@@ -95,12 +209,17 @@ def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, no
     """
     if job_ids:
         db.execute(BY_KEY)
-        given = {"source_id": source_id, "job_ids": text_array(job_ids), "reason": reason, "now": now, "sign": 1}
+        given = {"source_id": source_id, "job_ids": text_array(job_ids), "reason": reason, "now": now}
         db.execute(BURY, given)
+        _drop_empty_days(db, source_id)
 
 
 def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
     """Jobs came back: takes their share off the day totals and drops their tombstones, in the caller's transaction."""
-    given = {"source_id": source_id, "job_ids": text_array(job_ids), "sign": -1}
-    for statement in (_UNEARTH, _EMPTY_DAYS):
-        db.execute(statement, given)
+    db.execute(_UNEARTH, {"source_id": source_id, "job_ids": text_array(job_ids)})
+    _drop_empty_days(db, source_id)
+
+
+def _drop_empty_days(db: Connection, source_id: int) -> None:
+    for statement in _EMPTY_DAYS:
+        db.execute(statement, {"source_id": source_id})

@@ -53,9 +53,18 @@ def _columns(row: type[JobRow | DocumentRow]) -> dict[str, str]:
 
 
 _JOB = _columns(JobRow)
-_JOBS = _target("jobs", {"source_id": "int2", **_JOB, "synced_at": "timestamptz"})
+_JOBS = _target("jobs", {"source_id": "int2", **_JOB, "synced_at": "timestamptz", "documents": "int4"})
 _DOCUMENTS = _target("job_documents", {"source_id": "int2", "job_id": "text", **_columns(DocumentRow)})
-_VERSION = ("job_id", "job_status", "percent_completed", "number_of_attempts", "modified_date", "row_version")
+_VERSION = (
+    "job_id",
+    "job_status",
+    "percent_completed",
+    "number_of_attempts",
+    "modified_date",
+    "row_version",
+    "start_date",
+    "completed_date",
+)
 _HISTORY = _target(
     "job_status_history",
     {
@@ -65,8 +74,14 @@ _HISTORY = _target(
         "not_seen_before": "timestamptz",
     },
 )
+# A run that had ended gave way to another: told by the source's own count where it shows one, and by this where not.
 _UPDATE_JOB = (
-    sql.SQL("UPDATE aims360.jobs SET {}, synced_at = %s, purged_at = NULL WHERE source_id = %s AND job_id = %s")
+    sql.SQL("""
+UPDATE aims360.jobs
+SET {}, synced_at = %s, documents = %s, purged_at = NULL,
+    reruns_seen = reruns_seen + (completed_date IS NOT NULL AND start_date IS DISTINCT FROM %s)::int
+WHERE source_id = %s AND job_id = %s
+""")
     .format(sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in JobRow._fields[1:]))
     .as_string()
 )
@@ -83,7 +98,7 @@ def encode(
     """
     return Encoded(
         count=len(jobs),
-        jobs=_binary(db, _JOBS, ((source_id, *job.row, seen_at) for job in jobs)),
+        jobs=_binary(db, _JOBS, ((source_id, *job.row, seen_at, len(job.documents)) for job in jobs)),
         documents=_binary(db, _DOCUMENTS, _documents(source_id, jobs)),
         history=_binary(db, _HISTORY, _versions(source_id, jobs, seen_at, not_seen_before)),
     )
@@ -98,7 +113,12 @@ def insert(db: Connection, encoded: Sequence[Encoded]) -> None:
 
 def update(db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime) -> None:
     """The rows of jobs that have changed, without their documents."""
-    db.cursor().executemany(_UPDATE_JOB, [(*job.row[1:], seen_at, source_id, job.row.job_id) for job in jobs])
+    changes = (
+        (*row[1:], seen_at, len(job.documents), row.start_date, source_id, row.job_id)
+        for job in jobs
+        for row in [job.row]
+    )
+    db.cursor().executemany(_UPDATE_JOB, changes)
 
 
 def replace_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> None:
@@ -131,6 +151,8 @@ def _versions(
             row.number_of_attempts,
             row.modified_date,
             row.row_version,
+            row.start_date,
+            row.completed_date,
             seen_at,
             not_seen_before,
         )

@@ -155,7 +155,7 @@ def test_migrations_make_the_tables(url: str) -> None:
         connect_args={"options": "-csearch_path=public"},
         poolclass=sa.NullPool,
     )
-    ours = {"aims360", "etl"}
+    ours = {"aims360", "etl", "bi"}
     options = {
         "include_schemas": True,
         "version_table_schema": "etl",
@@ -207,7 +207,7 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
 def test_rows_and_counts_are_columns_of_their_tables() -> None:
     """The row types are the tables' columns, in their order; every counter of a run has its column."""
     jobs = [column.name for column in metadata.tables["aims360.jobs"].columns]
-    assert jobs == ["source_id", *JobRow._fields, "synced_at", "purged_at"]
+    assert jobs == ["source_id", *JobRow._fields, "synced_at", "purged_at", "documents", "reruns_seen"]
     documents = [column.name for column in metadata.tables["aims360.job_documents"].columns]
     assert documents == ["source_id", "job_id", *DocumentRow._fields]
     assert set(Counts.__struct_fields__) <= {column.name for column in metadata.tables["etl.runs"].columns}

@@ -97,7 +97,7 @@ def kept(db: Connection) -> str:
     tables = db.execute("""
         SELECT table_schema, table_name
         FROM information_schema.tables
-        WHERE table_schema IN ('etl', 'bi') AND table_name <> 'alembic_version'
+        WHERE table_schema IN ('etl', 'bi') AND table_name NOT IN ('alembic_version', 'job_links')
     """).fetchall()
     assert len(tables) >= 11
     said = []

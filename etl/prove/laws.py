@@ -12,6 +12,9 @@ import psycopg
 Connection = psycopg.Connection[tuple[object, ...]]
 _Version = tuple[object, ...]
 
+# A source is counted from the end of its first scan on.
+_IS_COUNTED = "SELECT EXISTS (SELECT FROM etl.sources WHERE complete_through IS NOT NULL)"
+_BURIED = "SELECT count(*) FROM aims360.purged_jobs"
 _KNOWN = "SELECT job_id FROM aims360.jobs UNION ALL SELECT job_id FROM aims360.purged_jobs"
 _COUNTED = "SELECT coalesce(sum(jobs), 0)::bigint FROM bi.job_daily"
 # Groups of purged_daily that don't say what its tombstones say.
@@ -38,6 +41,46 @@ found AS (
     FROM aims360.purged_daily
 )
 (TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted)
+"""
+# Groups of live_daily that don't say what the jobs in the mirror say.
+_UNLIKE_JOBS = """
+WITH times AS (
+    SELECT
+        CASE WHEN created_date >= '9999-12-31' THEN '9999-12-31' ELSE (created_date AT TIME ZONE s.time_zone)::date END
+            AS day,
+        account_code, category_name, sub_category_name, job_status, documents,
+        coalesce(number_of_attempts, reruns_seen) AS attempts,
+        CASE WHEN coalesce(number_of_attempts, reruns_seen) = 0 AND start_date >= created_date
+             THEN start_date - created_date END AS queued,
+        CASE WHEN completed_date >= start_date THEN completed_date - start_date END AS run
+    FROM aims360.jobs JOIN etl.sources AS s USING (source_id)
+    WHERE s.complete_through IS NOT NULL
+),
+wanted AS (
+    SELECT day, coalesce(account_code, ''), coalesce(category_name, ''), coalesce(sub_category_name, ''),
+           coalesce(job_status, ''), count(*), sum(attempts), sum(documents),
+           count(queued), coalesce(extract(epoch FROM sum(queued)), 0), count(run),
+           coalesce(extract(epoch FROM sum(run)), 0),
+           coalesce(sum((queued <= '1 second')::int), 0), coalesce(sum((queued <= '1 day')::int), 0),
+           coalesce(sum((run <= '1 minute')::int), 0), coalesce(sum((run <= '1 hour')::int), 0)
+    FROM times
+    GROUP BY 1, 2, 3, 4, 5
+),
+found AS (
+    SELECT day, coalesce(account_code, ''), coalesce(category_name, ''), coalesce(sub_category_name, ''),
+           coalesce(job_status, ''), jobs, attempts, documents,
+           queued_count, queued_seconds, run_count, run_seconds, queued_le_1, queued_le_86400, run_le_60, run_le_3600
+    FROM aims360.live_daily
+    WHERE jobs <> 0 OR attempts <> 0 OR documents <> 0 OR queued_seconds <> 0 OR run_seconds <> 0 OR run_count <> 0
+)
+(TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted)
+"""
+_WRONG_COUNTS = """
+SELECT j.job_id
+FROM aims360.jobs AS j
+WHERE j.documents <> (
+    SELECT count(*) FROM aims360.job_documents AS d WHERE d.source_id = j.source_id AND d.job_id = j.job_id
+)
 """
 _STRAY_DOCUMENTS = """
 SELECT d.job_id FROM aims360.job_documents AS d
@@ -67,15 +110,20 @@ class Laws:
         known = [str(row[0]) for row in db.execute(_KNOWN).fetchall()]
         found = [*self._totals(db, known), *self._forgotten(known), *self._of_history(db)]
         found += [f"{row[0]}: a document without its job" for row in db.execute(_STRAY_DOCUMENTS).fetchall()]
+        found += [f"{row[0]}: another number of documents" for row in db.execute(_WRONG_COUNTS).fetchall()]
         return found
 
     def _totals(self, db: Connection, known: Sequence[str]) -> Iterator[str]:
         [[counted]] = db.execute(_COUNTED).fetchall()
-        if counted != len(set(known)):
-            yield f"bi.job_daily counts {counted} jobs, where {len(set(known))} are in the mirror or were purged"
+        [[is_counted]] = db.execute(_IS_COUNTED).fetchall()
+        [[buried]] = db.execute(_BURIED).fetchall()
+        jobs = len(set(known)) if is_counted else buried
+        if counted != jobs:
+            yield f"bi.job_daily counts {counted} jobs, where {jobs} are in the mirror or were purged"
         if len(set(known)) != len(known):
             yield f"{len(known) - len(set(known))} jobs are in the mirror and purged at the same time"
         yield from (f"purged_daily and its tombstones differ: {row}" for row in db.execute(_UNLIKE_TOTALS).fetchall())
+        yield from (f"live_daily and the jobs differ: {row}" for row in db.execute(_UNLIKE_JOBS).fetchall())
 
     def _forgotten(self, known: Sequence[str]) -> Iterator[str]:
         yield from (f"{job_id} was forgotten: neither job nor tombstone" for job_id in self._seen.difference(known))

@@ -110,8 +110,9 @@ def _is_between(moment: datetime | None, bounds: tuple[datetime, datetime] | Non
 
 def _stale(row: dict[str, Any], documents: list[dict[str, Any]], payload: Mapping[str, Any]) -> Iterator[str]:
     job_id = row["job_id"]
-    yield from _unlike(job_id, row, expected(payload), {"source_id", "synced_at", "purged_at"})
     wanted = expected_documents(payload)
+    columns = {**expected(payload), "documents": len(wanted)}
+    yield from _unlike(job_id, row, columns, {"source_id", "synced_at", "purged_at", "reruns_seen"})
     if len(wanted) != len(documents):
         yield f"{job_id} has {len(documents)} documents, not {len(wanted)}"
     for document, columns in zip(documents, wanted, strict=False):

@@ -18,6 +18,16 @@ RETURN CASE WHEN moment IS NOT NULL THEN least((moment AT TIME ZONE time_zone)::
 
 COMMENT ON FUNCTION aims360.day_of(timestamptz, text) IS 'The day of a time zone on which a moment lies.';
 
+-- Question: how often was a job run again?
+-- Returns:  what the source says; where it doesn't, how often it was seen here; 0 for a job that ran once.
+CREATE OR REPLACE FUNCTION aims360.attempts(number_of_attempts integer, reruns_seen integer)
+RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(number_of_attempts, reruns_seen, 0);
+
+COMMENT ON FUNCTION aims360.attempts(integer, integer) IS
+'How often a job was run again: by the source''s word, else as often as it was seen.';
+
 -- Question: how many seconds after its creation was a moment of a job that ran once?
 -- Returns:  NULL for a job that was run again too: its startDate and completedDate are then the last run's, and the
 --           time since its creation holds whatever lay between the runs.
@@ -27,4 +37,4 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN coalesce(attempts, 0) = 0 THEN aims360.seconds_between(created, later) END;
 
 COMMENT ON FUNCTION aims360.seconds_since_creation(timestamptz, timestamptz, integer) IS
-'Seconds from the creation of a job to a moment of its only run; NULL where it was run again (numberOfAttempts > 0).';
+'Seconds from the creation of a job to a moment of its only run; NULL where it was run again (attempts > 0).';

@@ -2,7 +2,7 @@
 -- Grain:    one row a source.
 -- Columns:  lag is measured from complete_through, not from the newest row: a quiet source is fresh all the same.
 -- Notes:    complete_through holds if changes are committed, and clocks apart, by less than AIMS360_LOOK_BACK.
-CREATE OR REPLACE VIEW bi.freshness AS
+CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS
 SELECT
     s.name AS source,
     s.complete_through AT TIME ZONE 'UTC' AS complete_through_utc,
@@ -22,7 +22,9 @@ SELECT
     s.strategy,
     s.reread_due_at AT TIME ZONE 'UTC' AS reread_due_at_utc,
     s.reconcile_due_at AT TIME ZONE 'UTC' AS reconcile_due_at_utc,
-    s.went_back
+    s.went_back,
+    s.time_zone,
+    s.purge_mode
 FROM etl.sources AS s
 LEFT JOIN LATERAL (
     SELECT r.*
@@ -30,26 +32,10 @@ LEFT JOIN LATERAL (
     WHERE r.source_id = s.source_id
     ORDER BY r.run_id DESC
     LIMIT 1
-) AS last ON true;
+) AS last ON true
+WHERE (
+    (SELECT sees_all FROM aims360.reader)
+    OR EXISTS (SELECT FROM aims360.reader_accounts AS a WHERE a.source IS NULL OR a.source = s.name)
+);
 
 COMMENT ON VIEW bi.freshness IS 'How fresh and complete the mirror is: one row a source.';
-COMMENT ON COLUMN bi.freshness.source IS 'the source''s name';
-COMMENT ON COLUMN bi.freshness.complete_through_utc IS
-'Every version committed by then is in the mirror (UTC, the source''s clock), provided that changes are committed late, and clocks are apart, by less than AIMS360_LOOK_BACK.';
-COMMENT ON COLUMN bi.freshness.lag_seconds IS 'seconds since complete_through_utc';
-COMMENT ON COLUMN bi.freshness.watermark_utc IS 'newest modifiedDate that complete scans have covered, UTC';
-COMMENT ON COLUMN bi.freshness.last_run_id IS 'last run';
-COMMENT ON COLUMN bi.freshness.last_kind IS 'incremental, full, purge or reconcile';
-COMMENT ON COLUMN bi.freshness.last_started_at_utc IS 'when the last run began, UTC';
-COMMENT ON COLUMN bi.freshness.last_finished_at_utc IS 'when it ended, UTC; null while it runs';
-COMMENT ON COLUMN bi.freshness.last_outcome IS 'running, succeeded, failed or interrupted';
-COMMENT ON COLUMN bi.freshness.last_verdict IS 'complete, complete_with_rejects or incomplete';
-COMMENT ON COLUMN bi.freshness.open_rejects IS 'rows of the source that could not be read and wait in etl.rejects';
-COMMENT ON COLUMN bi.freshness.scan_is_open IS 'whether a scan was begun and not ended: the next run goes on with it';
-COMMENT ON COLUMN bi.freshness.strategy IS 'key, or time where the source refuses to be asked by its keys';
-COMMENT ON COLUMN bi.freshness.reread_due_at_utc IS
-'when a sync reads the last days again (AIMS360_REREAD), UTC; null: with the next one';
-COMMENT ON COLUMN bi.freshness.reconcile_due_at_utc IS
-'when a sync compares all keys again (AIMS360_RECONCILE_EVERY), UTC; null: with the next one';
-COMMENT ON COLUMN bi.freshness.went_back IS
-'what told that the source was restored to an earlier state, until that is followed; else null';

@@ -1,8 +1,9 @@
 -- Question: which documents did the jobs make, how big are they, when do they expire?
 -- Grain:    one row a document of a job the mirror holds.
--- Columns:  join to bi.jobs on (source, job_id). Times are UTC `timestamp` columns named so.
+-- Columns:  whose and what the job was stands here too, so that most questions need no join; the rest joins bi.jobs on
+--           (source, job_id), where a job comes as often as it has documents.
 -- Notes:    no links: whoever has a Public link has the file.
-CREATE OR REPLACE VIEW bi.job_documents AS
+CREATE OR REPLACE VIEW bi.job_documents WITH (security_barrier) AS
 SELECT
     s.name AS source,
     d.job_id,
@@ -12,17 +13,21 @@ SELECT
     d.size_in_mb,
     d.version,
     d.document_id,
-    d.expiry_date AT TIME ZONE 'UTC' AS expires_at_utc
+    d.expiry_date AT TIME ZONE 'UTC' AS expires_at_utc,
+    j.account_code,
+    j.category_name,
+    j.sub_category_name,
+    j.created_date AT TIME ZONE 'UTC' AS job_created_at_utc,
+    aims360.is_published(j.publish_link_access_scope) AS is_published
 FROM aims360.job_documents AS d
-JOIN etl.sources AS s USING (source_id);
+JOIN aims360.jobs AS j USING (source_id, job_id)
+JOIN etl.sources AS s USING (source_id)
+WHERE (
+    (SELECT sees_all FROM aims360.reader)
+    OR EXISTS (
+        SELECT FROM aims360.reader_accounts AS a
+        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
+    )
+);
 
 COMMENT ON VIEW bi.job_documents IS 'One row a document that a job made; no links.';
-COMMENT ON COLUMN bi.job_documents.source IS 'the source''s name';
-COMMENT ON COLUMN bi.job_documents.job_id IS 'job that made it';
-COMMENT ON COLUMN bi.job_documents.position IS 'place in the job''s list, from 0';
-COMMENT ON COLUMN bi.job_documents.document_name IS 'file name';
-COMMENT ON COLUMN bi.job_documents.type IS 'file ending, such as .xlsx';
-COMMENT ON COLUMN bi.job_documents.size_in_mb IS 'size in megabytes, as the source rounds it';
-COMMENT ON COLUMN bi.job_documents.version IS 'version of the document';
-COMMENT ON COLUMN bi.job_documents.document_id IS 'the source''s document id; usually the job''s, so not unique';
-COMMENT ON COLUMN bi.job_documents.expires_at_utc IS 'when the document stops being served, UTC';

@@ -1,0 +1,26 @@
+-- Question: who reads what?
+-- Roles:    aims360_bi reads all of schema bi but the links; aims360_links the links too. Neither logs in: a login role is
+--           made a member (`aims360-etl grant --bi ROLE`), and reads what they read.
+-- Notes:    run by `aims360-etl grant`, and by `migrate` where the roles exist, so that new views are granted too. Only
+--           what is missing is made: where both roles exist, owning schema bi is enough to run this.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aims360_bi') THEN
+        CREATE ROLE aims360_bi NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aims360_links') THEN
+        CREATE ROLE aims360_links NOLOGIN;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_auth_members
+        WHERE roleid = 'aims360_bi'::regrole AND member = 'aims360_links'::regrole
+    ) THEN
+        GRANT aims360_bi TO aims360_links;
+    END IF;
+END
+$$;
+
+GRANT USAGE ON SCHEMA bi TO aims360_bi;
+GRANT SELECT ON ALL TABLES IN SCHEMA bi TO aims360_bi;
+REVOKE ALL ON bi.job_links FROM aims360_bi;
+GRANT SELECT ON bi.job_links TO aims360_links;

@@ -1,0 +1,36 @@
+-- Question: under which addresses can the outputs of a job be had?
+-- Grain:    one row a link: the job's own publish link, and one a document.
+-- Columns:  kind is publish or document; position joins bi.job_documents on (source, job_id, position).
+-- Notes:    whoever has a Public link has the file: only the role aims360_links reads this view. Links of another scope
+--           want a token of AIMS360 too. Under AIMS360_PURGE=scrub and delete they go with the job.
+CREATE OR REPLACE VIEW bi.job_links WITH (security_barrier) AS
+SELECT
+    s.name AS source,
+    j.job_id,
+    j.account_code,
+    l.kind,
+    l.position,
+    l.document_name,
+    l.link,
+    j.publish_link_access_scope AS access_scope,
+    least(l.expiry_date, j.purge_date_time) AT TIME ZONE 'UTC' AS available_until_utc
+FROM aims360.jobs AS j
+JOIN etl.sources AS s USING (source_id)
+CROSS JOIN LATERAL (
+    SELECT 'publish' AS kind, NULL::integer AS position, NULL AS document_name, j.publish_link AS link,
+           NULL::timestamptz AS expiry_date
+    WHERE j.publish_link IS NOT NULL
+    UNION ALL
+    SELECT 'document', d.position, d.document_name, d.download_link, d.expiry_date
+    FROM aims360.job_documents AS d
+    WHERE d.source_id = j.source_id AND d.job_id = j.job_id AND d.download_link IS NOT NULL
+) AS l
+WHERE (
+    (SELECT sees_all FROM aims360.reader)
+    OR EXISTS (
+        SELECT FROM aims360.reader_accounts AS a
+        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
+    )
+);
+
+COMMENT ON VIEW bi.job_links IS 'One row a link to an output: secret, for the role aims360_links alone.';
