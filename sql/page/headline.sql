@@ -5,7 +5,7 @@ SELECT
     day < bi.since('29 days')::date AS is_before,
     sum(jobs)::bigint AS jobs,
     sum(failed)::bigint AS failed,
-    bi.failure_rate(sum(failed)::bigint, sum(ended)::bigint) AS failure_rate,
+    bi.failure_rate(sum(failed), sum(ended)) AS failure_rate,
     bi.percentile(
         0.95, sum(run_count), sum(run_le_1), sum(run_le_2), sum(run_le_5), sum(run_le_10), sum(run_le_30),
         sum(run_le_60), sum(run_le_120), sum(run_le_300), sum(run_le_600), sum(run_le_1800), sum(run_le_3600),
