@@ -231,6 +231,24 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--bi", "role", metavar="ROLE", required=True, help="A role that exists: it reads schema bi from now on.")
+@click.option("--links", is_flag=True, help="It reads the links to the outputs too.")
+@click.option("--account", "accounts", metavar="CODE", multiple=True, help="Rows of this account alone; repeatable.")
+@click.option("--source", metavar="NAME", help="Rows of this source alone.")
+def grant(role: str, links: bool, accounts: tuple[str, ...], source: str | None) -> None:
+    """Let a role of the database read schema bi.
+
+    Makes the roles aims360_bi and aims360_links where they are missing, and ROLE a member of one. Held to accounts, it
+    sees no other rows in any view; every call adds some.
+    """
+    from etl import access, schema
+
+    with _database(_settings()) as db:
+        schema.require(db)
+        terminal.say(access.grant(db, role, links, source, accounts))
+
+
+@main.command()
 @_source_option
 @_json_option
 @click.pass_context

@@ -10,6 +10,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Date,
     DateTime,
@@ -364,6 +365,7 @@ account_access = Table(
     _required("role_name", Text, "a role of this server: it, and who is a member of it, sees only what its rows name"),
     _column("source", Text, "the source's name; null: any"),
     _column("account_code", Text, "the account; null: any"),
+    CheckConstraint("source <> '' AND account_code <> ''", name="account_access_is_named"),
     Index(
         "account_access_key",
         "role_name",
@@ -372,7 +374,7 @@ account_access = Table(
         unique=True,
     ),
     schema="bi",
-    comment="Which role sees which accounts in bi, a row each; a role without a row sees all. Readers see their own rows.",
+    comment="Which role sees which accounts in bi, a row each; one without a row sees all. Readers see their own rows.",
 )
 
 definitions = Table(

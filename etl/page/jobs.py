@@ -18,14 +18,14 @@ _PER_DAY = Asked(
 )
 _FAILURES = Asked(
     "Which kinds of job fail most, and is that new?",
-    "The twelve kinds that failed most often in the last 7 days, of the jobs that ended; all sources together. With "
-    "few jobs a share says little: their number stands beside it. It can’t see why a job failed, nor failures that a "
+    "The twelve kinds with most failures in the last 7 days, as a share of the jobs that ended; all sources together. "
+    "With few jobs a share says little: their number stands beside it. It can’t see why a job failed, nor failures that a "
     "rerun made good.",
 )
 _TIMES = Asked(
     "How long do jobs wait, and how long do they run?",
     "By the day a job was created ({zone}); each step of the scale is several times the one below. Read off a "
-    "histogram, so estimates. Jobs still open aren’t in it, nor is the waiting of jobs that were run again.",
+    "histogram: an estimate, and more than a day is drawn as a day. Jobs still open aren’t in it, nor is the waiting of jobs that were run again.",
 )
 _BUSY = Asked(
     "When in the week are jobs asked for?",
@@ -105,11 +105,11 @@ def _rate(row: Row) -> Row:
     known = row["failure_rate_before"] is not None
     return {
         "name": name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…",
-        "value": f"{share} of {row['jobs']:,}",
+        "value": f"{share} of {row['ended']:,}",
         "rate": float(row["failure_rate"]),
         "before": float(row["failure_rate_before"]) if known else None,
         "series": _WORSE if row["is_worse"] else _LATELY,
-        "said": f"{name}: {share} failed, {row['failed']:,} of {row['jobs']:,}"
+        "said": f"{name}: {share} failed, {row['failed']:,} of {row['ended']:,}"
         + (f"; {before} before" if known else ""),
     }
 

@@ -1,6 +1,6 @@
 """Day totals of the jobs that are here; what a job's documents and reruns come to; who sees which accounts.
 
-Tables that are updated in place leave room for it on their pages, and are vacuumed before a fifth of them is dead.
+Tables that are updated in place leave room for it on their pages, and are vacuumed before a fiftieth of them is dead.
 `migrate` counts the totals when it has written the definitions that they follow.
 """
 
@@ -33,8 +33,8 @@ def upgrade() -> None:
 
 def _live_daily() -> None:
     op.execute("CREATE TABLE aims360.live_daily (LIKE aims360.purged_daily INCLUDING DEFAULTS)")
-    texts = [sa.text(f"coalesce({name}, '')") for name in _TEXTS]
-    key = ["source_id", sa.text("coalesce(day, '-infinity'::date)"), *texts]
+    key = [sa.text(f"coalesce({name}, '')") for name in _TEXTS]
+    key = [sa.text("source_id"), sa.text("coalesce(day, '-infinity'::date)"), *key]
     op.create_index("live_daily_key", "live_daily", key, unique=True, schema="aims360")
 
 
@@ -44,9 +44,10 @@ def _account_access() -> None:
         sa.Column("role_name", sa.Text(), nullable=False),
         sa.Column("source", sa.Text()),
         sa.Column("account_code", sa.Text()),
+        sa.CheckConstraint("source <> '' AND account_code <> ''", name="account_access_is_named"),
         schema="bi",
     )
-    key = ["role_name", sa.text("coalesce(source, '')"), sa.text("coalesce(account_code, '')")]
+    key = [sa.text(part) for part in ("role_name", "coalesce(source, '')", "coalesce(account_code, '')")]
     op.create_index("account_access_key", "account_access", key, unique=True, schema="bi")
 
 

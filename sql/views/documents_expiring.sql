@@ -26,11 +26,8 @@ JOIN etl.sources AS s USING (source_id)
 WHERE least(d.expiry_date, j.purge_date_time) > now()
   AND j.purged_at IS NULL
   AND (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.documents_expiring IS 'One row a document that can still be had, with the moment from which it can''t.';

@@ -34,8 +34,8 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (SELECT FROM aims360.reader_accounts AS a WHERE a.source IS NULL OR a.source = s.name)
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
 );
 
 COMMENT ON VIEW bi.freshness IS 'How fresh and complete the mirror is: one row a source.';

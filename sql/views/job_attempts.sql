@@ -53,11 +53,8 @@ CROSS JOIN LATERAL (
     GROUP BY n.attempt
 ) AS t
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.job_attempts IS 'One row a run of a job, reruns included, as far as polling saw it.';

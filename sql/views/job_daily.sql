@@ -58,11 +58,8 @@ FROM (
 ) AS d
 JOIN etl.sources AS s USING (source_id)
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = d.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, d.account_code)
 )
 GROUP BY 1, 2, 3, 4, 5, 6;
 

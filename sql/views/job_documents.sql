@@ -23,11 +23,8 @@ FROM aims360.job_documents AS d
 JOIN aims360.jobs AS j USING (source_id, job_id)
 JOIN etl.sources AS s USING (source_id)
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.job_documents IS 'One row a document that a job made; no links.';

@@ -26,11 +26,8 @@ CROSS JOIN LATERAL (
     WHERE d.source_id = j.source_id AND d.job_id = j.job_id AND d.download_link IS NOT NULL
 ) AS l
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.job_links IS 'One row a link to an output: secret, for the role aims360_links alone.';

@@ -43,11 +43,8 @@ JOIN aims360.jobs AS j USING (source_id, job_id)
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT h.is_first OR h.job_status IS DISTINCT FROM h.previous_status AS is_entry) AS e
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.job_status_history IS

@@ -54,11 +54,8 @@ FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT aims360.attempts(j.number_of_attempts, j.reruns_seen) AS attempts) AS r
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (
-        SELECT FROM aims360.reader_accounts AS a
-        WHERE (a.source IS NULL OR a.source = s.name) AND (a.account_code IS NULL OR a.account_code = j.account_code)
-    )
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 
 COMMENT ON VIEW bi.jobs IS 'One row a job the mirror holds: whose, what, how long, how it ended, when it expires.';

@@ -47,8 +47,8 @@ SELECT
 FROM etl.runs AS r
 JOIN etl.sources AS s USING (source_id)
 WHERE (
-    (SELECT sees_all FROM aims360.reader)
-    OR EXISTS (SELECT FROM aims360.reader_accounts AS a WHERE a.source IS NULL OR a.source = s.name)
+    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
 );
 
 COMMENT ON VIEW bi.runs IS 'The ledger: one row a run.';

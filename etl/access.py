@@ -1,0 +1,67 @@
+"""Who reads `bi`: a login role becomes a member of the reading roles, and may be held to some accounts."""
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from etl.database import Connection
+from etl.errors import ConfigError, DatabaseError
+from etl.schema import folder
+
+_KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname = %s"
+_SOURCE_IS_KNOWN = "SELECT EXISTS (SELECT FROM etl.sources WHERE name = %s)"
+_HELD_TO = """
+INSERT INTO bi.account_access (role_name, source, account_code) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+"""
+
+
+def grant(
+    db: Connection, role: str, links: bool = False, source: str | None = None, accounts: Sequence[str] = ()
+) -> str:
+    """Lets a role that exists read `bi`, and the links if wished; with a source or accounts, rows of those alone.
+
+    Makes the reading roles where they are missing. Gives a sentence on what the role reads now. Raises ConfigError for
+    a role or source that doesn't exist, and for one to which nothing can be withheld; DatabaseError where that takes
+    more rights.
+    """
+    reads_all = _reads_mirror(db, role)
+    if (source or accounts) and reads_all:
+        raise ConfigError(f"{role} reads the tables of the mirror themselves: it can't be held to accounts")
+    if source is not None and db.execute(_SOURCE_IS_KNOWN, (source,)).fetchone() != (True,):
+        raise ConfigError(f"--source: nothing was synced of a source called {source!r}")
+    held_to: list[str | None] = [*accounts] if accounts or source is None else [None]
+    with db.transaction():
+        for account in held_to:
+            db.execute(_HELD_TO, (role, source, account))
+        _make_roles(db)
+        _admit(db, role, "aims360_links" if links else "aims360_bi")
+    held = ", ".join(filter(None, (f"source {source}" if source else "", *(f"account {code}" for code in accounts))))
+    return f"{role} reads schema bi{', links too' if links else ', but no links'}{f': {held} alone' if held else ''}"
+
+
+def _reads_mirror(db: Connection, role: str) -> bool:
+    row = db.execute(_KNOWN, (role,)).fetchone()
+    if row is None:
+        made = sql.SQL("CREATE ROLE {} LOGIN PASSWORD '…'").format(sql.Identifier(role)).as_string(db)
+        raise ConfigError(f"--bi: there is no role {role!r} on this server; make it first: {made}")
+    return bool(row[0])
+
+
+def _make_roles(db: Connection) -> None:
+    try:
+        db.execute((folder("sql") / "roles.sql").read_bytes())
+    except psycopg.errors.InsufficientPrivilege:
+        raise DatabaseError(
+            "making the roles aims360_bi and aims360_links takes the right CREATEROLE: let an administrator run "
+            "`CREATE ROLE aims360_bi; CREATE ROLE aims360_links IN ROLE aims360_bi`, then this command again"
+        ) from None
+
+
+def _admit(db: Connection, role: str, group: str) -> None:
+    statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(role))
+    try:
+        db.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        said = f'GRANT {group} TO "{role}"'
+        raise DatabaseError(f"admitting a role takes more rights here: let an administrator run `{said}`") from None

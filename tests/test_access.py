@@ -1,0 +1,241 @@
+"""Who reads what: roles tried by connecting as them, and by everything that they could do to see more."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from etl import access, schema
+from etl.database import Connection, connect
+from etl.emulator import World, populated
+from etl.errors import ConfigError, DatabaseError
+from tests.scene import Scene
+
+Login = Callable[[str], Connection]
+ALL = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ('bi', 'aims360', 'etl')"
+WITH_ACCOUNTS = (
+    "jobs",
+    "job_documents",
+    "job_links",
+    "job_daily",
+    "job_status_history",
+    "job_attempts",
+    "documents_expiring",
+)
+OURS, THEIRS = "AZ031", "AZ022"
+
+
+@pytest.fixture
+def roles(url: str, db: Connection) -> Iterator[Callable[[str], str]]:
+    """Makes login roles of a name for this test; they are gone after it."""
+    made: list[str] = []
+
+    def make(what: str, options: str = "LOGIN") -> str:
+        name = f"{what} {os.getpid()}"
+        statement = sql.SQL("CREATE ROLE {} PASSWORD 'guest' ").format(sql.Identifier(name))
+        db.execute(statement + sql.SQL(options))  # type: ignore[arg-type]
+        made.append(name)
+        return name
+
+    yield make
+    for name in reversed(made):
+        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+        db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@contextmanager
+def as_role(url: str, name: str) -> Iterator[Connection]:
+    """A session of that role's own."""
+    with connect(psycopg.conninfo.make_conninfo(url, user=name, password="guest")) as session:
+        yield session
+
+
+@pytest.fixture
+def mirror(db: Connection) -> Scene:
+    """A mirror of two accounts and more, with reruns, purged jobs, open jobs and documents that expire."""
+    world = populated(400, seed=1, now=datetime.now(UTC) - timedelta(days=2), rerun_share=0.3)
+    scene = Scene(db, world)
+    scene.sync()
+    world.advance(timedelta(days=2))
+    scene.sync()
+    assert scene.one("SELECT count(*) FROM aims360.purged_jobs") > 5
+    return scene
+
+
+def rows(session: Connection, view: str, what: str = "*") -> list[tuple[Any, ...]]:
+    """The rows of a view."""
+    return session.execute(sql.SQL("SELECT {} FROM bi.{}").format(sql.SQL(what), sql.Identifier(view))).fetchall()  # type: ignore[arg-type]
+
+
+def refused(session: Connection, place: tuple[str, str]) -> bool:
+    """Whether a table can't be read."""
+    try:
+        session.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(*place)))
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_a_reader_reads_bi_and_nothing_else(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str], links: bool
+) -> None:
+    """All of bi but the links, these only with a grant of their own; neither mirror nor ledger, and nothing is written."""
+    name = roles("reader")
+    said = access.grant(db, name, links)
+    assert said == f"{name} reads schema bi, {'links too' if links else 'but no links'}"
+    places = [(str(a), str(b)) for a, b in db.execute(ALL).fetchall()]
+    with as_role(url, name) as session:
+        readable = {place for place in places if not refused(session, place)}
+        assert readable == {(s, t) for s, t in places if s == "bi" and (links or t != "job_links")}
+        for view in ("jobs", "job_documents", "job_daily", "runs", "freshness", "calendar", "documents_expiring"):
+            assert rows(session, view), view
+        for statement in ("DELETE FROM bi.runs", "CREATE TABLE bi.mine ()", "INSERT INTO bi.account_access VALUES ('x')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement.encode())
+
+
+def test_a_new_view_is_granted_with_the_migration(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """What an upgrade adds is read by those who read bi, without anybody granting anything."""
+    name = roles("reader")
+    access.grant(db, name)
+    db.execute("REVOKE SELECT ON ALL TABLES IN SCHEMA bi FROM aims360_bi")  # as if they had just been made
+    db.execute("UPDATE etl.definitions SET digest = 'of another release'")
+    schema.migrate(url)
+    with as_role(url, name) as session:
+        assert rows(session, "jobs")
+        assert refused(session, ("bi", "job_links"))
+
+
+def test_a_tenant_sees_its_accounts_in_every_view(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Each row is one of its account's, all of them are there, and its numbers are its own."""
+    name = roles("tenant")
+    access.grant(db, name, links=True, accounts=[OURS])
+    with as_role(url, name) as session:
+        for view in WITH_ACCOUNTS:
+            seen = rows(session, view, "account_code")
+            assert set(seen) == {(OURS,)}, view
+            assert len(seen) == sum(row == (OURS,) for row in rows(db, view, "account_code")), view
+        ours = rows(db, "job_daily", "sum(jobs) FILTER (WHERE account_code = 'AZ031' AND day > current_date - 34)")
+        assert rows(session, "category_health", "sum(jobs + jobs_before)") == ours
+        assert rows(session, "freshness", "source") == [("aims360",)]
+        assert rows(session, "account_access") == [(name, None, OURS)]
+
+
+def test_a_tenant_of_another_source_sees_nothing_of_this_one(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Not its jobs, not how fresh it is, and not its runs; and a source as a whole shows all its accounts."""
+    db.execute("""
+        INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
+        VALUES ('aims360 west', 'https://host', 1, 'delete', 'UTC')
+    """)
+    other, whole = roles("other"), roles("whole")
+    access.grant(db, other, links=True, source="aims360 west", accounts=[OURS])
+    access.grant(db, whole, links=True, source="aims360")
+    with as_role(url, other) as session:
+        assert all(rows(session, view) == [] for view in (*WITH_ACCOUNTS, "runs", "category_health"))
+        assert rows(session, "freshness", "source") == [("aims360 west",)]
+    with as_role(url, whole) as session:
+        assert all(len(rows(session, view)) == len(rows(db, view)) for view in (*WITH_ACCOUNTS, "runs"))
+        assert rows(session, "freshness", "source") == [("aims360",)]
+
+
+def test_a_job_without_an_account_is_shown_to_those_who_see_all(
+    url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """NULL and the empty text are no account that a tenant could have."""
+    world = World(seed=1)
+    for account in (None, "", OURS):
+        world.add(accountCode=account)
+    Scene(db, world).sync()
+    name = roles("tenant")
+    access.grant(db, name, accounts=[OURS])
+    with as_role(url, name) as session:
+        assert rows(session, "jobs", "account_code") == [(OURS,)]
+        assert rows(session, "job_daily", "account_code") == [(OURS,)]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        access.grant(db, name, accounts=[""])
+    assert len(rows(db, "jobs")) == 3
+
+
+def test_changing_the_role_shows_a_tenant_no_more(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """It is a member of aims360_bi, which sees all; who logged in counts, also where it doesn't inherit."""
+    name = roles("tenant")
+    db.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(name)))
+    access.grant(db, name, accounts=[OURS])
+    with as_role(url, name) as session:
+        session.execute("SET ROLE aims360_bi")
+        assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute("SET SESSION AUTHORIZATION aims360_bi")
+
+
+def test_a_login_that_takes_on_tenants_sees_each_ones_rows(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """One login of a BI server, one role a customer: SET ROLE shows the customer's; so it does to the mirror's owner."""
+    login, ours, theirs = roles("login"), roles("ours"), roles("theirs")
+    access.grant(db, ours, accounts=[OURS])
+    access.grant(db, theirs, accounts=[THEIRS])
+    for tenant in (ours, theirs):
+        db.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(tenant), sql.Identifier(login)))
+    with as_role(url, login) as session:
+        for tenant, account in ((ours, OURS), (theirs, THEIRS)):
+            session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
+            assert set(rows(session, "jobs", "account_code")) == {(account,)}
+    everything = len(rows(db, "jobs"))
+    db.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(ours)))
+    assert set(rows(db, "jobs", "account_code")) == {(OURS,)}
+    db.execute("RESET ROLE")
+    assert len(rows(db, "jobs")) == everything
+
+
+def test_a_function_of_ones_own_looks_at_no_withheld_row(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """A cheap condition that tells what it is shown: Postgres asks the view's own condition first."""
+    name = roles("tenant")
+    access.grant(db, name, accounts=[OURS])
+    with as_role(url, name) as session:
+        told: list[str] = []
+        session.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
+        session.execute("""
+            CREATE FUNCTION pg_temp.tell(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001
+            AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$
+        """)
+        for view in ("jobs", "job_documents", "job_daily", "job_status_history", "job_attempts", "documents_expiring"):
+            session.execute(sql.SQL("SELECT FROM bi.{} WHERE pg_temp.tell(account_code)").format(sql.Identifier(view)))
+        assert set(told) == {OURS}
+
+
+def test_the_mirrors_owner_sees_all_whatever_it_was_granted(mirror: Scene, db: Connection) -> None:
+    """Who reads the tables can't be held to accounts, and is told so."""
+    owner = str(db.info.user)
+    with pytest.raises(ConfigError, match="can't be held to accounts"):
+        access.grant(db, owner, accounts=[OURS])
+    db.execute("INSERT INTO bi.account_access VALUES (%s, NULL, 'nobody')", (owner,))
+    assert len(rows(db, "jobs")) == mirror.one("SELECT count(*) FROM aims360.jobs")
+
+
+def test_what_is_wrong_with_a_grant_is_said(mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]) -> None:
+    """No such role, no such source, and no right to make roles; nothing is granted then."""
+    with pytest.raises(ConfigError, match='no role .nobody. on this server; make it first: CREATE ROLE "nobody" LOGIN'):
+        access.grant(db, "nobody")
+    name = roles("reader")
+    with pytest.raises(ConfigError, match="nothing was synced of a source called 'nowhere'"):
+        access.grant(db, name, source="nowhere")
+    access.grant(db, name)
+    with as_role(url, name) as session, pytest.raises((DatabaseError, psycopg.errors.InsufficientPrivilege)):
+        access.grant(session, name)
