@@ -19,13 +19,14 @@ _PER_DAY = Asked(
 _FAILURES = Asked(
     "Which kinds of job fail most, and is that new?",
     "The twelve kinds with most failures in the last 7 days, as a share of the jobs that ended; all sources together. "
-    "With few jobs a share says little: their number stands beside it. It can’t see why a job failed, nor failures that a "
-    "rerun made good.",
+    "With few jobs a share says little: their number stands beside it. It can’t see why a job failed, nor failures "
+    "that a rerun made good.",
 )
 _TIMES = Asked(
     "How long do jobs wait, and how long do they run?",
     "By the day a job was created ({zone}); each step of the scale is several times the one below. Read off a "
-    "histogram: an estimate, and more than a day is drawn as a day. Jobs still open aren’t in it, nor is the waiting of jobs that were run again.",
+    "histogram: an estimate, and more than a day is drawn as a day. Jobs still open aren’t in it, nor is the waiting of "
+    "jobs that were run again.",
 )
 _BUSY = Asked(
     "When in the week are jobs asked for?",
