@@ -25,8 +25,8 @@ _FAILURES = Asked(
 _TIMES = Asked(
     "How long do jobs wait, and how long do they run?",
     "By the day a job was created ({zone}); each step of the scale is several times the one below. Read off a "
-    "histogram: an estimate, and more than a day is drawn as a day. Jobs still open aren’t in it, nor is the waiting of "
-    "jobs that were run again.",
+    "histogram: an estimate, and more than a day is drawn as a day. Jobs still open aren’t in it, nor is the waiting "
+    "of jobs that were run again.",
 )
 _BUSY = Asked(
     "When in the week are jobs asked for?",
