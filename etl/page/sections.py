@@ -14,9 +14,9 @@ _WORST_FIRST = ("bad", "look", "good")
 
 def of(answers: Answers, now: datetime) -> Content:
     """Everything on the page, in words and pictures."""
-    zone = _zone(answers.freshness)
-    today = now.astimezone(ZoneInfo(zone or "UTC")).date()
-    said = zone or "each source’s own time zone"
+    zones = {str(row["time_zone"]) for row in answers.freshness} or {"UTC"}
+    today = max(now.astimezone(ZoneInfo(zone)).date() for zone in zones)
+    said = zones.pop() if len(zones) == 1 else "each source’s own time zone"
     verdicts = [words.verdict(row, now) for row in answers.freshness]
     shown = [
         jobs.per_day(answers.jobs_per_day, today, said),
@@ -32,12 +32,6 @@ def of(answers: Answers, now: datetime) -> Content:
         pictures=_drawn(shown),
         people=None if answers.people is None else [_person(row) for row in answers.people],
     )
-
-
-def _zone(freshness: Sequence[Row]) -> str | None:
-    """The time zone of all sources; UTC where there is none yet, None where they differ."""
-    zones = {str(row["time_zone"]) for row in freshness} or {"UTC"}
-    return zones.pop() if len(zones) == 1 else None
 
 
 def _drawn(shown: Sequence[Figure]) -> list[Picture]:

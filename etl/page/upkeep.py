@@ -62,9 +62,13 @@ def runs(rows: Sequence[Row], now: datetime) -> Figure:
         return _RUNS.empty("No run of the last 14 days has ended yet.")
     legend = [key for key in _OUTCOMES if any(row["series"] == key.name for row in drawn)]
     until = now.astimezone(UTC).replace(tzinfo=None)
-    since = min(until - timedelta(hours=1), *(row["at"] for row in drawn))
+    # The database's clock may be ahead of ours.
+    bounds = (
+        min(until - timedelta(hours=1), *(row["at"] for row in drawn)),
+        max(until, *(row["at"] for row in drawn)),
+    )
     return _RUNS.drawn(
-        Answer("Duration of a run", legend, drawn), lambda width: charts.runs(drawn, legend, (since, until), width)
+        Answer("Duration of a run", legend, drawn), lambda width: charts.runs(drawn, legend, bounds, width)
     )
 
 

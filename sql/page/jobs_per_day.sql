@@ -2,10 +2,12 @@
 -- Grain:    one row a day (source's time zone) and last status, the last 30 days.
 -- Columns:  day, job_status, jobs.
 SELECT
-    day,
+    d.day,
     job_status,
     sum(jobs)::bigint AS jobs
-FROM bi.job_daily
-WHERE day >= bi.since('29 days')::date AND day < bi.until()
-GROUP BY day, job_status
-ORDER BY day, job_status;
+FROM bi.job_daily AS d
+JOIN bi.freshness AS f USING (source)
+WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 30
+  AND d.day > (now() AT TIME ZONE f.time_zone)::date - 30
+GROUP BY d.day, job_status
+ORDER BY d.day, job_status;

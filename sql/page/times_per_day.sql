@@ -2,7 +2,7 @@
 -- Grain:    one row a day (source's time zone), the last 30 days.
 -- Columns:  day, queued_count, queued_p50_seconds, queued_p95_seconds, run_count, run_p50_seconds, run_p95_seconds.
 SELECT
-    day,
+    d.day,
     sum(queued_count)::bigint AS queued_count,
     bi.percentile(
         0.5, sum(queued_count), sum(queued_le_1), sum(queued_le_2), sum(queued_le_5), sum(queued_le_10),
@@ -25,7 +25,9 @@ SELECT
         sum(run_le_60), sum(run_le_120), sum(run_le_300), sum(run_le_600), sum(run_le_1800), sum(run_le_3600),
         sum(run_le_7200), sum(run_le_21600), sum(run_le_86400)
     ) AS run_p95_seconds
-FROM bi.job_daily
-WHERE day >= bi.since('29 days')::date AND day < bi.until()
-GROUP BY day
-ORDER BY day;
+FROM bi.job_daily AS d
+JOIN bi.freshness AS f USING (source)
+WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 30
+  AND d.day > (now() AT TIME ZONE f.time_zone)::date - 30
+GROUP BY d.day
+ORDER BY d.day;
