@@ -27,8 +27,9 @@ _SPANS = (
     "'21600': '6 h', '86400': '1 day', '864000': '10 days'}[datum.value]"
 )
 _SHAPES = {"●": "circle", "▲": "triangle-up", "◆": "diamond", "■": "square", "▼": "triangle-down"}
-# Pixels: what axes take of the width, and what a category takes of the height, a line of text and a bar.
-_BESIDE_NUMBERS, _BESIDE_SPANS, _BETWEEN, _HALF_LABEL, _LINE = 40, 52, 28, 12, 40
+# Pixels: what axes take of the width, more than is needed here, for the reader's font may be wider; what is between two
+# panels; and what a category takes of the height, a line of text and a bar.
+_BESIDE_NUMBERS, _BESIDE_SPANS, _BETWEEN, _LINE = 40, 52, 28, 40
 _FEW = 5
 
 
@@ -40,9 +41,9 @@ def bars_by_day(rows: Sequence[Row], axis: Days, colours: Colours, width: int) -
         heights[row["day"]] += row["number"]
     highest = max(heights.values())
     # Left to itself the axis of a few jobs would have halves of them.
-    numbers = alt.Axis(title=None, format="~s", tickCount=4)
+    numbers = alt.Axis(title=None, format="~s", tickCount=4, minExtent=_BESIDE_NUMBERS)
     if highest < _FEW:
-        numbers = alt.Axis(title=None, format="d", values=list(range(highest + 1)))
+        numbers = alt.Axis(title=None, format="d", values=list(range(highest + 1)), minExtent=_BESIDE_NUMBERS)
     drawn: alt.Chart = (
         _chart([{**row, "place": series.index(row["series"])} for row in rows])
         .mark_bar()
@@ -82,7 +83,6 @@ def rates(rows: Sequence[Row], colours: Colours, width: int) -> alt.TopLevelMixi
     """A bar a category, name and value above it, a tick where it was before. Rows: name, value, rate, before (or None),
     series, said."""
     highest = max([0.01, *(row["rate"] for row in rows), *(row["before"] or 0 for row in rows)])
-    across = _inner(width, _HALF_LABEL)
     base = _chart([{**row, "place": place} for place, row in enumerate(rows)]).encode(
         y=alt.Y("place:O", axis=None), description=_SAID
     )
@@ -93,20 +93,21 @@ def rates(rows: Sequence[Row], colours: Colours, width: int) -> alt.TopLevelMixi
         color="var(--ink)", thickness=2, size=17, yOffset=7, opacity=1
     )
     names = base.mark_text(align="left", yOffset=-9, limit=width - 130).encode(x=alt.value(0), text="name:N")
-    values = base.mark_text(align="right", yOffset=-9, color="var(--soft)").encode(x=alt.value(across), text="value:N")
+    values = base.mark_text(align="right", yOffset=-9, color="var(--soft)").encode(x=alt.value(width), text="value:N")
     layers = alt.layer(bars, tick.encode(x=alt.X("before:Q")), names, values)
-    return layers.properties(width=across, height=_LINE * len(rows))
+    return layers.properties(width=width, height=_LINE * len(rows))
 
 
 def heat(rows: Sequence[Row], bounds: Sequence[int], width: int) -> alt.Chart:
     """Weekday by hour. Rows: weekday, hour, number, said; `bounds` are where the second to sixth colour begin."""
+    days = alt.Axis(title=None, minExtent=_BESIDE_NUMBERS)
     hours = alt.Axis(title=None, labelAngle=0, values=list(range(0, 24, 3)))
     drawn: alt.Chart = (
         _chart(rows)
         .mark_rect(cornerRadius=2)
         .encode(
             x=alt.X("hour:O", scale=alt.Scale(domain=list(range(24)), paddingInner=0.1), axis=hours),
-            y=alt.Y("weekday:O", scale=alt.Scale(domain=list(WEEKDAYS), paddingInner=0.1), axis=alt.Axis(title=None)),
+            y=alt.Y("weekday:O", scale=alt.Scale(domain=list(WEEKDAYS), paddingInner=0.1), axis=days),
             color=alt.Color(
                 "number:Q", scale=alt.Scale(type="threshold", domain=list(bounds), range=list(HEAT)), legend=None
             ),
@@ -149,8 +150,8 @@ def _chart(rows: Sequence[Row]) -> alt.Chart:
 
 
 def _inner(width: int, axis: int, across: int = 1) -> int:
-    """What is left for the drawing, beside the axis and the half label that hangs over at its end."""
-    return (width - _BETWEEN * (across - 1)) // across - axis - _HALF_LABEL
+    """What is left for the drawing, beside the axis."""
+    return (width - _BETWEEN * (across - 1)) // across - axis
 
 
 def _days(axis: Days, marked: Sequence[str]) -> alt.X:
@@ -163,7 +164,9 @@ def _durations(known: Sequence[float]) -> alt.Y:
     high = min((tick for tick in _SECONDS if tick >= max(known) and tick > low), default=_SECONDS[-1])
     ticks = [tick for tick in _SECONDS if low <= tick <= high]
     scale = alt.Scale(type="log", domain=[low, high], clamp=True)
-    return alt.Y("seconds:Q", scale=scale, axis=alt.Axis(title=None, values=ticks, labelExpr=_SPANS))
+    return alt.Y(
+        "seconds:Q", scale=scale, axis=alt.Axis(title=None, values=ticks, labelExpr=_SPANS, minExtent=_BESIDE_SPANS)
+    )
 
 
 def _colour(colours: Colours) -> alt.Color:
