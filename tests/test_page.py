@@ -286,3 +286,32 @@ def test_runs_that_have_not_ended_are_not_drawn() -> None:
     """And where no other is, the page says so."""
     running = {"outcome": "running", "started_at_utc": NOW, "seconds": None, "kind": "full", "runs": 1}
     assert upkeep.runs([running], NOW).instead == "No run of the last 14 days has ended yet."
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_every_colour_stands_out_from_its_ground(scheme: int) -> None:
+    """Text 4.5 to 1 and marks 3 to 1, light and dark, as WCAG 2 asks; no two marks of one chart are alike."""
+    style = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6});", blocks[scheme]))
+    for ground in ("ground", "card"):
+        for text in ("ink", "soft", "good", "look", "bad"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    marks = ["failed", "queued", "running", "done", "other1", "other2", "other3", "h5"]
+    for mark in marks:
+        assert contrast(colours[mark], colours["ground"]) >= 3, mark
+    assert len({colours[mark] for mark in marks}) == len(marks)
+    steps = [contrast(colours[f"h{step}"], colours["ground"]) for step in range(6)]
+    assert steps == sorted(steps)
+
+
+def contrast(one: str, other: str) -> float:
+    """How much lighter one colour is than another, 1 to 21."""
+    darker, lighter = sorted(map(_luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

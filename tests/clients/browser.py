@@ -77,7 +77,7 @@ class Browser:
         """The value of an expression of JavaScript on the page."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
-        return found["result"]["value"]
+        return found["result"].get("value")
 
     def troubles(self) -> list[dict[str, Any]]:
         """What was logged, thrown, or asked of the network, but for the page itself."""
