@@ -19,9 +19,6 @@ _AXIS = {
     "labelColor": "var(--soft)",
     "labelFontSize": 12,
     "labelPadding": 6,
-    "titleColor": "var(--soft)",
-    "titleFontSize": 12,
-    "titleFontWeight": "normal",
     "gridColor": "var(--line)",
 }
 CONFIG: dict[str, Any] = {
@@ -31,8 +28,6 @@ CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": _AXIS,
     "axisX": {"grid": False},
-    # The unit stands above the axis, level: a turned title costs width that a phone doesn't have.
-    "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": 0, "titleY": -12},
     "text": {"color": "var(--ink)", "fontSize": 12},
 }
 

@@ -1,6 +1,5 @@
 """How the page says numbers, spans and states. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -77,11 +76,6 @@ def weekday_and_day(value: date) -> str:
 def moment(value: datetime) -> str:
     """`25 November 2026, 16:30 UTC`, of a time in UTC."""
     return f"{value.day} {value:%B %Y, %H:%M} UTC"
-
-
-def listed(things: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, (", ".join(things[:-1]), things[-1] if things else "")))
 
 
 def verdict(row: dict[str, Any], now: datetime) -> Verdict:
