@@ -5,6 +5,7 @@
 # WORKERS=…      how many test processes, each with a Postgres of its own
 
 VENV ?= .venv
+VENV_DBT ?= .venv-dbt
 PYTHON ?=
 PYTEST_ARGS ?=
 WORKERS ?= logical
@@ -12,24 +13,28 @@ MINUTES ?= 5
 
 UV := $(shell command -v uv 2>/dev/null)
 # An environment works only where it was made and with the installer that made it: both are in the stamps' names.
-MADE := $(VENV)/made-$(shell echo '$(CURDIR) $(UV)' | cksum | cut -d ' ' -f 1)
+HERE := made-$(shell echo '$(CURDIR) $(UV)' | cksum | cut -d ' ' -f 1)
+MADE := $(VENV)/$(HERE)
 READY := $(MADE)-ready
+CLIENTS := $(MADE)-clients
+DBT := $(VENV_DBT)/$(HERE)
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
 
+# Into the environment that the stamp $@ lies in.
 ifneq ($(UV),)
 # uv stops where its cache can't be written: there, without a home, say, it does without one.
 UV_CACHE = $$(cache=$$($(UV) cache dir 2>/dev/null) && mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" || echo --no-cache)
-INSTALL = UV_LINK_MODE=copy $(UV) pip install --quiet $(UV_CACHE) --python $(BIN)/python
+INSTALL = UV_LINK_MODE=copy $(UV) pip install --quiet $(UV_CACHE) --python $(@D)/bin/python
 else
-INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
+INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-.PHONY: help setup demo test check fast prove bench dist pins clean
+.PHONY: help setup demo test check fast prove bench dist test-clients client-programs pins clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## .venv with the pinned packages and the command .venv/bin/aims360-etl
 	@:
@@ -60,17 +65,33 @@ bench: setup ## what each command costs, against floors of the same run; SCALE=0
 dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder
 	@$(BIN)/python tests/prove_wheel.py
 
-pins: ## pins.txt anew, with the newest versions that pyproject.toml allows (needs uv)
+test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; installs what it may
+	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 tests/clients $(PYTEST_ARGS)
+
+client-programs:
+	@sh tests/clients/programs.sh
+
+# From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
+DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
+pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and tests/clients' (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
-	   $(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
-	     --generate-hashes --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet; \
+	   $(COMPILE) pyproject.toml --extra dev; \
 	} > pins.txt.new && mv pins.txt.new pins.txt
+	@{ echo "# What the clients need beside pins.txt. Made by make pins; make test-clients installs them."; \
+	   $(COMPILE) pyproject.toml --extra clients -c pins.txt \
+	     $$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\).*==.*/--no-emit-package \1/p' pins.txt); \
+	} > tests/clients/pins.txt.new && mv tests/clients/pins.txt.new tests/clients/pins.txt
+	@{ echo "# dbt, which has an environment of its own. Made by make pins; make test-clients installs them."; \
+	   echo '$(DBT_WANTED)' | tr ' ' '\n' | $(COMPILE) - --no-strip-extras; \
+	} > tests/clients/dbt-pins.txt.new && mv tests/clients/dbt-pins.txt.new tests/clients/dbt-pins.txt
 
 clean: ## removes what make made, the demo's database too
 	@if test -e .aims360 -a -x $(BIN)/python; then \
 	   $(BIN)/python -c 'from pathlib import Path; from etl import embedded; embedded.remove(Path(".aims360"))'; fi
-	@rm -rf .aims360 $(VENV) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .aims360 $(VENV) $(VENV_DBT) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $$python to a Python that is new enough, or says what is missing.
@@ -85,18 +106,33 @@ if test -z "$$python"; then \
 fi
 endef
 
+# Makes the environment that the stamp $@ lies in, unless only its pins are new.
+define make_environment
+$(find_python); \
+echo "setup: $(@D) with $$("$$python" --version), $(if $(UV),uv,pip)"; \
+if test ! -e $@; then rm -rf $(@D); \
+  if test -n "$(UV)"; then $(UV) venv --quiet --no-project $(UV_CACHE) --python "$$python" $(@D); \
+  elif "$$python" -c 'import ensurepip, venv' 2>/dev/null; then "$$python" -m venv $(@D); \
+  else echo "this Python can't make environments: apt-get install python3-venv, or install uv" >&2; exit 1; \
+  fi; \
+fi
+endef
+
 $(MADE): pins.txt
-	@$(find_python); \
-	 echo "setup: $(VENV) with $$("$$python" --version), $(if $(UV),uv,pip)"; \
-	 if test ! -e $@; then rm -rf $(VENV); \
-	   if test -n "$(UV)"; then $(UV) venv --quiet --no-project $(UV_CACHE) --python "$$python" $(VENV); \
-	   elif "$$python" -c 'import ensurepip, venv' 2>/dev/null; then "$$python" -m venv $(VENV); \
-	   else echo "this Python can't make environments: apt-get install python3-venv, or install uv" >&2; exit 1; \
-	   fi; \
-	 fi
+	@$(make_environment)
 	@$(INSTALL) --require-hashes -r pins.txt
 	@touch $@
 
 $(READY): $(MADE) pyproject.toml
 	@$(INSTALL) --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+# Without what they need in turn: pins.txt has that already.
+$(CLIENTS): $(READY) tests/clients/pins.txt
+	@$(INSTALL) --no-deps --require-hashes -r tests/clients/pins.txt
+	@touch $@
+
+$(DBT): tests/clients/dbt-pins.txt
+	@$(make_environment)
+	@$(INSTALL) --require-hashes -r tests/clients/dbt-pins.txt
 	@touch $@

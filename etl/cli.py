@@ -48,6 +48,9 @@ _EPILOG = "\n\n".join(
     )
 )
 _WITH_DEFAULTS = {"show_default": True}
+_DATE = click.DateTime(["%Y-%m-%d"])
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FORMATS = ("table", "csv", "parquet", "json")
 
 _source_option = click.option(
     "--source", metavar="NAME", help="Which source; needed where several are configured.", default=None
@@ -262,6 +265,40 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     checks = list(room.examine(os.environ, Path.cwd(), source, _clock(), _database_url))
     terminal.say(terminal.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)
+
+
+@main.command()
+@click.argument("name", default="")
+@click.option("--list", "as_list", is_flag=True, help="Say which reports there are, as without a NAME.")
+@click.option("--since", metavar="DATE", type=_DATE, help="From that day on (UTC), such as 2026-03-01.")
+@click.option("--until", metavar="DATE", type=_DATE, help="Up to that day, without it.")
+@click.option("--account", metavar="CODE", help="One account only.")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), help="How it is written; else as FILE ends, else a table."
+)
+@click.option("--output", metavar="FILE", type=_FILE, help="Into a file, all or nothing.")
+@click.option("--html", metavar="FILE", type=_FILE, help="A page of charts, instead of a report.")
+@click.option("--with-people", is_flag=True, help="With --html: name people too.")
+def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how: Any) -> None:
+    """Ask one of the analysts' questions.
+
+    NAME is one of those that --list names; sql/reports has them. A role that reads the schema bi is enough.
+    """
+    chosen = [word for word, given in (("NAME", name), ("--list", as_list), ("--html", html)) if given]
+    if len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)} don't go together")
+    if with_people and html is None:
+        raise ConfigError("--with-people goes with --html")
+    if not name and (lost := ["--format" if key == "form" else f"--{key}" for key, value in how.items() if value]):
+        raise ConfigError(f"{', '.join(lost)} goes with the NAME of a report; `aims360-etl report --list` names them")
+    if html is not None:
+        from etl import page
+
+        terminal.say(str(page.write(_database_url(_settings()), html, _clock().now(), with_people)))
+    elif name:
+        _answer(name, **how)
+    else:
+        _list_reports()
 
 
 @main.command(context_settings=_WITH_DEFAULTS)
@@ -503,6 +540,44 @@ def _report(run: Run, as_json: bool) -> None:
         )
     if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
         click.get_current_context().exit(4)
+
+
+def _answer(
+    name: str,
+    since: datetime | None,
+    until: datetime | None,
+    account: str | None,
+    form: str | None,
+    output: Path | None,
+) -> None:
+    """A report's answer, to stdout or into a file."""
+    from etl import formats, reports
+
+    form = form or (ending if output and (ending := output.suffix.lower()[1:]) in _FORMATS else "table")
+    if form == "parquet" and output is None and terminal.is_terminal(sys.stdout):
+        raise ConfigError("Parquet is nothing for a terminal: add --output FILE")
+    database = _database_url(_settings())
+    found = reports.ask(database, name, reports.Asked(since, until, account))
+    if form == "table":
+        width = shutil.get_terminal_size().columns if output is None and terminal.is_terminal(sys.stdout) else None
+        data = f"{found.question}\n\n{formats.as_table(found.answer, width)}\n".encode()
+    else:
+        write = {"csv": formats.as_csv, "json": formats.as_json, "parquet": formats.as_parquet}[form]
+        data = write(found.answer)
+    terminal.put(data) if output is None else formats.save(output, data)
+    if account is not None and found.answer.empty and not reports.knows_account(database, account):
+        terminal.say(f"note: the mirror has no job of an account {account!r}, nor had any", err=True)
+
+
+def _list_reports() -> None:
+    from etl import reports
+
+    found = [reports.describe(name) for name in reports.names()]
+    widest = max(len(report.name) for report in found)
+    for report in found:
+        without = [f"--{limit}" for limit in ("since", "until", "account") if limit not in report.takes]
+        limits = f" (without {', '.join(without)})" if without else ""
+        terminal.say(f"{report.name:<{widest}}  {report.question}{limits}")
 
 
 def _until_stopped() -> None:

@@ -46,7 +46,7 @@ _STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job
     _as_text(JobRow._fields)
 )
 _STORED_DOCUMENTS = sql.SQL("""
-SELECT job_id, {}
+SELECT job_id, available_until, account_code, {}
 FROM aims360.job_documents
 WHERE source_id = %s AND job_id = ANY(%s::text[])
 ORDER BY job_id, position
@@ -285,15 +285,28 @@ def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[t
         yield job, _comparable(row) == _comparable(known) and _same_documents(job, documents)
 
 
-def _documents(db: Connection, source_id: int, keys: Sequence[str]) -> Mapping[object, list[DocumentRow]]:
-    documents: dict[object, list[DocumentRow]] = defaultdict(list)
-    for job_id, *columns in db.execute(_STORED_DOCUMENTS, (source_id, text_array(keys))):
-        documents[job_id].append(DocumentRow._make(columns))
+class _Document(NamedTuple):
+    """A document as it is stored: its row, and what of its job stands there too."""
+
+    available_until: datetime | None
+    account_code: str | None
+    row: DocumentRow
+
+
+def _documents(db: Connection, source_id: int, keys: Sequence[str]) -> Mapping[str, list[_Document]]:
+    documents: dict[str, list[_Document]] = defaultdict(list)
+    rows = db.execute(_STORED_DOCUMENTS, (source_id, text_array(keys)))
+    for job_id, until, account_code, *columns in rows:
+        documents[str(job_id)].append(_Document._make((until, account_code, DocumentRow._make(columns))))
     return documents
 
 
-def _same_documents(job: Job, stored: Mapping[object, list[DocumentRow]]) -> bool:
-    return list(map(_comparable, job.documents)) == list(map(_comparable, stored.get(job.row.job_id, [])))
+def _same_documents(job: Job, stored: Mapping[str, list[_Document]]) -> bool:
+    def comparable(document: _Document) -> tuple[object, ...]:
+        return (*document[:2], *_comparable(document.row))
+
+    wanted = [_Document(write.available_until(job.row, row), job.row.account_code, row) for row in job.documents]
+    return list(map(comparable, wanted)) == list(map(comparable, stored.get(job.row.job_id, [])))
 
 
 def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:

@@ -53,9 +53,13 @@ WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _SCRUB_DOCUMENTS = """
 UPDATE aims360.job_documents
-SET download_link = NULL, extra = NULL
+SET download_link = NULL, extra = NULL, available_until = NULL
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-  AND (download_link IS NOT NULL OR extra IS NOT NULL)
+"""
+_KEEP_DOCUMENTS = """
+UPDATE aims360.job_documents
+SET available_until = NULL
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purge_date_time <= purged_at"
 _KEPT_GHOSTS = """
@@ -101,6 +105,7 @@ def remove(
         db.execute(_SCRUB_DOCUMENTS, given)
     else:
         db.execute(_KEEP, given)
+        db.execute(_KEEP_DOCUMENTS, given)
 
 
 def is_stricter(mode: str, than: str) -> bool:

@@ -30,8 +30,17 @@ def say(text: str, err: bool = False) -> None:
 
     A reader that has gone is no failure of the work, and what can't be said on stderr is lost.
     """
+    _echo(text, err, nl=True)
+
+
+def put(data: bytes) -> None:
+    """Bytes on stdout, as they are. Raises EtlError as `say` does."""
+    _echo(data, err=False, nl=False)
+
+
+def _echo(said: str | bytes, err: bool, nl: bool) -> None:
     try:
-        click.echo(text, err=err)
+        click.echo(said, err=err, nl=nl)
     except OSError as error:
         # Python would try again when it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())

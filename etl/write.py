@@ -54,7 +54,16 @@ def _columns(row: type[JobRow | DocumentRow]) -> dict[str, str]:
 
 _JOB = _columns(JobRow)
 _JOBS = _target("jobs", {"source_id": "int2", **_JOB, "synced_at": "timestamptz", "documents": "int4"})
-_DOCUMENTS = _target("job_documents", {"source_id": "int2", "job_id": "text", **_columns(DocumentRow)})
+_DOCUMENTS = _target(
+    "job_documents",
+    {
+        "source_id": "int2",
+        "job_id": "text",
+        **_columns(DocumentRow),
+        "available_until": "timestamptz",
+        "account_code": "text",
+    },
+)
 _VERSION = (
     "job_id",
     "job_status",
@@ -136,7 +145,17 @@ def record(
 
 
 def _documents(source_id: int, jobs: Iterable[Job]) -> Iterator[tuple[object, ...]]:
-    return ((source_id, job.row.job_id, *document) for job in jobs for document in job.documents)
+    return (
+        (source_id, job.row.job_id, *document, available_until(job.row, document), job.row.account_code)
+        for job in jobs
+        for document in job.documents
+    )
+
+
+def available_until(job: JobRow, document: DocumentRow) -> datetime | None:
+    """Until when a document can be had: until its own expiry or its job's purge, whichever comes first."""
+    expiry, purge = document.expiry_date, job.purge_date_time
+    return min(expiry, purge) if expiry is not None and purge is not None else expiry or purge
 
 
 def _versions(

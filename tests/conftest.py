@@ -55,17 +55,18 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
     """The address of a database with nothing in it."""
-    yield from _database(server_url, "empty")
+    yield from a_database(server_url, "empty")
 
 
 @pytest.fixture(scope="session")
 def _migrated(server_url: str) -> Iterator[str]:
-    for url in _database(server_url, "mirror"):
+    for url in a_database(server_url, "mirror"):
         schema.migrate(url)
         yield url
 
 
-def _database(server_url: str, kind: str) -> Iterator[str]:
+def a_database(server_url: str, kind: str) -> Iterator[str]:
+    """The address of a new database, which is dropped at the end."""
     name = f"etl_test_{kind}_{os.getpid()}"
     with psycopg.connect(server_url, autocommit=True) as db:
         db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -116,6 +116,9 @@ def _stale(row: dict[str, Any], documents: list[dict[str, Any]], payload: Mappin
     if len(wanted) != len(documents):
         yield f"{job_id} has {len(documents)} documents, not {len(wanted)}"
     for document, columns in zip(documents, wanted, strict=False):
+        ends = [end for end in (columns["expiry_date"], a_time(payload.get("purgeDateTime"))) if end]
+        until = min(ends, default=None) if row["purged_at"] is None else None
+        columns |= {"available_until": until, "account_code": payload.get("accountCode")}
         yield from _unlike(f"{job_id}, document {columns['position']}", document, columns, {"source_id", "job_id"})
 
 

@@ -16,6 +16,14 @@ SET documents = d.documents
 FROM (SELECT source_id, job_id, count(*) AS documents FROM aims360.job_documents GROUP BY source_id, job_id) AS d
 WHERE j.source_id = d.source_id AND j.job_id = d.job_id
 """
+_TELL_DOCUMENTS = """
+UPDATE aims360.job_documents AS d
+SET available_until = CASE WHEN j.purged_at IS NULL THEN least(d.expiry_date, j.purge_date_time) END,
+    account_code = j.account_code
+FROM aims360.jobs AS j
+WHERE j.source_id = d.source_id AND j.job_id = d.job_id
+"""
+_CREATED_AT_UTC, _KIND = "timezone('UTC', created_date)", ["category_name", "sub_category_name", "job_status"]
 _TEXTS = ("account_code", "category_name", "sub_category_name", "job_status")
 
 
@@ -24,7 +32,10 @@ def upgrade() -> None:
         op.add_column("jobs", sa.Column(name, sa.Integer(), nullable=False, server_default="0"), schema="aims360")
     for name in ("start_date", "completed_date"):
         op.add_column("job_status_history", sa.Column(name, sa.DateTime(timezone=True)), schema="aims360")
+    op.add_column("job_documents", sa.Column("available_until", sa.DateTime(timezone=True)), schema="aims360")
+    op.add_column("job_documents", sa.Column("account_code", sa.Text()), schema="aims360")
     op.execute(_COUNT_DOCUMENTS)
+    op.execute(_TELL_DOCUMENTS)
     _live_daily()
     _account_access()
     _indexes()
@@ -52,6 +63,37 @@ def _account_access() -> None:
 
 
 def _indexes() -> None:
+    for name in ("jobs_created", "jobs_account", "jobs_category"):
+        op.drop_index(name, "jobs", schema="aims360")
+    created = sa.text(_CREATED_AT_UTC)
+    op.create_index(
+        "jobs_created",
+        "jobs",
+        [created],
+        schema="aims360",
+        postgresql_include=["created_date", "source_id", "account_code", *_KIND],
+    )
+    op.create_index(
+        "jobs_account",
+        "jobs",
+        [sa.text("account_code"), created],
+        schema="aims360",
+        postgresql_include=["created_date", "source_id", *_KIND],
+    )
+    op.create_index(
+        "jobs_rerun",
+        "jobs",
+        [created],
+        schema="aims360",
+        postgresql_where=sa.text("coalesce(number_of_attempts, reruns_seen, 0) > 0"),
+    )
+    op.create_index(
+        "job_documents_until",
+        "job_documents",
+        [sa.text("timezone('UTC', available_until)")],
+        schema="aims360",
+        postgresql_include=["available_until", "source_id", "account_code", "size_in_mb"],
+    )
     for table in ("live_daily", "purged_daily"):
         op.create_index(f"{table}_day", table, ["day"], schema="aims360")
 

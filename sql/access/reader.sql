@@ -34,6 +34,13 @@ RETURN (
     WHERE n.is_reader OR (n.is_login AND NOT EXISTS (SELECT FROM named WHERE is_reader))
 );
 
+-- Question: is nothing withheld from a reader?
+-- Returns:  boolean, for Postgres' sake: of whether an array is NULL it believes that it hardly ever is.
+CREATE OR REPLACE FUNCTION aims360.sees_all(reader name, login name)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN aims360.accounts_seen(reader, login) IS NULL;
+
 -- Question: is a row of that source and account among those that a reader may see?
 -- Returns:  boolean, by what aims360.accounts_seen gave; where that is NULL, don't ask: all are.
 CREATE OR REPLACE FUNCTION aims360.sees(accounts text[], source text, account_code text)
@@ -50,6 +57,7 @@ RETURN EXISTS (SELECT FROM unnest(accounts) AS seen WHERE starts_with(seen, aims
 COMMENT ON FUNCTION aims360.seen_as(text, text) IS 'A source, or an account of it, as one text.';
 COMMENT ON FUNCTION aims360.accounts_seen(name, name) IS
 'What bi shows to a reader who logged in under a name: NULL for all, else accounts as aims360.sees wants them.';
+COMMENT ON FUNCTION aims360.sees_all(name, name) IS 'Whether bi withholds nothing from a reader.';
 COMMENT ON FUNCTION aims360.sees(text[], text, text) IS 'Whether a reader of these accounts may see rows of that one.';
 COMMENT ON FUNCTION aims360.sees_some_of(text[], text) IS 'Whether a reader of these accounts may see any of a source.';
 

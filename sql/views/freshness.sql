@@ -34,7 +34,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
 );
 

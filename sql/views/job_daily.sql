@@ -58,7 +58,7 @@ FROM (
 ) AS d
 JOIN etl.sources AS s USING (source_id)
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, d.account_code)
 )
 GROUP BY 1, 2, 3, 4, 5, 6;

@@ -14,17 +14,17 @@ SELECT
     d.version,
     d.document_id,
     d.expiry_date AT TIME ZONE 'UTC' AS expires_at_utc,
-    j.account_code,
+    d.account_code,
     j.category_name,
     j.sub_category_name,
     j.created_date AT TIME ZONE 'UTC' AS job_created_at_utc,
     aims360.is_published(j.publish_link_access_scope) AS is_published
 FROM aims360.job_documents AS d
-JOIN aims360.jobs AS j USING (source_id, job_id)
 JOIN etl.sources AS s USING (source_id)
+LEFT JOIN aims360.jobs AS j USING (source_id, job_id)
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
+    (SELECT aims360.sees_all(current_user, session_user))
+    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, d.account_code)
 );
 
 COMMENT ON VIEW bi.job_documents IS 'One row a document that a job made; no links.';

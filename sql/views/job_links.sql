@@ -13,20 +13,20 @@ SELECT
     l.document_name,
     l.link,
     j.publish_link_access_scope AS access_scope,
-    least(l.expiry_date, j.purge_date_time) AT TIME ZONE 'UTC' AS available_until_utc
+    l.available_until AT TIME ZONE 'UTC' AS available_until_utc
 FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (
     SELECT 'publish' AS kind, NULL::integer AS position, NULL AS document_name, j.publish_link AS link,
-           NULL::timestamptz AS expiry_date
+           j.purge_date_time AS available_until
     WHERE j.publish_link IS NOT NULL
     UNION ALL
-    SELECT 'document', d.position, d.document_name, d.download_link, d.expiry_date
+    SELECT 'document', d.position, d.document_name, d.download_link, d.available_until
     FROM aims360.job_documents AS d
     WHERE d.source_id = j.source_id AND d.job_id = j.job_id AND d.download_link IS NOT NULL
 ) AS l
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 

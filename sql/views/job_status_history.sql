@@ -43,7 +43,7 @@ JOIN aims360.jobs AS j USING (source_id, job_id)
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT h.is_first OR h.job_status IS DISTINCT FROM h.previous_status AS is_entry) AS e
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 

@@ -41,7 +41,7 @@ SELECT
     j.row_version,
     r.attempts > 0 AS is_rerun,
     r.attempts,
-    coalesce(j.job_status = 'Failed', false) AS is_failed,
+    j.job_status IS NOT NULL AND j.job_status = 'Failed' AS is_failed,
     aims360.is_stuck(
         j.job_status, coalesce(j.modified_date, j.start_date, j.created_date), s.complete_through
     ) AS is_stuck,
@@ -54,7 +54,7 @@ FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT aims360.attempts(j.number_of_attempts, j.reruns_seen) AS attempts) AS r
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
 );
 

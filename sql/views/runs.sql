@@ -47,7 +47,7 @@ SELECT
 FROM etl.runs AS r
 JOIN etl.sources AS s USING (source_id)
 WHERE (
-    (SELECT aims360.accounts_seen(current_user, session_user)) IS NULL
+    (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
 );
 

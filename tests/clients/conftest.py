@@ -1,0 +1,100 @@
+"""Clients of the BI schema: a mirror that lived for two days, and readers who may see only what was granted."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+from psycopg import conninfo, sql
+
+from etl import access, schema
+from etl.database import connect
+from etl.emulator import populated
+from tests.clients.expected import Login
+from tests.conftest import a_database
+from tests.scene import Scene, a_source
+
+TENANT = "AZ022"
+_PASSWORD = "guest"
+_START = datetime.now(UTC) - timedelta(days=2)
+_WEST = "America/Los_Angeles"
+
+
+@pytest.fixture(scope="session")
+def mirror(server_url: str) -> Iterator[str]:
+    """The address of a mirror of two sources, with all that a mirror has."""
+    for url in a_database(server_url, "clients"):
+        schema.migrate(url)
+        with connect(url) as db:
+            _live(Scene(db, populated(400, seed=1, now=_START)))
+            _live(Scene(db, populated(100, seed=2, now=_START), a_source(name="west", purge="keep", time_zone=_WEST)))
+        yield url
+
+
+def _live(scene: Scene) -> None:
+    """Two days until now, from where views look back: jobs come, are run again, hang, and are purged."""
+    world = scene.world
+    world.add(jobStatus="Inprogress", completedDate=None)
+    for _ in range(8):
+        scene.sync()
+        done = [job for job in world.jobs() if world.payload(job)["jobStatus"] == "Completed"]
+        for job in done[-3:]:
+            world.rerun(job)
+        world.advance(timedelta(hours=6))
+    world.add(
+        jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z"
+    )
+    scene.sync()
+
+
+@pytest.fixture(scope="session")
+def reader(mirror: str) -> Iterator[Login]:
+    """Who makes reports: `aims360-etl grant --bi READER`."""
+    yield from _login(mirror, "reader")
+
+
+@pytest.fixture(scope="session")
+def link_reader(mirror: str) -> Iterator[Login]:
+    """Who may also open what the jobs made: with `--links`."""
+    yield from _login(mirror, "link_reader", links=True)
+
+
+@pytest.fixture(scope="session")
+def tenant(mirror: str) -> Iterator[Login]:
+    """Who may see one account and no other: with `--account`."""
+    yield from _login(mirror, "tenant", accounts=[TENANT])
+
+
+def _login(mirror: str, kind: str, **granted: Any) -> Iterator[Login]:
+    name = f"{kind}_{os.getpid()}"
+    known = conninfo.conninfo_to_dict(mirror)
+    with connect(mirror) as db:
+        db.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(_PASSWORD)),
+        )
+        access.grant(db, name, **granted)
+    host, port = str(known.get("host", "localhost")), str(known.get("port", 5432))
+    try:
+        yield Login(host, port, str(known["dbname"]), name, _PASSWORD)
+    finally:
+        with connect(mirror) as db:
+            db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser; `make test-clients` saw to it that one is here."""
+    [found, *_] = filter(None, map(which, ("chromium", "chromium-browser", "google-chrome")))
+    return found
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: the folder that PICTURES names, else one of the test's own."""
+    folder = Path(os.environ.get("PICTURES") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
