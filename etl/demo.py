@@ -129,6 +129,7 @@ def _show(place: Place, console: Console, clock: Clock) -> None:
     for row in asked.answer.itertuples(index=False):
         answer.add_row(*map(str, row))
     console.print(answer)
+    place.folder.mkdir(parents=True, exist_ok=True)
     try:
         charts = f"[bold]{page.write(place.url, place.folder / 'demo.html', clock.now())}[/]"
     except ConfigError as error:  # the demo goes without what it can do without

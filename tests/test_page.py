@@ -17,6 +17,7 @@ from etl.emulator import World, populated
 from etl.errors import ConfigError
 from etl.page import jobs, questions, upkeep, words
 from tests.scene import Scene, a_source
+from tests.test_cli import Command
 
 NOW = datetime.now(UTC)
 CHARTS = 6
@@ -46,9 +47,9 @@ class Reader(HTMLParser):
 
 
 def written(url: str, folder: Path, **wish: bool) -> str:
-    """The text of the page about a mirror, written where no folder was."""
-    path = page.write(url, folder / "new" / "page.html", NOW, **wish)
-    assert path == folder / "new" / "page.html"
+    """The text of the page about a mirror."""
+    path = page.write(url, folder / "page.html", NOW, **wish)
+    assert path == folder / "page.html"
     return path.read_text(encoding="utf-8")
 
 
@@ -168,6 +169,27 @@ def test_without_the_extra_it_says_what_to_install(url: str, tmp_path: Path, mon
     with pytest.raises(ConfigError, match=re.escape('pip install "aims360-etl[report]"')):
         page.write(url, tmp_path / "page.html", NOW)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_it_for_whoever_may_read_bi(url: str, db: Connection, tmp_path: Path) -> None:
+    """Nothing of AIMS360 is set; what can't be written, or isn't there to be read, is said in a line."""
+    Scene(db, populated(50, seed=1, now=NOW)).sync()
+    command = Command("", url, tmp_path)
+    assert command.run("report", "--html", "page.html") == (0, "page.html\n", "")
+    assert "operator@" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert command.run("report", "--html", "people.html", "--with-people")[0] == 0
+    assert "operator@" in (tmp_path / "people.html").read_text(encoding="utf-8")
+    code, output, errors = command.run("report", "--html", "nowhere/page.html")
+    assert (code, output) == (2, "")
+    assert "nowhere/page.html can't be written" in errors
+    db.execute("ALTER SCHEMA bi RENAME TO elsewhere")
+    try:
+        code, output, errors = command.run("report", "--html", "none.html")
+    finally:
+        db.execute("ALTER SCHEMA elsewhere RENAME TO bi")
+    assert (code, output) == (1, "")
+    assert "run `aims360-etl migrate`" in errors
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_pictures_do_not_depend_on_the_machines_time_zone() -> None:

@@ -15,16 +15,17 @@ _NEEDED = ("altair", "vl_convert")
 
 
 def write(url: str, path: Path, now: datetime, with_people: bool = False) -> Path:
-    """Writes the page about the mirror at `url`, as of `now`, and gives its path.
+    """Writes the page about the mirror at `url`, as of `now`, all or nothing, and gives its path.
 
-    Nobody is named on it unless `with_people`. Raises ConfigError where the extra `report` isn't installed.
+    Nobody is named on it unless `with_people`. Raises ConfigError where the extra `report` isn't installed or the file
+    can't be written, DatabaseError where the mirror can't be read.
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise ConfigError('the page needs Altair and its renderer: pip install "aims360-etl[report]"')
-    from etl.page import sections  # Altair takes half a second to load
+    from etl import formats  # pandas and Altair take half a second each to load
+    from etl.page import sections
 
     answers = questions.ask(url, with_people)
     text = sheet.page(now, sections.of(answers, now))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    formats.save(path, text.encode())
     return path
