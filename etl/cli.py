@@ -292,7 +292,7 @@ def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how
     if not name and (lost := ["--format" if key == "form" else f"--{key}" for key, value in how.items() if value]):
         raise ConfigError(f"{', '.join(lost)} goes with the NAME of a report; `aims360-etl report --list` names them")
     if html is not None:
-        from etl import page  # type: ignore[attr-defined]
+        from etl import page
 
         terminal.say(str(page.write(_database_url(_settings()), html, _clock().now(), with_people)))
     elif name:

@@ -99,7 +99,7 @@ def save(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
-        raise ConfigError(f"--output: {path} can't be written: {error.strerror}") from None
+        raise ConfigError(f"{path} can't be written: {error.strerror}") from None
 
 
 def _columns(frame: pd.DataFrame) -> list[list[Any]]:

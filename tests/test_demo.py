@@ -46,7 +46,7 @@ def test_the_demo_ends_with_an_equal_mirror_a_page_and_a_way_in(shell: Shell) ->
     assert "0 missing, 0 stale, 0 ghosts" in said
     page = re.search(r"Charts: (\S+)", said)
     assert page is not None
-    assert Path(page[1]).read_text(encoding="utf-8").count("<svg") == 2
+    assert Path(page[1]).read_text(encoding="utf-8").count("<svg") == 12
     assert "db url demo" in said
     with psycopg.connect(shell.run("db", "url", "demo").strip()) as db:
         row = db.execute("SELECT count(*), count(DISTINCT source) FROM bi.jobs").fetchone()

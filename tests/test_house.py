@@ -14,10 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from etl import reports, scans, schema, sources
+from etl import scans, schema, sources
 from etl.cli import EXIT_CODES, main
 from etl.database import Connection, connect
-from etl.emulator import World, populated
+from etl.emulator import populated
 from etl.errors import EtlError
 from etl.model import Counts, Cursor, DocumentRow, JobRow
 from etl.settings import SETTINGS
@@ -89,27 +89,6 @@ def test_readme_queries_run(db: Connection, query: str) -> None:
         assert ended == (sum(int(str(row[2])) for row in rows),)
     if "job_daily" in query:
         assert sum(int(str(row[1])) for row in rows) == 300
-
-
-def test_the_page_of_charts_stands_alone(url: str, db: Connection, tmp_path: Path) -> None:
-    """Nothing is loaded from elsewhere, both pictures are there, and no link or person is in it."""
-    Scene(db, populated(300, seed=1)).sync()
-    page = reports.page(url, tmp_path / "new" / "page.html", "<Title>").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
-    assert page.count("<rect") > 30
-    assert "&lt;Title&gt;" in page
-    assert not re.search(r"https?://|<script|@example", page)
-
-
-def test_the_page_says_what_is_not_known(url: str, db: Connection, tmp_path: Path) -> None:
-    """A job that was never started has no times, and an empty mirror has no bars."""
-    assert "<svg" in reports.page(url, tmp_path / "empty.html", "Empty").read_text(encoding="utf-8")
-    world = World(seed=1)
-    world.add(startDate=None, completedDate=None)
-    Scene(db, world).sync()
-    page = reports.page(url, tmp_path / "page.html", "Title").read_text(encoding="utf-8")
-    assert "not known in the queue" in page
-    assert "not known running" in page
 
 
 def test_migrations_make_the_tables(url: str) -> None:
