@@ -30,7 +30,7 @@ else
 INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-.PHONY: help setup demo test check fast prove bench dist test-clients client-programs pins clean
+.PHONY: help setup demo test check fast prove bench dist test-clients client-programs docs pins clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -71,12 +71,13 @@ test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through OD
 client-programs:
 	@sh tests/clients/programs.sh
 
+docs: setup ## docs/views.md and sql/contract.txt anew, from the views as they are
+	@$(BIN)/python -m tests.write_docs
+
 # From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
 DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
-docs: setup ## docs/views.md and sql/contract.txt anew, from the views as they are
-	@$(BIN)/python -m tests.write_docs
 
 pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and tests/clients' (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -83,18 +81,3 @@ def _login(mirror: str, kind: str, **granted: Any) -> Iterator[Login]:
         with connect(mirror) as db:
             db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
             db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The browser; `make test-clients` saw to it that one is here."""
-    [found, *_] = filter(None, map(which, ("chromium", "chromium-browser", "google-chrome")))
-    return found
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where screenshots go: the folder that PICTURES names, else one of the test's own."""
-    folder = Path(os.environ.get("PICTURES") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
