@@ -1,8 +1,7 @@
 """Who reads what: roles tried by connecting as them, and by everything that they could do to see more."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +13,9 @@ from etl import access, schema
 from etl.database import Connection, connect
 from etl.emulator import World, populated
 from etl.errors import ConfigError, DatabaseError
+from tests.logins import a_login, as_role
 from tests.scene import Scene
 
-Login = Callable[[str], Connection]
 ALL = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ('bi', 'aims360', 'etl')"
 WITH_ACCOUNTS = (
     "jobs",
@@ -31,28 +30,10 @@ OURS, THEIRS = "AZ031", "AZ022"
 
 
 @pytest.fixture
-def roles(url: str, db: Connection) -> Iterator[Callable[[str], str]]:
-    """Makes login roles of a name for this test; they are gone after it."""
-    made: list[str] = []
-
-    def make(what: str, options: str = "LOGIN") -> str:
-        name = f"{what} {os.getpid()}"
-        statement = sql.SQL("CREATE ROLE {} PASSWORD 'guest' ").format(sql.Identifier(name))
-        db.execute(statement + sql.SQL(options))
-        made.append(name)
-        return name
-
-    yield make
-    for name in reversed(made):
-        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-        db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-
-
-@contextmanager
-def as_role(url: str, name: str) -> Iterator[Connection]:
-    """A session of that role's own."""
-    with connect(psycopg.conninfo.make_conninfo(url, user=name, password="guest")) as session:
-        yield session
+def roles(db: Connection) -> Iterator[Callable[[str], str]]:
+    """Makes login roles for this test, whose names want quotes; they are gone after it."""
+    with ExitStack() as made:
+        yield lambda kind: made.enter_context(a_login(db, f"a {kind}"))
 
 
 @pytest.fixture
@@ -90,7 +71,7 @@ def test_a_reader_reads_bi_and_nothing_else(
     said = access.grant(db, name, links)
     assert said == f"{name} reads schema bi, {'links too' if links else 'but no links'}"
     places = [(str(a), str(b)) for a, b in db.execute(ALL).fetchall()]
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         readable = {place for place in places if not refused(session, place)}
         assert readable == {(s, t) for s, t in places if s == "bi" and (links or t != "job_links")}
         for view in ("jobs", "job_documents", "job_daily", "runs", "freshness", "calendar", "documents_expiring"):
@@ -113,7 +94,7 @@ def test_a_new_view_is_granted_with_the_migration(
     db.execute("REVOKE SELECT ON ALL TABLES IN SCHEMA bi FROM aims360_bi")  # as if they had just been made
     db.execute("UPDATE etl.definitions SET digest = 'of another release'")
     schema.migrate(url)
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         assert rows(session, "jobs")
         assert refused(session, ("bi", "job_links"))
 
@@ -124,7 +105,7 @@ def test_a_tenant_sees_its_accounts_in_every_view(
     """Each row is one of its account's, all of them are there, and its numbers are its own."""
     name = roles("tenant")
     access.grant(db, name, links=True, accounts=[OURS])
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         for view in WITH_ACCOUNTS:
             seen = rows(session, view, "account_code")
             assert set(seen) == {(OURS,)}, view
@@ -146,10 +127,10 @@ def test_a_tenant_of_another_source_sees_nothing_of_this_one(
     other, whole = roles("other"), roles("whole")
     access.grant(db, other, links=True, source="aims360 west", accounts=[OURS])
     access.grant(db, whole, links=True, source="aims360")
-    with as_role(url, other) as session:
+    with connect(as_role(url, other)) as session:
         assert all(rows(session, view) == [] for view in (*WITH_ACCOUNTS, "runs", "category_health"))
         assert rows(session, "freshness", "source") == [("aims360 west",)]
-    with as_role(url, whole) as session:
+    with connect(as_role(url, whole)) as session:
         assert all(len(rows(session, view)) == len(rows(db, view)) for view in (*WITH_ACCOUNTS, "runs"))
         assert rows(session, "freshness", "source") == [("aims360",)]
 
@@ -164,10 +145,10 @@ def test_a_job_without_an_account_is_shown_to_those_who_see_all(
     Scene(db, world).sync()
     name = roles("tenant")
     access.grant(db, name, accounts=[OURS])
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         assert rows(session, "jobs", "account_code") == [(OURS,)]
         assert rows(session, "job_daily", "account_code") == [(OURS,)]
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with pytest.raises(ConfigError, match="--account: is empty"):
         access.grant(db, name, accounts=[""])
     assert len(rows(db, "jobs")) == 3
 
@@ -179,7 +160,7 @@ def test_changing_the_role_shows_a_tenant_no_more(
     name = roles("tenant")
     db.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(name)))
     access.grant(db, name, accounts=[OURS])
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         session.execute("SET ROLE aims360_bi")
         assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -195,7 +176,7 @@ def test_a_login_that_takes_on_tenants_sees_each_ones_rows(
     access.grant(db, theirs, accounts=[THEIRS])
     for tenant in (ours, theirs):
         db.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(tenant), sql.Identifier(login)))
-    with as_role(url, login) as session:
+    with connect(as_role(url, login)) as session:
         for tenant, account in ((ours, OURS), (theirs, THEIRS)):
             session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
             assert set(rows(session, "jobs", "account_code")) == {(account,)}
@@ -212,7 +193,7 @@ def test_a_function_of_ones_own_looks_at_no_withheld_row(
     """A cheap condition that tells what it is shown: Postgres asks the view's own condition first."""
     name = roles("tenant")
     access.grant(db, name, accounts=[OURS])
-    with as_role(url, name) as session:
+    with connect(as_role(url, name)) as session:
         told: list[str] = []
         session.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
         session.execute("""
@@ -233,15 +214,36 @@ def test_the_mirrors_owner_sees_all_whatever_it_was_granted(mirror: Scene, db: C
     assert len(rows(db, "jobs")) == mirror.one("SELECT count(*) FROM aims360.jobs")
 
 
+def test_a_grant_says_what_the_role_reads_by_earlier_ones_too(
+    mirror: Scene, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Every grant adds: a later one takes neither links nor limits away, and doesn't say that it did."""
+    name = roles("reader")
+    assert access.grant(db, name, links=True, accounts=[OURS]).endswith("bi, links too: account AZ031 alone")
+    assert access.grant(db, name).endswith("bi, links too: account AZ031 alone")
+    said = access.grant(db, name, source="aims360", accounts=[THEIRS])
+    assert said.endswith("bi, links too: account AZ022 of source aims360, account AZ031 alone")
+
+
 def test_what_is_wrong_with_a_grant_is_said(
     mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
 ) -> None:
-    """No such role, no such source, and no right to make roles; nothing is granted then."""
+    """No such role, no such source, no right to read the mirror; and who may not admit a role, or make the two."""
     with pytest.raises(ConfigError, match=r"no role 'nobody' on this server; make it first: CREATE ROLE"):
         access.grant(db, "nobody")
     name = roles("reader")
     with pytest.raises(ConfigError, match="nothing was synced of a source called 'nowhere'"):
         access.grant(db, name, source="nowhere")
     access.grant(db, name)
-    with as_role(url, name) as session, pytest.raises((DatabaseError, psycopg.errors.InsufficientPrivilege)):
+    with (
+        connect(as_role(url, name)) as session,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema aims360"),
+    ):
         access.grant(session, name)
+    for statement in (
+        "GRANT USAGE ON SCHEMA aims360, etl, bi TO {}",
+        "GRANT SELECT ON aims360.jobs, etl.sources TO {}",
+    ):
+        db.execute(sql.SQL(statement).format(sql.Identifier(name)))
+    with connect(as_role(url, name)) as session, pytest.raises(DatabaseError, match="let an administrator run"):
+        access.grant(session, roles("another"))

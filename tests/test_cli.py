@@ -23,6 +23,7 @@ from etl.prove import paging
 from etl.prove.kills import wait_for_the_lock
 from etl.prove.oracle import differences
 from etl.runs import record
+from tests.logins import a_login, as_role
 from tests.scene import TOKEN, Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -169,22 +170,12 @@ def test_doctor_asks_for_every_right(command: Command, url: str, db: Connection)
 @contextmanager
 def a_role(db: Connection, rights: str) -> Iterator[str]:
     """A role that can read the schema's revision, and has these rights on every table."""
-    name = sql.Identifier(role := f"someone_{os.getpid()}")
-    db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'guest'").format(name))
-    db.execute(sql.SQL("GRANT USAGE ON SCHEMA aims360, etl TO {}").format(name))
-    db.execute(sql.SQL("GRANT SELECT ON etl.alembic_version TO {}").format(name))
-    db.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA aims360, etl TO {}").format(sql.SQL(rights), name))
-    try:
+    with a_login(db, "someone") as role:
+        name = sql.Identifier(role)
+        db.execute(sql.SQL("GRANT USAGE ON SCHEMA aims360, etl TO {}").format(name))
+        db.execute(sql.SQL("GRANT SELECT ON etl.alembic_version TO {}").format(name))
+        db.execute(sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA aims360, etl TO {}").format(sql.SQL(rights), name))
         yield role
-    finally:
-        db.execute(sql.SQL("DROP OWNED BY {}").format(name))
-        db.execute(sql.SQL("DROP ROLE {}").format(name))
-
-
-def as_role(url: str, role: str) -> str:
-    """The address of the same database, as another role."""
-    host = url.rpartition("@")[2]
-    return f"postgresql://{role}:guest@{host}"
 
 
 def test_a_failure_is_one_line_that_names_its_run(command: Command, db: Connection) -> None:

@@ -1,7 +1,6 @@
 """`aims360-etl report` as analysts call it: with a database, no setting of AIMS360, and often few rights."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -15,8 +14,9 @@ from etl import access, reports
 from etl.database import Connection
 from etl.emulator import START, World
 from etl.reports import Asked
+from tests.logins import a_login, as_role
 from tests.scene import Scene
-from tests.test_cli import Command, as_role
+from tests.test_cli import Command
 from tests.test_reports import HOSTILE, busy, ran
 
 
@@ -132,11 +132,6 @@ def test_a_reader_of_one_account_is_answered_of_that_one(db: Connection, url: st
 @contextmanager
 def a_reader(db: Connection, *accounts: str) -> Iterator[str]:
     """A role that reads bi and nothing else, of these accounts or all."""
-    name = sql.Identifier(role := f"reader_{os.getpid()}")
-    db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'guest'").format(name))
-    access.grant(db, role, accounts=accounts)
-    try:
+    with a_login(db, "reader") as role:
+        access.grant(db, role, accounts=accounts)
         yield role
-    finally:
-        db.execute(sql.SQL("DROP OWNED BY {}").format(name))
-        db.execute(sql.SQL("DROP ROLE {}").format(name))

@@ -1,22 +1,21 @@
 """Clients of the BI schema: a mirror that lived for two days, and readers who may see only what was granted."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from psycopg import conninfo, sql
+from psycopg import conninfo
 
 from etl import access, schema
 from etl.database import connect
 from etl.emulator import populated
 from tests.clients.expected import Login
 from tests.conftest import a_database
+from tests.logins import PASSWORD, a_login
 from tests.scene import Scene, a_source
 
 TENANT = "AZ022"
-_PASSWORD = "guest"
 _START = datetime.now(UTC) - timedelta(days=2)
 _WEST = "America/Los_Angeles"
 
@@ -67,17 +66,8 @@ def tenant(mirror: str) -> Iterator[Login]:
 
 
 def _login(mirror: str, kind: str, **granted: Any) -> Iterator[Login]:
-    name = f"{kind}_{os.getpid()}"
     known = conninfo.conninfo_to_dict(mirror)
-    with connect(mirror) as db:
-        db.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(_PASSWORD)),
-        )
-        access.grant(db, name, **granted)
     host, port = str(known.get("host", "localhost")), str(known.get("port", 5432))
-    try:
-        yield Login(host, port, str(known["dbname"]), name, _PASSWORD)
-    finally:
-        with connect(mirror) as db:
-            db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-            db.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    with connect(mirror) as db, a_login(db, kind) as name:
+        access.grant(db, name, **granted)
+        yield Login(host, port, str(known["dbname"]), name, PASSWORD)
