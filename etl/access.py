@@ -14,6 +14,16 @@ _SOURCE_IS_KNOWN = "SELECT EXISTS (SELECT FROM etl.sources WHERE name = %s)"
 _HELD_TO = """
 INSERT INTO bi.account_access (role_name, source, account_code) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
 """
+_READS_LINKS = """
+SELECT has_table_privilege(%(role)s, 'bi.job_links', 'SELECT') OR pg_has_role(%(role)s, 'aims360_links', 'MEMBER')
+"""
+_IS_HELD_TO = """
+SELECT concat_ws(' of ', 'account ' || a.account_code, 'source ' || a.source)
+FROM bi.account_access AS a
+JOIN pg_roles AS r ON r.rolname = a.role_name
+WHERE pg_has_role(%(role)s, r.oid, 'MEMBER')
+ORDER BY 1
+"""
 
 
 def grant(
@@ -21,10 +31,12 @@ def grant(
 ) -> str:
     """Lets a role that exists read `bi`, and the links if wished; with a source or accounts, rows of those alone.
 
-    Makes the reading roles where they are missing. Gives a sentence on what the role reads now. Raises ConfigError for
-    a role or source that doesn't exist, and for one to which nothing can be withheld; DatabaseError where that takes
-    more rights.
+    Makes the reading roles where they are missing. Gives a sentence on what the role reads now, by earlier grants too.
+    Raises ConfigError for a role or source that doesn't exist, an account without a code, and a role from which nothing
+    can be withheld; DatabaseError where that takes more rights.
     """
+    if "" in accounts:
+        raise ConfigError("--account: is empty")
     reads_all = _reads_mirror(db, role)
     if (source or accounts) and reads_all:
         raise ConfigError(f"{role} reads the tables of the mirror themselves: it can't be held to accounts")
@@ -36,8 +48,16 @@ def grant(
             db.execute(_HELD_TO, (role, source, account))
         _make_roles(db)
         _admit(db, role, "aims360_links" if links else "aims360_bi")
-    held = ", ".join(filter(None, (f"source {source}" if source else "", *(f"account {code}" for code in accounts))))
-    return f"{role} reads schema bi{', links too' if links else ', but no links'}{f': {held} alone' if held else ''}"
+    return _what_it_reads(db, role, reads_all)
+
+
+def _what_it_reads(db: Connection, role: str, reads_all: bool) -> str:
+    given = {"role": role}
+    links = db.execute(_READS_LINKS, given).fetchone() == (True,)
+    held = [] if reads_all else [str(row[0]) for row in db.execute(_IS_HELD_TO, given).fetchall()]
+    return f"{role} reads schema bi, {'links too' if links else 'but no links'}" + (
+        f": {', '.join(held)} alone" if held else ""
+    )
 
 
 def _reads_mirror(db: Connection, role: str) -> bool:
@@ -53,8 +73,9 @@ def _make_roles(db: Connection) -> None:
         db.execute((folder("sql") / "roles.sql").read_bytes())
     except psycopg.errors.InsufficientPrivilege:
         raise DatabaseError(
-            "making the roles aims360_bi and aims360_links takes the right CREATEROLE: let an administrator run "
-            "`CREATE ROLE aims360_bi; CREATE ROLE aims360_links IN ROLE aims360_bi`, then this command again"
+            "making the roles aims360_bi and aims360_links takes the right CREATEROLE, and letting them read takes the "
+            "owner of schema bi: where the roles are missing let an administrator run `CREATE ROLE aims360_bi; CREATE "
+            "ROLE aims360_links IN ROLE aims360_bi`; then this command again, as the owner"
         ) from None
 
 
