@@ -153,12 +153,15 @@ def _files(kind: str) -> list[str]:
 
 def _comment_on_views(db: Connection, texts: Mapping[str, Mapping[str, str]]) -> None:
     for view, column in db.execute(_VIEW_COLUMNS).fetchall():
+        own = texts.get(str(view))
+        if own is None:  # somebody's own view
+            continue
         name, _, bound = str(column).rpartition("_")
-        template = f"{name}_{{bound}}"
-        own, every = texts.get(str(view), {}), texts["every"]
-        said = own.get(str(column)) or every.get(str(column)) or own[template].format(bound=bound)
+        found = own.get(str(column)) or texts["every"].get(str(column)) or own.get(f"{name}_{{bound}}")
+        if found is None:
+            raise LookupError(f"sql/columns.toml says nothing of bi.{view}.{column}")
         place = sql.Identifier("bi", str(view), str(column))
-        db.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(said)))
+        db.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(found.replace("{bound}", bound))))
 
 
 def _table_comments() -> list[str]:
