@@ -85,7 +85,7 @@ def test_readme_queries_run(db: Connection, query: str) -> None:
     rows = db.execute(query).fetchall()
     assert len(rows) > 1
     if "failed_percent" in query:
-        ended = db.execute("SELECT count(*) FROM bi.jobs WHERE NOT is_open").fetchone()
+        ended = db.execute("SELECT count(*) FROM bi.jobs WHERE job_status IN ('Completed', 'Failed')").fetchone()
         assert ended == (sum(int(str(row[2])) for row in rows),)
     if "job_daily" in query:
         assert sum(int(str(row[1])) for row in rows) == 300
