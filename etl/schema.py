@@ -32,6 +32,22 @@ _ROLES_EXIST = "SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('aims360_bi'
 # what was counted before it, or had changed them before they are counted.
 _KEEP_SYNCS_AWAY = "LOCK TABLE aims360.live_daily IN EXCLUSIVE MODE"
 _SOURCES = "SELECT source_id FROM etl.sources ORDER BY source_id"
+# A reader locks a view, then the tables below it. Taken the other way round, as migrations come before views, the same
+# locks would end in a deadlock: so the views come first, with all that is below them.
+_KEEP_READERS_AWAY = """
+DO $$
+DECLARE
+    names text;
+BEGIN
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO names
+    FROM pg_class AS c
+    WHERE c.relnamespace = to_regnamespace('bi') AND c.relkind = 'v';
+    IF names IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || names || ' IN ACCESS EXCLUSIVE MODE';
+    END IF;
+END
+$$
+"""
 _VIEW_COLUMNS = """
 SELECT c.relname, a.attname
 FROM pg_class AS c
@@ -83,9 +99,10 @@ def migrate(url: str) -> tuple[str | None, str]:
     try:
         with engine(url).begin() as connection:
             return _migrate(connection)
-    except sa.exc.DBAPIError as error:
-        why = said(error.orig) if isinstance(error.orig, psycopg.Error) else "no connection"
-        hint = "`aims360-etl doctor` says which right is missing" if _is_forbidden(error.orig) else "run it again"
+    except (sa.exc.DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        why = said(cause) if isinstance(cause, psycopg.Error) else "no connection"
+        hint = "`aims360-etl doctor` says which right is missing" if _is_forbidden(cause) else "run it again"
         raise DatabaseError(f"{masked(url)}: can't migrate: {why}; nothing was changed, {hint}") from None
 
 
@@ -111,6 +128,8 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
     before = revision(driver)
     if before is not None and before > newest():
         require(driver)
+    if before != newest():
+        driver.execute(_KEEP_READERS_AWAY)
     config = Config()
     config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -133,6 +152,7 @@ def _define(db: Connection) -> None:
     digest = hashlib.sha256("\0".join((*files, columns, roles, *tables)).encode()).hexdigest()
     if db.execute(_DIGEST).fetchone() == (digest,):
         return
+    db.execute(_KEEP_READERS_AWAY)
     for statement in (*files, *tables):
         db.execute(statement.encode())
     _comment_on_views(db, tomllib.loads(columns))

@@ -11,6 +11,7 @@ import pytest
 from etl import schema
 from etl.database import Connection, connect
 from etl.emulator import World, populated
+from etl.errors import DatabaseError
 from tests import write_docs
 from tests.scene import Scene, a_source
 
@@ -62,6 +63,18 @@ def test_a_view_of_ones_own_in_bi_is_left_alone(url: str, db: Connection) -> Non
         schema.migrate(url)
     finally:
         db.execute("DROP VIEW bi.mine")
+
+
+def test_a_view_that_would_lose_a_column_stops_the_upgrade_in_a_line(empty_database: str) -> None:
+    """Postgres replaces a view only by one that has grown: what it refuses is said, and nothing was changed."""
+    schema.migrate(empty_database)
+    with connect(empty_database) as db:
+        db.execute("DROP VIEW bi.job_links")
+        db.execute("CREATE VIEW bi.job_links AS SELECT 1 AS source, 2 AS another")
+        db.execute("UPDATE etl.definitions SET digest = 'of another release'")
+        with pytest.raises(DatabaseError, match=r"can't migrate: cannot change .*; nothing was changed"):
+            schema.migrate(empty_database)
+        assert db.execute("SELECT digest FROM etl.definitions").fetchone() == ("of another release",)
 
 
 def test_the_page_of_views_is_what_the_database_says(db: Connection) -> None:
