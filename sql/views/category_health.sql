@@ -1,10 +1,8 @@
 -- Question: which kinds of job do worse now than they used to?
 -- Grain:    one row a source, category and sub-category that had a job in the last five weeks.
 -- Columns:  now is the last seven days, today included; *_before the four weeks before them. Shares are 0 to 1.
--- Notes:    is_worse: of at least 20 jobs that ended in either time, five percentage points more failed now and half as
---           many again, or the p95 of the run time is half as long again. Times come from the histogram of bi.job_daily,
---           so a p95 is exact to its bucket. Days are those of the source's time zone. What a role may not see is not in
---           its numbers.
+-- Notes:    what makes a kind worse stands at is_worse. Days are those of the source's time zone. What a role may not see
+--           is not in its numbers.
 CREATE OR REPLACE VIEW bi.category_health WITH (security_barrier) AS
 WITH days AS (
     SELECT d.*, d.day > aims360.day_of(now(), f.time_zone) - 7 AS is_now

@@ -1,10 +1,8 @@
 -- Question: what ran, for whom, how long did it wait and take, how did it end, when does it expire?
 -- Grain:    one row a job the mirror holds.
 -- Columns:  times are UTC `timestamp` columns named so, since BI tools filter without zones; seconds are numeric.
--- Notes:    no links, request addresses or responses: links are in a view of their own. Queue time is
---           startDate - createdDate, run time completedDate - startDate; NULL while a moment is unknown or the moments
---           are out of order. Of a job that was rerun the source shows the last run only: its run time is that one's,
---           and queue and total time are NULL, since what lies between creation and the last start isn't waiting.
+-- Notes:    no links, request addresses or responses: links are in a view of their own. What queue and
+--           run time are, what stuck means, and what polling can't see of them, stands at their columns.
 CREATE OR REPLACE VIEW bi.jobs WITH (security_barrier) AS
 SELECT
     s.name AS source,
