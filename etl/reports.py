@@ -7,20 +7,24 @@
 `etl/frames.py` says which dtypes come. A role that reads schema `bi` is enough, but for reports with a line `Rights`.
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import psycopg
 from psycopg import errors
 
-from etl import frames
 from etl.database import masked, said
 from etl.errors import ConfigError, DatabaseError, SchemaError
 from etl.schema import folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ABSENT = (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
 _RIGHTS = "USAGE on schema bi and SELECT on its views (`aims360-etl grant --bi ROLE` gives them)"
@@ -106,6 +110,8 @@ def knows_account(url: str, account: str) -> bool:
 
 
 def _read(url: str, statement: str, limits: Mapping[str, str], rights: str) -> pd.DataFrame:
+    from etl import frames  # pandas takes a second to load: who asks for the list doesn't wait for it
+
     try:
         frame = frames.read(url, statement, {f"bi.{name}": value for name, value in limits.items()})
     except _ABSENT as error:

@@ -9,6 +9,7 @@ import pytest
 from etl import reports
 from etl.database import Connection
 from etl.emulator import populated
+from etl.errors import ConfigError
 from tests.scene import Scene
 
 COOKBOOK = (Path(__file__).parent.parent / "docs" / "cookbook.md").read_text(encoding="utf-8")
@@ -48,7 +49,7 @@ def test_a_statement_can_be_pasted_with_its_settings(mirror: str) -> None:
     """The line of SET that it shows for psql."""
     [line] = re.findall(r"`(SET bi\.since.*?)`", COOKBOOK)
     assert line.count("SET bi.") == 3
-    with pytest.raises(Exception, match="gives no rows"):
+    with pytest.raises(ConfigError, match="gives no rows"):
         reports.read(mirror, line)
 
 

@@ -171,6 +171,7 @@ def test_without_the_extra_it_says_what_to_install(url: str, tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_for_whoever_may_read_bi(url: str, db: Connection, tmp_path: Path) -> None:
     """Nothing of AIMS360 is set; what can't be written, or isn't there to be read, is said in a line."""
     Scene(db, populated(50, seed=1, now=NOW)).sync()

@@ -15,7 +15,6 @@ from etl.errors import DatabaseError
 from tests import write_docs
 from tests.scene import Scene, a_source
 
-NOW_UTC = "(now() AT TIME ZONE 'UTC')"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -290,6 +289,7 @@ def test_the_calendar_knows_weeks_and_month_ends_whatever_the_sessions_zone(db: 
         assert (day + timedelta(days=int(str(days_left)) + 1)).day == 1
 
 
+@pytest.mark.slow
 def test_readers_are_never_in_the_way_nor_kept_waiting(url: str, db: Connection) -> None:
     """While jobs are rerun, rewritten and purged, it waits for no lock, and sees each job with its own documents."""
     world = populated(600, seed=2, rate=2_000, rerun_share=0.5)
