@@ -1,19 +1,28 @@
-"""How much the views read for what BI tools typically ask: told by rows, which no busy machine changes."""
+"""How much the views read for what BI tools typically ask, and what a day leaves behind: told by rows, not by time."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from etl.database import Connection
+from etl.database import Connection, connect
 from etl.emulator import populated
 from tests.bench.asked import TYPICAL, Asked
 from tests.scene import Scene
 
 JOBS = 20_000
 FEW = 60  # rows of one job, or of what there are few of
+KEPT = (
+    ("aims360", "jobs"),
+    ("aims360", "job_documents"),
+    ("aims360", "job_status_history"),
+    ("aims360", "live_daily"),
+    ("etl", "sources"),
+)
+DEAD = "SELECT schemaname, relname, n_live_tup, n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
 COUNTED = {"jobs", "job_documents", "job_status_history"}
 
 
@@ -52,3 +61,28 @@ def judged(db: Connection, each: Asked, given: Mapping[str, Any]) -> Iterator[st
     for what, found_rows, share in (("rows", rows, each.share), ("rows of tables", heap, each.heap)):
         if found_rows > FEW + share * JOBS:
             yield f"bi.{each.view}, {each.what}: {found_rows:.0f} {what} read, {share * JOBS:.0f} are allowed"
+
+
+@pytest.mark.slow
+def test_a_days_life_leaves_few_dead_rows(url: str) -> None:
+    """Before any vacuum: little beyond what was purged; and what is updated in place stays on its page."""
+    with connect(url) as db:
+        db.execute("SELECT pg_stat_reset()")
+        for table in KEPT:
+            db.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)").format(sql.Identifier(*table)))
+        world = populated(3_000, seed=1, now=datetime.now(UTC) - timedelta(days=1), rerun_share=0.05)
+        scene = Scene(db, world)
+        scene.sync()
+        for _ in range(96):
+            world.advance(timedelta(minutes=15))
+            scene.sync()
+    with connect(url) as db:  # the counters of a session are told when it ends
+        counted = {(str(a), str(b)): row for a, b, *row in db.execute(DEAD).fetchall()}
+        for table in KEPT:
+            db.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(sql.Identifier(*table)))
+    for table in KEPT[:3]:
+        live, dead, _, _ = map(int, map(str, counted[table]))
+        assert 0 < dead <= 0.1 * live, (table, counted[table])
+    for table in KEPT[3:]:
+        _, _, updated, in_place = map(int, map(str, counted[table]))
+        assert in_place >= 0.95 * updated > 0, (table, counted[table])
