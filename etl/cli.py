@@ -294,7 +294,10 @@ def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how
     if html is not None:
         from etl import page
 
-        terminal.say(str(page.write(_database_url(_settings()), html, _clock().now(), with_people)))
+        with terminal.status() as tell:
+            tell("reading the mirror")
+            written = page.write(_database_url(_settings()), html, _clock().now(), with_people)
+        terminal.say(str(written))
     elif name:
         _answer(name, **how)
     else:
@@ -557,7 +560,9 @@ def _answer(
     if form == "parquet" and output is None and terminal.is_terminal(sys.stdout):
         raise ConfigError("Parquet is nothing for a terminal: add --output FILE")
     database = _database_url(_settings())
-    found = reports.ask(database, name, reports.Asked(since, until, account))
+    with terminal.status() as tell:
+        tell("asking the mirror")
+        found = reports.ask(database, name, reports.Asked(since, until, account))
     if form == "table":
         width = shutil.get_terminal_size().columns if output is None and terminal.is_terminal(sys.stdout) else None
         data = f"{found.question}\n\n{formats.as_table(found.answer, width)}\n".encode()

@@ -165,14 +165,15 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
     changed = choices[Choice.NEWER]
     rewritten = choices[Choice.SAME] if rules.rewrite else []
     updated = [*changed, *rewritten]
-    before = told(db, source_id, _keys(updated)) if updated else "[]"
+    is_counted = rules.not_seen_before is not None  # from the end of the first scan on
+    before = told(db, source_id, _keys(updated)) if updated and is_counted else "[]"
     if inserted:
         write.insert(db, _for_copy(db, source_id, batch, inserted, rules))
     if updated:
         _update(db, source_id, updated, rules)
     if changed:
         write.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
-    if inserted or updated:
+    if (inserted or updated) and is_counted:
         recount(db, source_id, _keys([*inserted, *updated]), before)
     return Counts(
         inserted=len(inserted),

@@ -42,6 +42,7 @@ _Kind = type[TypeEngine[Any]] | TypeEngine[Any]
 _TIME = DateTime(timezone=True)
 _CREATED_AT_UTC = text("timezone('UTC', created_date)")
 _KIND = ("category_name", "sub_category_name", "job_status")
+_WHOSE = ("account_code", "category_name", "sub_category_name")
 
 
 def _column(name: str, kind: _Kind, comment: str) -> Column[object]:
@@ -122,9 +123,9 @@ jobs = Table(
     # led by source_id: without statistics Postgres takes such a one for as good as the primary key, and goes through
     # all jobs of the source for each that is asked for by its key. That of the purge is spared by its condition.
     # What they include lets jobs be counted by day, account, category and status without a look at the jobs.
-    Index("jobs_created", _CREATED_AT_UTC, postgresql_include=["created_date", "source_id", "account_code", *_KIND]),
+    Index("jobs_created", _CREATED_AT_UTC, postgresql_include=["created_date", "source_id", *_WHOSE, "job_status"]),
     Index("jobs_account", "account_code", _CREATED_AT_UTC, postgresql_include=["created_date", "source_id", *_KIND]),
-    Index("jobs_status", "job_status", _CREATED_AT_UTC),
+    Index("jobs_status", "job_status", _CREATED_AT_UTC, postgresql_include=["created_date", "source_id", *_WHOSE]),
     Index("jobs_rerun", _CREATED_AT_UTC, postgresql_where=text("COALESCE(number_of_attempts, reruns_seen, 0) > 0")),
     Index("jobs_purge", "source_id", "purge_date_time", postgresql_where=text("purged_at IS NULL")),
     schema="aims360",
@@ -150,7 +151,7 @@ job_documents = Table(
     Index(
         "job_documents_until",
         text("timezone('UTC', available_until)"),
-        postgresql_include=["available_until", "source_id", "account_code", "size_in_mb"],
+        postgresql_include=["available_until", "source_id", "job_id", "account_code", "size_in_mb"],
     ),
     ForeignKeyConstraint(["source_id", "job_id"], ["aims360.jobs.source_id", "aims360.jobs.job_id"]),
     schema="aims360",

@@ -20,6 +20,7 @@ from etl.database import Connection, connect
 from etl.emulator import populated
 from etl.errors import EtlError
 from etl.model import Counts, Cursor, DocumentRow, JobRow
+from etl.prove.laws import Laws
 from etl.settings import SETTINGS
 from etl.tables import metadata
 from tests.scene import Scene
@@ -132,6 +133,38 @@ def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
     assert (scan.cursors, scan.trusting, scan.lane) == ((Cursor(0, 7, None),), False, "sync")
     assert state is not None
     assert (state.strategy, state.highest, state.reconcile_due_at) == ("key", {}, None)
+
+
+def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database: str) -> None:
+    """Documents a job, until when they can be had, and the totals of each day: as if it had been loaded today."""
+    with schema.engine(empty_database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(schema.folder("migrations")))
+        config.attributes["connection"] = connection
+        alembic.upgrade(config, "0004")
+        connection.exec_driver_sql("""
+            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through)
+            VALUES ('west', 'https://host', 1, 'delete', 'America/Los_Angeles', now()),
+                   ('half read', 'https://host', 1, 'delete', 'UTC', NULL);
+            INSERT INTO aims360.jobs (source_id, job_id, account_code, job_status, number_of_attempts, created_date,
+                                      start_date, completed_date, purge_date_time, purged_at, synced_at)
+            SELECT source_id, job_id, 'A1', 'Completed', 0, '2026-03-02 02:00Z', '2026-03-02 02:00:05Z',
+                   '2026-03-02 02:01Z', '2026-04-01Z', purged_at, now()
+            FROM (VALUES (1, 'a', NULL), (1, 'kept', now()), (2, 'b', NULL)) AS j (source_id, job_id, purged_at);
+            INSERT INTO aims360.job_documents (source_id, job_id, position, expiry_date)
+            VALUES (1, 'a', 0, '2026-03-20Z'), (1, 'a', 1, '2026-05-01Z'), (1, 'kept', 0, NULL), (2, 'b', 0, NULL);
+        """)
+    schema.migrate(empty_database)
+    with connect(empty_database) as db:
+        assert [said for said in Laws().broken(db) if "live_daily" in said or "documents" in said] == []
+        days = db.execute(
+            "SELECT source, day::text, jobs, documents, queued_le_5, run_le_60 FROM bi.job_daily"
+        ).fetchall()
+        assert days == [("west", "2026-03-01", 2, 3, 2, 2)]
+        ends = db.execute(
+            "SELECT available_until::date::text, account_code FROM aims360.job_documents ORDER BY 1"
+        ).fetchall()
+        assert ends == [("2026-03-20", "A1"), ("2026-04-01", "A1"), ("2026-04-01", "A1"), (None, "A1")]
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:

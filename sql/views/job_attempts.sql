@@ -39,48 +39,67 @@ FROM (
     WHERE aims360.attempts(j.number_of_attempts, j.reruns_seen) = 0
     UNION ALL
     SELECT
-        j.source_id,
-        j.job_id,
+        t.source_id,
+        t.job_id,
         t.attempt,
         t.is_last,
-        j.account_code,
-        j.category_name,
-        j.sub_category_name,
+        t.account_code,
+        t.category_name,
+        t.sub_category_name,
         t.job_status,
-        m.started AT TIME ZONE 'UTC',
-        m.completed AT TIME ZONE 'UTC',
-        aims360.seconds_between(m.started, m.completed),
-        j.created_date AT TIME ZONE 'UTC'
-    FROM aims360.jobs AS j
-    CROSS JOIN LATERAL (
+        t.started AT TIME ZONE 'UTC',
+        t.completed AT TIME ZONE 'UTC',
+        aims360.seconds_between(t.started, t.completed),
+        t.created_date AT TIME ZONE 'UTC'
+    FROM (
         SELECT
-            n.attempt,
-            n.attempt = max(n.attempt) OVER () AS is_last,
-            (array_agg(n.job_status ORDER BY n.history_id DESC))[1] AS job_status,
-            max(n.start_date) AS start_date,
-            max(n.completed_date) AS completed_date
+            e.*,
+            CASE WHEN e.is_last THEN e.last_start ELSE e.seen_start END AS started,
+            CASE WHEN e.is_last THEN e.last_completed ELSE e.seen_completed END AS completed
         FROM (
             SELECT
-                v.*,
-                coalesce(v.number_of_attempts, sum(v.gave_way::int) OVER (ORDER BY v.history_id))::integer AS attempt
+                n.source_id,
+                n.job_id,
+                n.attempt,
+                n.account_code,
+                n.category_name,
+                n.sub_category_name,
+                n.created_date,
+                n.last_start,
+                n.last_completed,
+                n.attempt = max(n.attempt) OVER (PARTITION BY n.source_id, n.job_id) AS is_last,
+                (array_agg(n.job_status ORDER BY n.history_id DESC))[1] AS job_status,
+                max(n.start_date) AS seen_start,
+                max(n.completed_date) AS seen_completed
             FROM (
                 SELECT
-                    h.*,
-                    lag(h.completed_date) OVER versions IS NOT NULL
-                        AND h.start_date IS DISTINCT FROM lag(h.start_date) OVER versions AS gave_way
-                FROM aims360.job_status_history AS h
-                WHERE h.source_id = j.source_id AND h.job_id = j.job_id
-                WINDOW versions AS (ORDER BY h.history_id)
-            ) AS v
-        ) AS n
-        GROUP BY n.attempt
+                    v.*,
+                    coalesce(
+                        v.number_of_attempts,
+                        sum(v.gave_way::int) OVER (PARTITION BY v.source_id, v.job_id ORDER BY v.history_id)
+                    )::integer AS attempt
+                FROM (
+                    SELECT
+                        h.*,
+                        j.account_code,
+                        j.category_name,
+                        j.sub_category_name,
+                        j.created_date,
+                        j.start_date AS last_start,
+                        j.completed_date AS last_completed,
+                        lag(h.completed_date) OVER versions IS NOT NULL
+                            AND h.start_date IS DISTINCT FROM lag(h.start_date) OVER versions AS gave_way
+                    FROM aims360.job_status_history AS h
+                    JOIN aims360.jobs AS j USING (source_id, job_id)
+                    WHERE aims360.attempts(j.number_of_attempts, j.reruns_seen) > 0
+                    WINDOW versions AS (PARTITION BY h.source_id, h.job_id ORDER BY h.history_id)
+                ) AS v
+            ) AS n
+            GROUP BY
+                n.source_id, n.job_id, n.attempt, n.account_code, n.category_name, n.sub_category_name, n.created_date,
+                n.last_start, n.last_completed
+        ) AS e
     ) AS t
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE WHEN t.is_last THEN j.start_date ELSE t.start_date END AS started,
-            CASE WHEN t.is_last THEN j.completed_date ELSE t.completed_date END AS completed
-    ) AS m
-    WHERE aims360.attempts(j.number_of_attempts, j.reruns_seen) > 0
 ) AS r
 JOIN etl.sources AS s USING (source_id)
 WHERE (

@@ -8,7 +8,8 @@
     measure    a command as a whole process: its time and its peak memory
     floors     the least that it can cost: rows copied that are encoded already, packages imported
     byhand     the same for purges and changes: statements for which the keys are known
-    backfill, quiet, sweep, start     the work
+    asked      what BI tools ask of the views (pure)
+    backfill, quiet, sweep, start, reading     the work
     stage      how much of it, how often, and the figures as they come
     table      figures, ratios, verdicts; the table and the JSON (pure)
 

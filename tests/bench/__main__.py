@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import backfill, quiet, start, sweep, table
+from tests.bench import backfill, quiet, reading, start, sweep, table
 from tests.bench.databases import Cluster, cluster
 from tests.bench.measure import megabytes, progress
 from tests.bench.mirror import SYNC, Mirror
@@ -43,6 +43,7 @@ def work(stage: Stage) -> None:
             target = Target(f"1.1 of {middle.source.jobs:,} jobs", GROWTH * peak.median)
             stage.note(Line(peaks(huge, [huge.fill().peak]), peak, target))
             stage.cluster.settle(huge.name)
+            reading.asked(stage, huge)
             at_rest(stage, huge, program, middle)
             changed(stage, huge, program)
         changed(stage, middle, program)
