@@ -38,6 +38,8 @@ def upgrade() -> None:
         op.add_column("job_status_history", sa.Column(name, sa.DateTime(timezone=True)), schema="aims360")
     op.add_column("job_documents", sa.Column("available_until", sa.DateTime(timezone=True)), schema="aims360")
     op.add_column("job_documents", sa.Column("account_code", sa.Text()), schema="aims360")
+    for name in ("jobs_created", "jobs_account", "jobs_category", "jobs_status"):
+        op.drop_index(name, "jobs", schema="aims360")  # before each row is written anew
     op.execute(_COUNT_DOCUMENTS)
     op.execute(_TELL_DOCUMENTS)
     _live_daily()
@@ -67,8 +69,6 @@ def _account_access() -> None:
 
 
 def _indexes() -> None:
-    for name in ("jobs_created", "jobs_account", "jobs_category", "jobs_status"):
-        op.drop_index(name, "jobs", schema="aims360")
     created = sa.text(_CREATED_AT_UTC)
     for name, column, included in (
         ("jobs_created", None, ["account_code", "category_name", "sub_category_name", "job_status"]),
