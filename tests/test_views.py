@@ -9,6 +9,7 @@ import pytest
 
 from etl.database import Connection, connect
 from etl.emulator import World, populated
+from etl.prove.laws import Laws
 from tests import write_docs
 from tests.scene import Scene, a_source
 
@@ -304,3 +305,17 @@ def test_a_sync_takes_no_lock_that_keeps_readers_out(url: str, db: Connection) -
         look()
     assert "RowExclusiveLock" in held
     assert held <= {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
+def test_dates_of_both_ends_of_time_can_be_read_in_every_zone(db: Connection, zone: str) -> None:
+    """A day of the year 0 or 10000 would be refused by Python, and a whole view with it."""
+    world = World(seed=1)
+    for moment in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"):
+        world.add(createdDate=moment, startDate=None, completedDate=None, purgeDateTime=None)
+    scene = Scene(db, world, a_source(time_zone=zone))
+    scene.sync()
+    days = scene.rows("SELECT created_day, created_at_local::date FROM bi.jobs ORDER BY created_day")
+    assert days == [(date.min, date.min), (date.max, date.max)]
+    assert scene.rows("SELECT day FROM bi.job_daily ORDER BY day") == [(date.min,), (date.max,)]
+    assert Laws().broken(db) == []

@@ -48,7 +48,7 @@ SELECT
     aims360.is_published(j.publish_link_access_scope) AS is_published,
     aims360.day_of(j.purge_date_time, s.time_zone) AS purge_date,
     aims360.day_of(j.created_date, s.time_zone) AS created_day,
-    j.created_date AT TIME ZONE s.time_zone AS created_at_local,
+    aims360.local_time(j.created_date, s.time_zone) AS created_at_local,
     j.maximum_date_time_to_execute_job AT TIME ZONE 'UTC' AS rerun_until_utc
 FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)
