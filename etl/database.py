@@ -26,8 +26,9 @@ _LIMITS = {
     "tcp_user_timeout": "60000",  # keepalives say nothing while sent data waits for an answer
 }
 _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
-# What an address may say otherwise, and what it may not: how rows and times are written and read here.
-_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
+# What an address may say otherwise, and what it may not: how rows and times are written and read here. All our names
+# say their schema; in public may lie what others put there, to be run with our rights in place of Postgres' own.
+_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min -c search_path=pg_catalog"
 _OURS = "-c TimeZone=UTC -c DateStyle=ISO"
 
 _UNREACHED = "check DATABASE_URL, and that a Postgres answers there"

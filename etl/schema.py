@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet s
 
 _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
+# A function or operator that somebody put into schema public, and that fits better than Postgres' own, would become
+# part of our definitions for good, and run with the rights of whoever reads a view.
+_NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
 _ROLES_EXIST = "SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links')"
@@ -105,6 +108,7 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
     from alembic.config import Config
 
     connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+    connection.exec_driver_sql(_NOTHING_OF_OTHERS)
     connection.exec_driver_sql(_ONE_AT_A_TIME)
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)

@@ -224,6 +224,28 @@ def test_a_function_of_ones_own_looks_at_no_withheld_row(
             assert set(told) == {OURS}, view
 
 
+def test_no_function_of_others_gets_into_the_definitions(empty_database: str, roles: Callable[[str], str]) -> None:
+    """Operators in schema public that fit better than Postgres' own would show a tenant all, and run as a sync."""
+    name = roles("tenant")
+    with connect(empty_database) as db:
+        db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # as it was before Postgres 15
+        with as_role(empty_database, name) as session:
+            session.execute("""
+                CREATE FUNCTION public.yes(text[], text[]) RETURNS boolean LANGUAGE sql RETURN true;
+                CREATE OPERATOR public.&& (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.yes);
+                CREATE FUNCTION public.array_to_string(text[], text) RETURNS text LANGUAGE sql RETURN 'mine';
+                CREATE FUNCTION public.fail(text[], text[]) RETURNS text[] LANGUAGE sql RETURN ARRAY[(1 / 0)::text];
+                CREATE OPERATOR public.|| (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.fail);
+            """)
+        schema.migrate(empty_database)
+        Scene(db, populated(60, seed=1)).sync()
+        access.grant(db, name, accounts=[OURS])
+        with as_role(empty_database, name) as session:
+            assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
+            assert rows(session, "runs", "checks") != [("mine",)]
+        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+
+
 def test_the_mirrors_owner_sees_all_whatever_it_was_granted(mirror: Scene, db: Connection) -> None:
     """Who reads the tables can't be held to accounts, and is told so."""
     owner = str(db.info.user)
