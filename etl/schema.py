@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from etl import totals
+from etl import lock, totals
 from etl.database import Connection, connect, masked, said
 from etl.errors import DatabaseError, SchemaError
 
@@ -79,7 +79,8 @@ def require(db: Connection) -> None:
 def migrate(url: str) -> tuple[str | None, str]:
     """Brings the database at `url` to the newest revision, all or nothing; the revisions before and after.
 
-    Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses.
+    Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses, Locked
+    where tables are to change that a run is at work on.
     """
     import sqlalchemy as sa
 
@@ -115,6 +116,8 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
     before = revision(driver)
     if before is not None and before > newest():
         require(driver)
+    if before not in (None, newest()):
+        lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
     config = Config()
     config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
