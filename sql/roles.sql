@@ -1,6 +1,8 @@
 -- Question: who reads what?
 -- Roles:    aims360_bi reads all of schema bi but the links; aims360_links the links too. Neither logs in: a login role is
 --           made a member (`aims360-etl grant --bi ROLE`), and reads what they read.
+--           Functions are granted too: a database may have taken them from everyone. Those that only the views call lie
+--           in schemas that these roles can't use.
 -- Notes:    run by `aims360-etl grant`, and by `migrate` where the roles exist, so that new views are granted too. Only
 --           what is missing is made: where both roles exist, owning schema bi is enough to run this.
 DO $$
@@ -24,3 +26,4 @@ GRANT USAGE ON SCHEMA bi TO aims360_bi;
 GRANT SELECT ON ALL TABLES IN SCHEMA bi TO aims360_bi;
 REVOKE ALL ON bi.job_links FROM aims360_bi;
 GRANT SELECT ON bi.job_links TO aims360_links;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA bi, aims360, etl TO aims360_bi;
