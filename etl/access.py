@@ -1,5 +1,6 @@
 """Who reads `bi`: a login role becomes a member of the reading roles, and may be held to some accounts."""
 
+import re
 from collections.abc import Sequence
 
 import psycopg
@@ -9,7 +10,19 @@ from etl.database import Connection
 from etl.errors import ConfigError, DatabaseError
 from etl.schema import folder
 
-_KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname = %s"
+# As text: as a name it would be cut to the 63 bytes that a name may have, and found; in account_access it is not cut.
+_KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname::text = %s"
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 1)"
+_READS_LINKS = "SELECT pg_has_role(%s, 'aims360_links', 'MEMBER')"
+_HELD = """
+SELECT DISTINCT concat_ws(' of ', 'account ' || a.account_code, 'source ' || a.source)
+FROM bi.account_access AS a
+JOIN pg_roles AS r ON r.rolname = a.role_name
+WHERE pg_has_role(%s, r.oid, 'MEMBER')
+ORDER BY 1
+"""
+_GROUPS = ("aims360_bi", "aims360_links")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _SOURCE_IS_KNOWN = "SELECT EXISTS (SELECT FROM etl.sources WHERE name = %s)"
 _HELD_TO = """
 INSERT INTO bi.account_access (role_name, source, account_code) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
@@ -25,6 +38,10 @@ def grant(
     a role or source that doesn't exist, and for one to which nothing can be withheld; DatabaseError where that takes
     more rights.
     """
+    if any(map(_UNSTORABLE.search, (role, source or "", *accounts))):
+        raise ConfigError("a role, a source or an account holds what no text of Postgres can")
+    if role in _GROUPS:
+        raise ConfigError(f"--bi: {role} is what roles become members of; name one of these")
     reads_all = _reads_mirror(db, role)
     if (source or accounts) and reads_all:
         raise ConfigError(f"{role} reads the tables of the mirror themselves: it can't be held to accounts")
@@ -32,11 +49,18 @@ def grant(
         raise ConfigError(f"--source: nothing was synced of a source called {source!r}")
     held_to: list[str | None] = [*accounts] if accounts or source is None else [None]
     with db.transaction():
+        db.execute(_ONE_AT_A_TIME)  # Postgres refuses two changes of a role's rights at the same time
         for account in held_to:
             db.execute(_HELD_TO, (role, source, account))
         _make_roles(db)
         _admit(db, role, "aims360_links" if links else "aims360_bi")
-    held = ", ".join(filter(None, (f"source {source}" if source else "", *(f"account {code}" for code in accounts))))
+    return _reads(db, role, reads_all)
+
+
+def _reads(db: Connection, role: str, reads_all: bool) -> str:
+    """What a role reads by all that it was granted until now."""
+    links = db.execute(_READS_LINKS, (role,)).fetchone() == (True,)
+    held = "" if reads_all else ", ".join(str(row[0]) for row in db.execute(_HELD, (role,)).fetchall())
     return f"{role} reads schema bi{', links too' if links else ', but no links'}{f': {held} alone' if held else ''}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -267,3 +268,60 @@ def test_what_is_wrong_with_a_grant_is_said(
     access.grant(db, name)
     with as_role(url, name) as session, pytest.raises((DatabaseError, psycopg.errors.InsufficientPrivilege)):
         access.grant(session, name)
+
+
+def test_a_grant_says_what_the_role_reads_by_all_its_grants(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Not only by the last one: who had links has them, and who was held to an account is held to it."""
+    name = roles("reader")
+    access.grant(db, name, links=True, accounts=[OURS])
+    said = access.grant(db, name, source="aims360", accounts=[THEIRS])
+    assert said == f"{name} reads schema bi, links too: account {THEIRS} of source aims360, account {OURS} alone"
+
+
+@pytest.mark.parametrize("name", ["aims360_bi", "aims360_links", "x" * 70, "a\0", "a\udc80"])
+def test_a_name_that_is_no_readers_is_refused(
+    mirror: Scene, db: Connection, roles: Callable[[str], str], name: str
+) -> None:
+    """A reading role itself; texts that Postgres can't hold; and a name longer than Postgres keeps: cut, it was found
+    as a role, but its accounts were not found as that role's, and it saw all."""
+    cut = sql.Identifier(name[:63])
+    is_long = len(name) > 63
+    if is_long:
+        db.execute(sql.SQL("CREATE ROLE {}").format(cut))
+    try:
+        with pytest.raises(ConfigError):
+            access.grant(db, name, accounts=[OURS])
+    finally:
+        if is_long:
+            db.execute(sql.SQL("DROP ROLE {}").format(cut))
+    assert rows(db, "account_access") == []
+
+
+def test_grants_at_the_same_time_all_hold(mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]) -> None:
+    """Postgres refuses two changes of a table's rights at once: they wait for one another."""
+    names = [roles(f"reader {number}") for number in range(4)]
+
+    def grant(name: str) -> str:
+        with connect(url) as session:
+            return access.grant(session, name, accounts=[OURS])
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(grant, names * 2))
+    assert said == [f"{name} reads schema bi, but no links: account {OURS} alone" for name in names * 2]
+
+
+def test_readers_read_where_functions_are_not_for_everyone(empty_database: str, roles: Callable[[str], str]) -> None:
+    """A database may take EXECUTE from PUBLIC by default: what the views call is granted to their readers."""
+    name = roles("reader")
+    with connect(empty_database) as db:
+        db.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        schema.migrate(empty_database)
+        Scene(db, populated(60, seed=1)).sync()
+        access.grant(db, name)
+        with as_role(empty_database, name) as session:
+            for view in (*WITH_ACCOUNTS, "runs", "freshness", "category_health", "calendar"):
+                assert view == "job_links" or not refused(session, ("bi", view)), view
+            assert session.execute("SELECT bi.since(), bi.cause_of('x'), bi.failure_rate(1, 2)").fetchall()
+        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
