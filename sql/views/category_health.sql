@@ -3,8 +3,8 @@
 -- Columns:  now is the last seven days, today included; *_before the four weeks before them. Shares are 0 to 1.
 -- Notes:    is_worse: of at least 20 jobs that ended in either time, five percentage points more failed now and half as
 --           many again, or the p95 of the run time is half as long again. Times come from the histogram of bi.job_daily,
---           so a p95 is exact to its bucket. Days are those of the source's time zone. What a role may not see is not in
---           its numbers.
+--           so a p95 is exact to its bucket. Days are those of the source's time zone; a job dated after today is in none.
+--           What a role may not see is not in its numbers.
 CREATE OR REPLACE VIEW bi.category_health WITH (security_barrier) AS
 WITH days AS (
     SELECT d.*, d.day > aims360.day_of(now(), f.time_zone) - 7 AS is_now
@@ -12,6 +12,7 @@ WITH days AS (
     JOIN bi.freshness AS f USING (source)
     WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 36
       AND d.day > aims360.day_of(now(), f.time_zone) - 35
+      AND d.day <= aims360.day_of(now(), f.time_zone)
 ),
 sums AS (
     SELECT
