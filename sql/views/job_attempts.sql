@@ -55,13 +55,14 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT
             n.attempt,
-            n.attempt = max(n.attempt) OVER () AS is_last,
+            bool_or(n.is_newest) AS is_last,
             (array_agg(n.job_status ORDER BY n.history_id DESC))[1] AS job_status,
             max(n.start_date) AS start_date,
             max(n.completed_date) AS completed_date
         FROM (
             SELECT
                 v.*,
+                row_number() OVER (ORDER BY v.history_id DESC) = 1 AS is_newest,
                 coalesce(v.number_of_attempts, sum(v.gave_way::int) OVER (ORDER BY v.history_id))::integer AS attempt
             FROM (
                 SELECT

@@ -42,7 +42,7 @@ SELECT
     r.attempts > 0 AS is_rerun,
     r.attempts,
     j.job_status IS NOT NULL AND j.job_status = 'Failed' AS is_failed,
-    aims360.is_stuck(
+    j.purged_at IS NULL AND aims360.is_stuck(
         j.job_status, coalesce(j.modified_date, j.start_date, j.created_date), s.complete_through
     ) AS is_stuck,
     aims360.is_published(j.publish_link_access_scope) AS is_published,
