@@ -136,6 +136,24 @@ def test_a_tenant_sees_its_accounts_in_every_view(
         assert rows(session, "account_access") == [(name, None, OURS)]
 
 
+def test_what_runs_say_of_other_accounts_is_withheld(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Errors and notes name jobs and clients of any account: they are for those who see the whole source."""
+    tenant, whole = roles("tenant"), roles("whole")
+    access.grant(db, tenant, accounts=[OURS])
+    access.grant(db, whole, source="aims360")
+    db.execute("UPDATE etl.runs SET error = 'client 4711', notes = '{job 4712}'")
+    db.execute("UPDATE etl.sources SET went_back = 'job 4713'")
+    with as_role(url, tenant) as session:
+        assert set(rows(session, "runs", "error, notes")) == {(None, None)}
+        assert rows(session, "freshness", "went_back") == [("the source shows an older state than before",)]
+    for name in (whole, None):
+        with as_role(url, name) if name else connect(url) as session:
+            assert set(rows(session, "runs", "error, notes")) == {("client 4711", "job 4712")}
+            assert rows(session, "freshness", "went_back") == [("job 4713",)]
+
+
 def test_a_tenant_of_another_source_sees_nothing_of_this_one(
     mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
 ) -> None:
