@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import conninfo, errors
 
-from etl.errors import ConfigError, DatabaseError
+from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError
 from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -40,6 +40,8 @@ _ADVICE = (
     (errors.LockNotAvailable, f"another session holds a table or a row of ours, pg_locks says which; {_NOTHING_LOST}"),
     ((errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction), "run `aims360-etl migrate`"),
 )
+_ABSENT = (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+_RIGHTS = "USAGE on schema bi and SELECT on its views (`aims360-etl grant --bi ROLE` gives them)"
 
 
 def connect(url: str, autocommit: bool = True) -> Connection:
@@ -126,6 +128,15 @@ def connected(url: str) -> Iterator[Connection]:
         raise told from error
     finally:
         db.close()
+
+
+def refusal(url: str, error: psycopg.Error, rights: str = "") -> EtlError:
+    """What a reader of `bi` is told where Postgres refuses; `rights` are those that are needed."""
+    if isinstance(error, _ABSENT):
+        return SchemaError(f"{masked(url)}: {said(error)}; run `aims360-etl migrate` if that is one of ours")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return DatabaseError(f"{masked(url)}: {said(error)}; needed are {rights or _RIGHTS}")
+    return DatabaseError(f"{masked(url)}: {said(error)}")
 
 
 def sibling(url: str, name: str) -> str:

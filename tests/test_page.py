@@ -14,7 +14,7 @@ import pytest
 from etl import page
 from etl.database import Connection
 from etl.emulator import World, populated
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SchemaError
 from etl.page import jobs, questions, upkeep, words
 from tests.scene import Scene, a_source
 from tests.test_cli import Command
@@ -208,9 +208,15 @@ def test_the_command_writes_it_for_whoever_may_read_bi(url: str, db: Connection,
         code, output, errors = command.run("report", "--html", "none.html")
     finally:
         db.execute("ALTER SCHEMA elsewhere RENAME TO bi")
-    assert (code, output) == (1, "")
+    assert (code, output) == (2, "")
     assert "run `aims360-etl migrate`" in errors
     assert not (tmp_path / "none.html").exists()
+
+
+def test_without_the_views_it_says_as_a_report_does_what_to_run(empty_database: str, tmp_path: Path) -> None:
+    """A database that isn't ours is a wrong setting: exit code 2, whichever way it is asked."""
+    with pytest.raises(SchemaError, match="run `aims360-etl migrate`"):
+        page.write(empty_database, tmp_path / "page.html", NOW)
 
 
 def test_pictures_do_not_depend_on_the_machines_time_zone() -> None:
