@@ -40,6 +40,8 @@ def grant(
     """
     if any(map(_UNSTORABLE.search, (role, source or "", *accounts))):
         raise ConfigError("a role, a source or an account holds what no text of Postgres can")
+    if "" in accounts:
+        raise ConfigError("--account: is empty; jobs without an account are seen by those who see all")
     if role in _GROUPS:
         raise ConfigError(f"--bi: {role} is what roles become members of; name one of these")
     reads_all = _reads_mirror(db, role)

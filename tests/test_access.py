@@ -186,7 +186,7 @@ def test_a_job_without_an_account_is_shown_to_those_who_see_all(
     with as_role(url, name) as session:
         assert rows(session, "jobs", "account_code") == [(OURS,)]
         assert rows(session, "job_daily", "account_code") == [(OURS,)]
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with pytest.raises(ConfigError, match="--account: is empty"):
         access.grant(db, name, accounts=[""])
     assert len(rows(db, "jobs")) == 3
 
