@@ -1,5 +1,6 @@
 """Who reads `bi`: a login role becomes a member of the reading roles, and may be held to some accounts."""
 
+import re
 from collections.abc import Sequence
 
 import psycopg
@@ -9,20 +10,28 @@ from etl.database import Connection
 from etl.errors import ConfigError, DatabaseError
 from etl.schema import folder
 
-_KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname = %s"
-_SOURCE_IS_KNOWN = "SELECT EXISTS (SELECT FROM etl.sources WHERE name = %s)"
-_HELD_TO = """
-INSERT INTO bi.account_access (role_name, source, account_code) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
-"""
+# As text: as a name it would be cut to the 63 bytes that a name may have, and found; in account_access it is not cut.
+_KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname::text = %s"
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 1)"
 _READS_LINKS = """
 SELECT has_table_privilege(%(role)s, 'bi.job_links', 'SELECT') OR pg_has_role(%(role)s, 'aims360_links', 'MEMBER')
 """
-_IS_HELD_TO = """
-SELECT concat_ws(' of ', 'account ' || a.account_code, 'source ' || a.source)
+_HELD = """
+SELECT DISTINCT concat_ws(' of ', 'account ' || a.account_code, 'source ' || a.source)
 FROM bi.account_access AS a
 JOIN pg_roles AS r ON r.rolname = a.role_name
 WHERE pg_has_role(%(role)s, r.oid, 'MEMBER')
 ORDER BY 1
+"""
+_GROUPS = ("aims360_bi", "aims360_links", "aims360_held")
+_UNKNOWN_ACCOUNTS = """
+SELECT asked FROM unnest(%s::text[]) AS asked
+WHERE NOT EXISTS (SELECT FROM bi.job_daily AS d WHERE d.account_code = asked)
+"""
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SOURCE_IS_KNOWN = "SELECT EXISTS (SELECT FROM etl.sources WHERE name = %s)"
+_HELD_TO = """
+INSERT INTO bi.account_access (role_name, source, account_code) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
 """
 
 
@@ -35,8 +44,12 @@ def grant(
     Raises ConfigError for a role or source that doesn't exist, an account without a code, and a role from which nothing
     can be withheld; DatabaseError where that takes more rights.
     """
+    if any(map(_UNSTORABLE.search, (role, source or "", *accounts))):
+        raise ConfigError("a role, a source or an account holds what no text of Postgres can")
     if "" in accounts:
-        raise ConfigError("--account: is empty")
+        raise ConfigError("--account: is empty; jobs without an account are seen by those who see all")
+    if role in _GROUPS:
+        raise ConfigError(f"--bi: {role} is what roles become members of; name one of these")
     reads_all = _reads_mirror(db, role)
     if (source or accounts) and reads_all:
         raise ConfigError(f"{role} reads the tables of the mirror themselves: it can't be held to accounts")
@@ -44,20 +57,22 @@ def grant(
         raise ConfigError(f"--source: nothing was synced of a source called {source!r}")
     held_to: list[str | None] = [*accounts] if accounts or source is None else [None]
     with db.transaction():
+        db.execute(_ONE_AT_A_TIME)  # Postgres refuses two changes of a role's rights at the same time
         for account in held_to:
             db.execute(_HELD_TO, (role, source, account))
         _make_roles(db)
         _admit(db, role, "aims360_links" if links else "aims360_bi")
-    return _what_it_reads(db, role, reads_all)
+        if accounts or source:
+            _admit(db, role, "aims360_held")
+    return _reads(db, role, reads_all)
 
 
-def _what_it_reads(db: Connection, role: str, reads_all: bool) -> str:
+def _reads(db: Connection, role: str, reads_all: bool) -> str:
+    """What a role reads by all that it was granted until now."""
     given = {"role": role}
     links = db.execute(_READS_LINKS, given).fetchone() == (True,)
-    held = [] if reads_all else [str(row[0]) for row in db.execute(_IS_HELD_TO, given).fetchall()]
-    return f"{role} reads schema bi, {'links too' if links else 'but no links'}" + (
-        f": {', '.join(held)} alone" if held else ""
-    )
+    held = "" if reads_all else ", ".join(str(row[0]) for row in db.execute(_HELD, given).fetchall())
+    return f"{role} reads schema bi{', links too' if links else ', but no links'}{f': {held} alone' if held else ''}"
 
 
 def _reads_mirror(db: Connection, role: str) -> bool:
@@ -86,3 +101,8 @@ def _admit(db: Connection, role: str, group: str) -> None:
     except psycopg.errors.InsufficientPrivilege:
         said = f'GRANT {group} TO "{role}"'
         raise DatabaseError(f"admitting a role takes more rights here: let an administrator run `{said}`") from None
+
+
+def unknown(db: Connection, accounts: Sequence[str]) -> list[str]:
+    """Which of these accounts have no job here, and had none."""
+    return [str(row[0]) for row in db.execute(_UNKNOWN_ACCOUNTS, ([*accounts],)).fetchall()]

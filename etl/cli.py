@@ -249,6 +249,8 @@ def grant(role: str, links: bool, accounts: tuple[str, ...], source: str | None)
     with _database(_settings()) as db:
         schema.require(db)
         terminal.say(access.grant(db, role, links, source, accounts))
+        for account in access.unknown(db, accounts):
+            terminal.say(f"note: the mirror has no job of an account {account!r}, nor had any", err=True)
 
 
 @main.command()

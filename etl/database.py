@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import conninfo, errors
 
-from etl.errors import ConfigError, DatabaseError
+from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError
 from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -26,8 +26,9 @@ _LIMITS = {
     "tcp_user_timeout": "60000",  # keepalives say nothing while sent data waits for an answer
 }
 _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
-# What an address may say otherwise, and what it may not: how rows and times are written and read here.
-_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min"
+# What an address may say otherwise, and what it may not: how rows and times are written and read here. All our names
+# say their schema; in public may lie what others put there, to be run with our rights in place of Postgres' own.
+_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min -c search_path=pg_catalog"
 _OURS = "-c TimeZone=UTC -c DateStyle=ISO"
 
 _UNREACHED = "check DATABASE_URL, and that a Postgres answers there"
@@ -39,6 +40,8 @@ _ADVICE = (
     (errors.LockNotAvailable, f"another session holds a table or a row of ours, pg_locks says which; {_NOTHING_LOST}"),
     ((errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction), "run `aims360-etl migrate`"),
 )
+_ABSENT = (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+_RIGHTS = "USAGE on schema bi and SELECT on its views (`aims360-etl grant --bi ROLE` gives them)"
 
 
 def connect(url: str, autocommit: bool = True) -> Connection:
@@ -125,6 +128,15 @@ def connected(url: str) -> Iterator[Connection]:
         raise told from error
     finally:
         db.close()
+
+
+def refusal(url: str, error: psycopg.Error, rights: str = "") -> EtlError:
+    """What a reader of `bi` is told where Postgres refuses; `rights` are those that are needed."""
+    if isinstance(error, _ABSENT):
+        return SchemaError(f"{masked(url)}: {said(error)}; run `aims360-etl migrate` if that is one of ours")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return DatabaseError(f"{masked(url)}: {said(error)}; needed are {rights or _RIGHTS}")
+    return DatabaseError(f"{masked(url)}: {said(error)}")
 
 
 def sibling(url: str, name: str) -> str:

@@ -87,13 +87,14 @@ def as_table(frame: pd.DataFrame, width: int | None) -> str:
 
 
 def save(path: Path, data: bytes) -> None:
-    """Into a file, all or nothing: whoever reads it meanwhile reads the old one. Raises ConfigError."""
+    """Into a file, all or nothing: who could not read the old one can't read the new one. Raises ConfigError."""
     target = path.resolve()
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.exists() and not target.is_file():  # a pipe or a device
             target.write_bytes(data)
             return
+        beside.touch(0o600 | target.stat().st_mode & 0o777 if target.exists() else 0o666)
         beside.write_bytes(data)
         beside.replace(target)
     except OSError as error:

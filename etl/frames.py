@@ -33,8 +33,6 @@ FEW = frozenset(
 
 _Values = list[bytes | None]
 _SETTING = "SELECT set_config(%s, %s, true)"
-# The text may hold several statements, and the first may end the transaction: the next one can't write either.
-_NEVER_WRITE = "SET default_transaction_read_only = on"
 
 
 def read(url: str, statement: str, settings: Mapping[str, str] | None = None) -> pd.DataFrame | None:
@@ -43,7 +41,6 @@ def read(url: str, statement: str, settings: Mapping[str, str] | None = None) ->
     Raises DatabaseError where there is no way in, psycopg.Error for what Postgres refuses.
     """
     with connect(url) as db:
-        db.execute(_NEVER_WRITE)
         db.read_only = True
         with db.transaction():
             for setting in (settings or {}).items():
@@ -52,7 +49,8 @@ def read(url: str, statement: str, settings: Mapping[str, str] | None = None) ->
 
 
 def _frame(db: Connection, statement: str) -> pd.DataFrame | None:
-    cursor = db.execute(statement.encode())  # without parameters: a % is a %
+    # Without parameters: a % is a %. Prepared, it is one statement: of several, the first could end the transaction.
+    cursor = db.execute(statement.encode(), prepare=True)
     result = cursor.pgresult
     if cursor.description is None or result is None:
         return None

@@ -11,6 +11,9 @@ from etl.errors import Locked
 _CLASS = 360_361  # sql/functions/is_held.sql looks for it
 
 _LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
+_LOCK_ALL = """
+SELECT source_id, name, pg_try_advisory_xact_lock(%(class)s, source_id) FROM etl.sources ORDER BY source_id
+"""
 _UNLOCK = "SELECT pg_advisory_unlock(%(class)s, %(source_id)s)"
 _HOLDER = """
 SELECT a.application_name, r.run_id, r.started_at
@@ -43,6 +46,14 @@ def held(db: Connection, name: str, source_id: int) -> Iterator[None]:
     finally:
         with suppress(psycopg.Error):  # a lost connection has lost its lock
             db.execute(_UNLOCK, key)
+
+
+def hold_all(db: Connection) -> None:
+    """All sources are ours until the transaction ends. Raises Locked where a run holds one, with who that is."""
+    for source_id, name, is_ours in db.execute(_LOCK_ALL, {"class": _CLASS}).fetchall():
+        if not is_ours:
+            holder = _holder(db, {"class": _CLASS, "source_id": int(str(source_id))})
+            raise Locked(f"source {name!r} is held by {holder}: its tables can't change now; run it again after that")
 
 
 def _holder(db: Connection, key: Mapping[str, int]) -> str:

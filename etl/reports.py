@@ -17,17 +17,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import errors
 
-from etl.database import masked, said
-from etl.errors import ConfigError, DatabaseError, SchemaError
+from etl.database import refusal
+from etl.errors import ConfigError
 from etl.schema import folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ABSENT = (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
-_RIGHTS = "USAGE on schema bi and SELECT on its views (`aims360-etl grant --bi ROLE` gives them)"
 _NO_ACCOUNT = "SELECT 1 AS known FROM bi.job_daily WHERE account_code = bi.account() LIMIT 1"
 
 
@@ -114,13 +111,8 @@ def _read(url: str, statement: str, limits: Mapping[str, str], rights: str) -> p
 
     try:
         frame = frames.read(url, statement, {f"bi.{name}": value for name, value in limits.items()})
-    except _ABSENT as error:
-        how = "run `aims360-etl migrate` if that is one of ours"
-        raise SchemaError(f"{masked(url)}: {said(error)}; {how}") from None
-    except errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{masked(url)}: {said(error)}; needed are {rights or _RIGHTS}") from None
     except psycopg.Error as error:
-        raise DatabaseError(f"{masked(url)}: {said(error)}") from None
+        raise refusal(url, error, rights) from None
     if frame is None:
         raise ConfigError("the statement gives no rows; it must be a query, such as SELECT … FROM bi.jobs")
     return frame

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from etl import totals
+from etl import lock, totals
 from etl.database import Connection, connect, masked, said
 from etl.errors import DatabaseError, SchemaError
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet s
 
 _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
+# A function or operator that somebody put into schema public, and that fits better than Postgres' own, would become
+# part of our definitions for good, and run with the rights of whoever reads a view.
+_NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
-_ROLES_EXIST = "SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links')"
+_ROLES_EXIST = "SELECT count(*) = 3 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links', 'aims360_held')"
 # A sync that is under way in another session has its totals right once both have ended: it adds what it changed to
 # what was counted before it, or had changed them before they are counted.
 _KEEP_SYNCS_AWAY = "LOCK TABLE aims360.live_daily IN EXCLUSIVE MODE"
@@ -92,7 +95,8 @@ def require(db: Connection) -> None:
 def migrate(url: str) -> tuple[str | None, str]:
     """Brings the database at `url` to the newest revision, all or nothing; the revisions before and after.
 
-    Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses.
+    Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses, Locked
+    where tables are to change that a run is at work on.
     """
     import sqlalchemy as sa
 
@@ -122,6 +126,7 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
     from alembic.config import Config
 
     connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+    connection.exec_driver_sql(_NOTHING_OF_OTHERS)
     connection.exec_driver_sql(_ONE_AT_A_TIME)
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
@@ -130,6 +135,8 @@ def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
         require(driver)
     if before != newest():
         driver.execute(_KEEP_READERS_AWAY)
+    if before not in (None, newest()):
+        lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
     config = Config()
     config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -1,6 +1,7 @@
 """Who reads what: roles tried by connecting as them, and by everything that they could do to see more."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +27,7 @@ WITH_ACCOUNTS = (
     "job_attempts",
     "documents_expiring",
 )
+ACCOUNTS_BUT_LINKS = tuple(view for view in WITH_ACCOUNTS if view != "job_links")
 OURS, THEIRS = "AZ031", "AZ022"
 
 
@@ -130,6 +132,24 @@ def test_a_tenant_sees_its_accounts_in_every_view(
         assert rows(session, "account_access") == [(name, None, OURS)]
 
 
+def test_what_runs_say_of_other_accounts_is_withheld(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Errors and notes name jobs and clients of any account: they are for those who see the whole source."""
+    tenant, whole = roles("tenant"), roles("whole")
+    access.grant(db, tenant, accounts=[OURS])
+    access.grant(db, whole, source="aims360")
+    db.execute("UPDATE etl.runs SET error = 'client 4711', notes = '{job 4712}'")
+    db.execute("UPDATE etl.sources SET went_back = 'job 4713'")
+    with connect(as_role(url, tenant)) as session:
+        assert set(rows(session, "runs", "error, notes")) == {(None, None)}
+        assert rows(session, "freshness", "went_back") == [("the source shows an older state than before",)]
+    for name in (whole, None):
+        with connect(as_role(url, name) if name else url) as session:
+            assert set(rows(session, "runs", "error, notes")) == {("client 4711", "job 4712")}
+            assert rows(session, "freshness", "went_back") == [("job 4713",)]
+
+
 def test_a_tenant_of_another_source_sees_nothing_of_this_one(
     mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
 ) -> None:
@@ -220,6 +240,28 @@ def test_a_function_of_ones_own_looks_at_no_withheld_row(
             assert set(told) == {OURS}, view
 
 
+def test_no_function_of_others_gets_into_the_definitions(empty_database: str, roles: Callable[[str], str]) -> None:
+    """Operators in schema public that fit better than Postgres' own would show a tenant all, and run as a sync."""
+    name = roles("tenant")
+    with connect(empty_database) as db:
+        db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # as it was before Postgres 15
+        with connect(as_role(empty_database, name)) as session:
+            session.execute("""
+                CREATE FUNCTION public.yes(text[], text[]) RETURNS boolean LANGUAGE sql RETURN true;
+                CREATE OPERATOR public.&& (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.yes);
+                CREATE FUNCTION public.array_to_string(text[], text) RETURNS text LANGUAGE sql RETURN 'mine';
+                CREATE FUNCTION public.fail(text[], text[]) RETURNS text[] LANGUAGE sql RETURN ARRAY[(1 / 0)::text];
+                CREATE OPERATOR public.|| (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.fail);
+            """)
+        schema.migrate(empty_database)
+        Scene(db, populated(60, seed=1)).sync()
+        access.grant(db, name, accounts=[OURS])
+        with connect(as_role(empty_database, name)) as session:
+            assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
+            assert rows(session, "runs", "checks") != [("mine",)]
+        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+
+
 def test_the_mirrors_owner_sees_all_whatever_it_was_granted(mirror: Scene, db: Connection) -> None:
     """Who reads the tables can't be held to accounts, and is told so."""
     owner = str(db.info.user)
@@ -262,3 +304,85 @@ def test_what_is_wrong_with_a_grant_is_said(
         db.execute(sql.SQL(statement).format(sql.Identifier(name)))
     with connect(as_role(url, name)) as session, pytest.raises(DatabaseError, match="let an administrator run"):
         access.grant(session, roles("another"))
+
+
+def test_a_grant_says_what_the_role_reads_by_all_its_grants(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """Not only by the last one: who had links has them, and who was held to an account is held to it."""
+    name = roles("reader")
+    access.grant(db, name, links=True, accounts=[OURS])
+    said = access.grant(db, name, source="aims360", accounts=[THEIRS])
+    assert said == f"{name} reads schema bi, links too: account {THEIRS} of source aims360, account {OURS} alone"
+
+
+@pytest.mark.parametrize("name", ["aims360_bi", "aims360_links", "x" * 70, "a\0", "a\udc80"])
+def test_a_name_that_is_no_readers_is_refused(
+    mirror: Scene, db: Connection, roles: Callable[[str], str], name: str
+) -> None:
+    """A reading role itself; texts that Postgres can't hold; and a name longer than Postgres keeps: cut, it was found
+    as a role, but its accounts were not found as that role's, and it saw all."""
+    cut = sql.Identifier(name[:63])
+    is_long = len(name) > 63
+    if is_long:
+        db.execute(sql.SQL("CREATE ROLE {}").format(cut))
+    try:
+        with pytest.raises(ConfigError):
+            access.grant(db, name, accounts=[OURS])
+    finally:
+        if is_long:
+            db.execute(sql.SQL("DROP ROLE {}").format(cut))
+    assert rows(db, "account_access") == []
+
+
+def test_grants_at_the_same_time_all_hold(mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]) -> None:
+    """Postgres refuses two changes of a table's rights at once: they wait for one another."""
+    names = [roles(f"reader {number}") for number in range(4)]
+
+    def grant(name: str) -> str:
+        with connect(url) as session:
+            return access.grant(session, name, accounts=[OURS])
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(grant, names * 2))
+    assert said == [f"{name} reads schema bi, but no links: account {OURS} alone" for name in names * 2]
+
+
+def test_readers_read_where_functions_are_not_for_everyone(empty_database: str, roles: Callable[[str], str]) -> None:
+    """A database may take EXECUTE from PUBLIC by default: what the views call is granted to their readers."""
+    name = roles("reader")
+    with connect(empty_database) as db:
+        db.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        schema.migrate(empty_database)
+        Scene(db, populated(60, seed=1)).sync()
+        access.grant(db, name)
+        with connect(as_role(empty_database, name)) as session:
+            for view in (*WITH_ACCOUNTS, "runs", "freshness", "category_health", "calendar"):
+                assert view == "job_links" or not refused(session, ("bi", view)), view
+            assert session.execute("SELECT bi.since(), bi.cause_of('x'), bi.failure_rate(1, 2)").fetchall()
+        db.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+
+
+def test_who_was_held_to_accounts_never_sees_all(
+    mirror: Scene, url: str, db: Connection, roles: Callable[[str], str]
+) -> None:
+    """A role that was renamed, or whose rows are gone, or that another mirror of the server knows, sees nothing."""
+    name = roles("tenant")
+    access.grant(db, name, accounts=[OURS])
+    rename = sql.SQL("ALTER ROLE {} RENAME TO {}")
+    before, after = sql.Identifier(name), sql.Identifier(f"{name}_2")
+    db.execute(rename.format(before, after))
+    try:
+        with connect(as_role(url, f"{name}_2")) as session:
+            assert all(
+                rows(session, view) == [] for view in (*ACCOUNTS_BUT_LINKS, "runs", "freshness", "category_health")
+            )
+            session.execute("SET ROLE aims360_bi")
+            assert rows(session, "jobs") == []
+    finally:
+        db.execute(rename.format(after, before))
+
+
+def test_an_account_that_nobody_has_is_told(mirror: Scene, db: Connection) -> None:
+    """A slip of the pen shows a role nothing: whoever grants is told."""
+    assert access.unknown(db, [OURS, "AZ31", THEIRS]) == ["AZ31"]

@@ -131,3 +131,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be written: No such file or directory"):
         formats.save(tmp_path / "none" / "file.csv", b"")
     assert {path.name for path in tmp_path.iterdir()} == {"file.csv", "link.csv", "pipe"}
+
+
+def test_a_file_that_others_could_not_read_stays_so(tmp_path: Path) -> None:
+    """A page that names people was made private once: it is private when it is written anew."""
+    path = tmp_path / "private.html"
+    path.touch(0o600)
+    formats.save(path, b"anew")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"anew", 0o600)

@@ -14,11 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from etl import scans, schema, sources
+from etl import lock, scans, schema, sources
 from etl.cli import EXIT_CODES, main
 from etl.database import Connection, connect
 from etl.emulator import populated
-from etl.errors import EtlError
+from etl.errors import EtlError, Locked
 from etl.model import Counts, Cursor, DocumentRow, JobRow
 from etl.prove.laws import Laws
 from etl.settings import SETTINGS
@@ -165,6 +165,24 @@ def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database
             "SELECT available_until::date::text, account_code FROM aims360.job_documents ORDER BY 1"
         ).fetchall()
         assert ends == [("2026-03-20", "A1"), ("2026-04-01", "A1"), ("2026-04-01", "A1"), (None, "A1")]
+
+
+def test_tables_do_not_change_under_a_run(empty_database: str) -> None:
+    """A run of an earlier release would go on writing, and count nothing of it: its source's lock is waited for."""
+    with schema.engine(empty_database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(schema.folder("migrations")))
+        config.attributes["connection"] = connection
+        alembic.upgrade(config, "0004")
+    with connect(empty_database) as db:
+        db.execute("""
+            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
+            VALUES ('west', 'https://host', 1, 'delete', 'UTC')
+        """)
+        with lock.held(db, "west", 1), pytest.raises(Locked, match="'west' is held by aims360-etl on"):
+            schema.migrate(empty_database)
+        assert schema.revision(db) == "0004"
+    assert schema.migrate(empty_database) == ("0004", schema.newest())
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:

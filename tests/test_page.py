@@ -14,7 +14,7 @@ import pytest
 from etl import page
 from etl.database import Connection
 from etl.emulator import World, populated
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SchemaError
 from etl.page import jobs, questions, upkeep, words
 from tests.scene import Scene, a_source
 from tests.test_cli import Command
@@ -146,6 +146,27 @@ def test_a_mirror_of_one_job_has_a_page(url: str, db: Connection, tmp_path: Path
     assert "0.5" not in said.split()
 
 
+def test_jobs_of_the_future_are_no_news(url: str, db: Connection, tmp_path: Path) -> None:
+    """A job dated 2099 is in no number of the last days, and no chart fails for it."""
+    world = World(seed=1, now=NOW)
+    future = datetime(2099, 1, 1, tzinfo=UTC)
+    world.add(createdDate=future, jobStatus="Failed", startDate=future, completedDate=future, response=None)
+    Scene(db, world).sync()
+    said = Reader(written(url, tmp_path)).said
+    assert "No job was created in the last 30 days." in said
+    assert "No job ended in the last 7 days." in said
+    assert "No job of the last 30 days has a known time." in said
+    assert db.execute("SELECT count(*) FROM bi.category_health").fetchone() == (0,)
+
+
+def test_a_day_beside_the_axis_is_not_drawn() -> None:
+    """Where it is tomorrow already, the evening of a zone far west is yesterday."""
+    row = {"day": NOW.date() - timedelta(days=1), "ends_by": "purge", "documents": 3, "published": 1}
+    assert upkeep.expiring([row], NOW.date(), "UTC").draw is None
+    gone = {"day": NOW.date() + timedelta(days=1), "job_status": "Failed", "jobs": 2}
+    assert jobs.per_day([gone], NOW.date(), "UTC").draw is None
+
+
 def test_sources_are_judged_one_by_one_the_worst_first(url: str, db: Connection, tmp_path: Path) -> None:
     """A source that stands still comes before one that is fresh, whatever their names."""
     Scene(db, populated(20, seed=1, now=NOW), a_source(name="calm")).sync()
@@ -188,9 +209,15 @@ def test_the_command_writes_it_for_whoever_may_read_bi(url: str, db: Connection,
         code, output, errors = command.run("report", "--html", "none.html")
     finally:
         db.execute("ALTER SCHEMA elsewhere RENAME TO bi")
-    assert (code, output) == (1, "")
+    assert (code, output) == (2, "")
     assert "run `aims360-etl migrate`" in errors
     assert not (tmp_path / "none.html").exists()
+
+
+def test_without_the_views_it_says_as_a_report_does_what_to_run(empty_database: str, tmp_path: Path) -> None:
+    """A database that isn't ours is a wrong setting: exit code 2, whichever way it is asked."""
+    with pytest.raises(SchemaError, match="run `aims360-etl migrate`"):
+        page.write(empty_database, tmp_path / "page.html", NOW)
 
 
 def test_pictures_do_not_depend_on_the_machines_time_zone() -> None:

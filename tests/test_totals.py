@@ -158,3 +158,4 @@ def test_the_histogram_is_read_back_as_it_was_counted(db: Connection) -> None:
         counts = [0] * place + [10] * (len(DURATION_BOUNDS) - place)
         row = db.execute("SELECT bi.percentile(1, 10, VARIADIC %s::numeric[])", (counts,)).fetchone()
         assert row == (bound,)
+    assert db.execute("SELECT bi.percentile(NULL, 10, 10), bi.percentile(0.5, NULL, 0)").fetchone() == (None, None)

@@ -12,6 +12,7 @@ from etl import schema
 from etl.database import Connection, connect
 from etl.emulator import World, populated
 from etl.errors import DatabaseError
+from etl.prove.laws import Laws
 from tests import write_docs
 from tests.scene import Scene, a_source
 
@@ -352,3 +353,47 @@ def test_a_sync_takes_no_lock_that_keeps_readers_out(url: str, db: Connection) -
         look()
     assert "RowExclusiveLock" in held
     assert held <= {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
+def test_dates_of_both_ends_of_time_can_be_read_in_every_zone(db: Connection, zone: str) -> None:
+    """A day of the year 0 or 10000 would be refused by Python, and a whole view with it."""
+    world = World(seed=1)
+    for moment in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"):
+        world.add(createdDate=moment, startDate=None, completedDate=None, purgeDateTime=None)
+    scene = Scene(db, world, a_source(time_zone=zone))
+    scene.sync()
+    days = scene.rows("SELECT created_day, created_at_local::date FROM bi.jobs ORDER BY created_day")
+    assert days == [(date.min, date.min), (date.max, date.max)]
+    assert scene.rows("SELECT day FROM bi.job_daily ORDER BY day") == [(date.min,), (date.max,)]
+    assert Laws().broken(db) == []
+
+
+def test_a_job_that_was_purged_is_stuck_no_more(db: Connection) -> None:
+    """Under `keep` a job that never ran stays here, as it was, for ever; nobody can look after it at the source."""
+    world = World(seed=1)
+    world.add(jobStatus="Queued", startDate=None, completedDate=None, purgeDateTime=world.now + HOUR)
+    scene = Scene(db, world, a_source(purge="keep"))
+    scene.sync()
+    for _ in range(2):
+        world.advance(3 * HOUR)
+        world.add()  # a source that shows nothing causes no purge
+        scene.sync()
+    assert scene.rows("SELECT is_open, is_stuck FROM bi.jobs WHERE is_purged") == [(True, False)]
+
+
+def test_the_last_run_is_the_one_that_the_job_shows(db: Connection) -> None:
+    """Also where the source counts fewer runs than before, as after a restore."""
+    world = World(seed=1)
+    job = world.add(numberOfAttempts=0)
+    scene = Scene(db, world)
+    scene.sync()
+    for attempts in (2, 1):
+        world.advance(HOUR)
+        world.change(job, numberOfAttempts=attempts, startDate=world.now - HOUR / 2, completedDate=world.now)
+        scene.sync()
+    assert scene.rows("SELECT attempt FROM bi.job_attempts WHERE is_last") == [(1,)]
+    assert scene.rows("""
+        SELECT count(*) FROM bi.job_attempts AS a JOIN bi.jobs AS j USING (source, job_id)
+        WHERE a.is_last AND (a.attempt, a.started_at_utc) = (j.attempts, j.started_at_utc)
+    """) == [(1,)]

@@ -55,9 +55,11 @@ _ROUND = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 
 def per_day(rows: Sequence[Row], today: date, zone: str) -> Figure:
     """Stacked bars by status; failures at the foot, where they can be compared."""
+    axis = _last_days(today)
+    rows = [row for row in rows if row["day"] in axis.days]  # the database's clock, and its zones, may be a day apart
     if not rows:
         return _PER_DAY.empty("No job was created in the last 30 days.", zone)
-    axis, colours = _last_days(today), status_colours(rows)
+    colours = status_colours(rows)
     counted: Counter[tuple[date, str]] = Counter()
     for row in rows:
         status = row["job_status"] or _NONE
@@ -70,7 +72,6 @@ def per_day(rows: Sequence[Row], today: date, zone: str) -> Figure:
             "said": f"{words.weekday_and_day(day)}: {words.count(jobs, 'job')} {_SAID.get(status, status)}",
         }
         for (day, status), jobs in counted.items()
-        if day in axis.days
     ]
     shown = used(colours, drawn)
     legend = [Key(_SAID.get(name, name), colour) for name, colour in shown.items()]

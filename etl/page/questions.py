@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
-from etl.database import connected
+from etl.database import connect, refusal
 from etl.schema import folder
 
 Row = dict[str, Any]
@@ -38,11 +39,14 @@ def statement(name: str) -> str:
 
 
 def ask(url: str, with_people: bool = False) -> Answers:
-    """All answers, from one snapshot of the database at `url`."""
+    """All answers, from one snapshot of the database at `url`. Raises SchemaError, DatabaseError."""
     names = [name for name in NAMES if with_people or name != "people"]
-    with connected(url) as db, db.transaction(), db.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_SNAPSHOT)
-        return Answers(**{name: _rows(cursor.execute(statement(name).encode()).fetchall()) for name in names})
+    try:
+        with connect(url) as db, db.transaction(), db.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(_SNAPSHOT)
+            return Answers(**{name: _rows(cursor.execute(statement(name).encode()).fetchall()) for name in names})
+    except psycopg.Error as error:
+        raise refusal(url, error) from None
 
 
 def _rows(rows: list[Row]) -> list[Row]:

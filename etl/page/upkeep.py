@@ -33,9 +33,10 @@ _QUICKEST = 0.01
 
 def expiring(rows: Sequence[Row], today: date, zone: str) -> Figure:
     """What will be gone, and when."""
+    axis = days(today, DAYS + 1)
+    rows = [row for row in rows if row["day"] in axis.days]  # the database's clock, and its zones, may be a day apart
     if not rows:
         return _EXPIRING.empty("No document expires in the next 30 days.", zone)
-    axis = days(today, DAYS + 1)
     drawn = [
         {
             "day": words.day(row["day"]),
@@ -45,7 +46,6 @@ def expiring(rows: Sequence[Row], today: date, zone: str) -> Figure:
             f"{_ENDS[row['ends_by']]}; {row['published']:,} published",
         }
         for row in rows
-        if row["day"] in axis.days
     ]
     shown = used(_BARS, drawn)
     return _EXPIRING.drawn(

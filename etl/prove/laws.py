@@ -46,8 +46,9 @@ found AS (
 _UNLIKE_JOBS = """
 WITH times AS (
     SELECT
-        CASE WHEN created_date >= '9999-12-31' THEN '9999-12-31' ELSE (created_date AT TIME ZONE s.time_zone)::date END
-            AS day,
+        CASE WHEN created_date >= '9999-12-31' THEN '9999-12-31'
+             WHEN created_date < '0001-01-02' THEN greatest((created_date AT TIME ZONE s.time_zone)::date, '0001-01-01')
+             ELSE (created_date AT TIME ZONE s.time_zone)::date END AS day,
         account_code, category_name, sub_category_name, job_status, documents,
         coalesce(number_of_attempts, reruns_seen) AS attempts,
         CASE WHEN coalesce(number_of_attempts, reruns_seen) = 0 AND start_date >= created_date

@@ -7,12 +7,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN source || E'\x1f' || coalesce(account_code, '');
 
 -- Question: which accounts may the reader of a view see?
--- Returns:  NULL for all; else the texts of which aims360.sees wants one: a source's name for all of its accounts, or a
---           source's and an account's.
--- Notes:    the rows of bi.account_access that name a role of the reader's count; who has none sees all. A role is the
---           reader's if current_user is a member of it or, where those have no row, if session_user is: SET ROLE to a
---           wider role shows no more, and SET ROLE to a tenant's role shows the tenant's. Who may read the mirror itself
---           has nothing withheld. It sees all rows, as its owner does; readers of the table see those of their roles.
+-- Returns:  NULL for all; else, perhaps none, the texts of which aims360.sees wants one: a source's name for all of its
+--           accounts, or a source's and an account's.
+-- Notes:    the rows of bi.account_access that name a role of the reader's count. Who has none sees all; but members of
+--           aims360_held then see nothing, so that a role that was renamed, or came from another mirror on the server,
+--           doesn't see all of a sudden. A role is the reader's if current_user is a member of it or, where those have
+--           no row, if session_user is: SET ROLE to a wider role shows no more, and SET ROLE to a tenant's role shows the
+--           tenant's. Who may read the mirror itself has nothing withheld. It sees all rows, as its owner does; readers
+--           of the table see those of their roles.
 CREATE OR REPLACE FUNCTION aims360.accounts_seen(reader name, login name)
 RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = ''
@@ -28,7 +30,19 @@ RETURN (
         FROM bi.account_access AS a
         JOIN pg_catalog.pg_roles AS r ON r.rolname = a.role_name
     )
-    SELECT array_agg(aims360.seen_as(coalesce(n.source, s.name), n.account_code))
+    SELECT coalesce(
+        array_agg(aims360.seen_as(coalesce(n.source, s.name), n.account_code)),
+        (
+            SELECT '{}'::text[]
+            FROM pg_catalog.pg_roles AS r
+            WHERE r.rolname = 'aims360_held' AND (
+                pg_catalog.pg_has_role(reader, r.oid, 'MEMBER')
+                    AND NOT pg_catalog.has_table_privilege(reader, 'aims360.jobs', 'SELECT')
+                OR pg_catalog.pg_has_role(login, r.oid, 'MEMBER')
+                    AND NOT pg_catalog.has_table_privilege(login, 'aims360.jobs', 'SELECT')
+            )
+        )
+    )
     FROM named AS n
     LEFT JOIN etl.sources AS s ON n.source IS NULL
     WHERE n.is_reader OR (n.is_login AND NOT EXISTS (SELECT FROM named WHERE is_reader))

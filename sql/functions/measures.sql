@@ -1,11 +1,11 @@
 -- Question: within how many seconds does a share of the jobs lie?
 -- Returns:  seconds, between the bounds of the bucket that the share falls into, as if its jobs lay evenly in it; 86400
---           where it lies beyond the last bound; NULL for no jobs.
+--           where it lies beyond the last bound; NULL for no jobs, or no share.
 --           bi.percentile(0.95, sum(run_count), sum(run_le_1), sum(run_le_2), …, sum(run_le_86400)) is the p95.
 CREATE OR REPLACE FUNCTION bi.percentile(share numeric, jobs numeric, VARIADIC at_most numeric[])
 RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN jobs > 0 THEN coalesce(
+RETURN CASE WHEN jobs > 0 AND share IS NOT NULL THEN coalesce(
     (
         SELECT round(lower + (upper - lower) * greatest(share * jobs - below, 0) / (held - below), 1)
         FROM (

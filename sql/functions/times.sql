@@ -9,12 +9,24 @@ RETURN CASE WHEN later >= earlier THEN extract(epoch FROM later - earlier) END;
 COMMENT ON FUNCTION aims360.seconds_between(timestamptz, timestamptz) IS
 'Seconds from the first moment to the second; NULL where either is unknown or the second comes first.';
 
+-- Question: what does the clock of a time zone show at a moment?
+-- Returns:  timestamp from the year 1 to 9999: the year 10000 that 9999-12-31 becomes east of UTC, and the one before the
+--           year 1 west of it, are more than Python and most BI tools can read.
+CREATE OR REPLACE FUNCTION aims360.local_time(moment timestamptz, time_zone text)
+RETURNS timestamp
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN moment IS NOT NULL THEN least(
+    greatest(moment AT TIME ZONE time_zone, '0001-01-01 00:00:00'::timestamp), '9999-12-31 23:59:59.999999'::timestamp
+) END;
+
+COMMENT ON FUNCTION aims360.local_time(timestamptz, text) IS 'What the clock of a time zone shows at a moment.';
+
 -- Question: on which day of a time zone does a moment lie?
--- Returns:  date; the year 10000 that 9999-12-31 becomes east of UTC is more than Python and most BI tools can read.
+-- Returns:  date, of the same years.
 CREATE OR REPLACE FUNCTION aims360.day_of(moment timestamptz, time_zone text)
 RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN moment IS NOT NULL THEN least((moment AT TIME ZONE time_zone)::date, '9999-12-31'::date) END;
+RETURN aims360.local_time(moment, time_zone)::date;
 
 COMMENT ON FUNCTION aims360.day_of(timestamptz, text) IS 'The day of a time zone on which a moment lies.';
 

@@ -9,6 +9,7 @@ WITH days AS (
     JOIN bi.freshness AS f USING (source)
     WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 36
       AND d.day > (now() AT TIME ZONE f.time_zone)::date - 35
+      AND d.day <= (now() AT TIME ZONE f.time_zone)::date
 ),
 kinds AS (
     SELECT

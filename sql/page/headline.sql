@@ -15,5 +15,6 @@ FROM bi.job_daily AS d
 JOIN bi.freshness AS f USING (source)
 WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 60
   AND d.day > (now() AT TIME ZONE f.time_zone)::date - 60
+  AND d.day <= (now() AT TIME ZONE f.time_zone)::date
 GROUP BY is_before
 ORDER BY is_before;

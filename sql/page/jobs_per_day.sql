@@ -9,5 +9,6 @@ FROM bi.job_daily AS d
 JOIN bi.freshness AS f USING (source)
 WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 30
   AND d.day > (now() AT TIME ZONE f.time_zone)::date - 30
+  AND d.day <= (now() AT TIME ZONE f.time_zone)::date
 GROUP BY d.day, job_status
 ORDER BY d.day, job_status;

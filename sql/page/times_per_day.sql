@@ -29,5 +29,6 @@ FROM bi.job_daily AS d
 JOIN bi.freshness AS f USING (source)
 WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 30
   AND d.day > (now() AT TIME ZONE f.time_zone)::date - 30
+  AND d.day <= (now() AT TIME ZONE f.time_zone)::date
 GROUP BY d.day
 ORDER BY d.day;

@@ -1,8 +1,8 @@
 -- Question: which kinds of job do worse now than they used to?
 -- Grain:    one row a source, category and sub-category that had a job in the last five weeks.
 -- Columns:  now is the last seven days, today included; *_before the four weeks before them. Shares are 0 to 1.
--- Notes:    what makes a kind worse stands at is_worse. Days are those of the source's time zone. What a role may not see
---           is not in its numbers.
+-- Notes:    what makes a kind worse stands at is_worse. Days are those of the source's time zone; a job dated after today
+--           is in none. What a role may not see is not in its numbers.
 CREATE OR REPLACE VIEW bi.category_health WITH (security_barrier) AS
 WITH days AS (
     SELECT d.*, d.day > aims360.day_of(now(), f.time_zone) - 7 AS is_now
@@ -10,6 +10,7 @@ WITH days AS (
     JOIN bi.freshness AS f USING (source)
     WHERE d.day >= (now() AT TIME ZONE 'UTC')::date - 36
       AND d.day > aims360.day_of(now(), f.time_zone) - 35
+      AND d.day <= aims360.day_of(now(), f.time_zone)
 ),
 sums AS (
     SELECT

@@ -2,6 +2,7 @@
 -- Grain:    one row a source.
 -- Columns:  lag is measured from complete_through, not from the newest row: a quiet source is fresh all the same.
 -- Notes:    complete_through holds if changes are committed, and clocks apart, by less than AIMS360_LOOK_BACK.
+--           went_back names a job of any account: who is held to some accounts of the source sees only that it did.
 CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS
 SELECT
     s.name AS source,
@@ -22,7 +23,11 @@ SELECT
     s.strategy,
     s.reread_due_at AT TIME ZONE 'UTC' AS reread_due_at_utc,
     s.reconcile_due_at AT TIME ZONE 'UTC' AS reconcile_due_at_utc,
-    s.went_back,
+    CASE
+        WHEN (SELECT aims360.sees_all(current_user, session_user))
+            OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, NULL) THEN s.went_back
+        WHEN s.went_back IS NOT NULL THEN 'the source shows an older state than before'
+    END AS went_back,
     s.time_zone,
     s.purge_mode
 FROM etl.sources AS s

@@ -67,13 +67,14 @@ FROM (
                 n.created_date,
                 n.last_start,
                 n.last_completed,
-                n.attempt = max(n.attempt) OVER (PARTITION BY n.source_id, n.job_id) AS is_last,
+                bool_or(n.is_newest) AS is_last,
                 (array_agg(n.job_status ORDER BY n.history_id DESC))[1] AS job_status,
                 max(n.start_date) AS seen_start,
                 max(n.completed_date) AS seen_completed
             FROM (
                 SELECT
                     v.*,
+                    row_number() OVER (PARTITION BY v.source_id, v.job_id ORDER BY v.history_id DESC) = 1 AS is_newest,
                     coalesce(
                         v.number_of_attempts,
                         sum(v.gave_way::int) OVER (PARTITION BY v.source_id, v.job_id ORDER BY v.history_id)

@@ -40,13 +40,13 @@ SELECT
     r.attempts > 0 AS is_rerun,
     r.attempts,
     j.job_status IS NOT NULL AND j.job_status = 'Failed' AS is_failed,
-    aims360.is_stuck(
+    j.purged_at IS NULL AND aims360.is_stuck(
         j.job_status, coalesce(j.modified_date, j.start_date, j.created_date), s.complete_through
     ) AS is_stuck,
     aims360.is_published(j.publish_link_access_scope) AS is_published,
     aims360.day_of(j.purge_date_time, s.time_zone) AS purge_date,
     aims360.day_of(j.created_date, s.time_zone) AS created_day,
-    j.created_date AT TIME ZONE s.time_zone AS created_at_local,
+    aims360.local_time(j.created_date, s.time_zone) AS created_at_local,
     j.maximum_date_time_to_execute_job AT TIME ZONE 'UTC' AS rerun_until_utc
 FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)

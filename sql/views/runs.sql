@@ -5,6 +5,8 @@
 -- Notes:    verdict `complete` or `complete_with_rejects`: its scan came to its end and moved complete_through to
 --           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window. A run that
 --           first ended the scan of an earlier one has that one's kind and the window of its own increment.
+--           Counts are of the whole source. error and notes may name jobs and clients of any account: who is held to some
+--           accounts of the source sees none.
 CREATE OR REPLACE VIEW bi.runs WITH (security_barrier) AS
 SELECT
     r.run_id,
@@ -29,7 +31,7 @@ SELECT
     r.rejected,
     r.duplicates,
     r.purged,
-    r.error,
+    CASE WHEN e.is_seen THEN r.error END AS error,
     r.watermark_before AT TIME ZONE 'UTC' AS watermark_before_utc,
     r.watermark_after AT TIME ZONE 'UTC' AS watermark_after_utc,
     r.unversioned,
@@ -43,9 +45,14 @@ SELECT
     r.ghosts_early,
     r.ghosts_vanished,
     r.repaired,
-    array_to_string(r.notes, E'\n') AS notes
+    CASE WHEN e.is_seen THEN array_to_string(r.notes, E'\n') END AS notes
 FROM etl.runs AS r
 JOIN etl.sources AS s USING (source_id)
+CROSS JOIN LATERAL (
+    SELECT
+        (SELECT aims360.sees_all(current_user, session_user))
+            OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, NULL) AS is_seen
+) AS e
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
     OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
