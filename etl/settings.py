@@ -229,6 +229,8 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     tables = found.get("sources")
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
+    if not all(name and name.isprintable() for name in tables):
+        raise ConfigError(f"{file}: the name of a source is empty, or holds characters that can't be seen")
     return {name: _file_source(f"{file.name}: [sources.{name}]", table, environ) for name, table in tables.items()}
 
 

@@ -116,6 +116,7 @@ def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
         ("[sources.a]\nbase_url = 'https://a'\nclient_id = 'c'", r"a\] password_env: is not set"),
         ("[sources.a]\ntoken_env = 'NOT_SET'", "a] token_env: the environment variable that it names is not set"),
         ("[sources.a]\ncolour = 'red'", "colour: no such setting"),
+        ('[sources."a\\u001fb"]\n', "the name of a source is empty, or holds characters"),
         ("sources = 5", "needs a table"),
         ("purge = 'keep'\n[sources.a]\nbase_url = 'https://a'", "purge: belongs into a table"),
         ("= nonsense", "can't be read"),

@@ -35,3 +35,21 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN round(failed / nullif(ended, 0), 4);
 
 COMMENT ON FUNCTION bi.failure_rate(numeric, numeric) IS 'Share of the jobs that ended which failed; NULL where none ended.';
+
+-- Question: do clearly more jobs fail than before?
+-- Returns:  boolean, never NULL: five percentage points more and half as many again, of at least 20 jobs that ended in
+--           either time.
+CREATE OR REPLACE FUNCTION bi.fails_more(
+    failure_rate numeric, failure_rate_before numeric, ended numeric, ended_before numeric
+)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(
+    least(ended, ended_before) >= 20
+    AND failure_rate >= failure_rate_before + 0.05
+    AND failure_rate >= failure_rate_before * 1.5,
+    false
+);
+
+COMMENT ON FUNCTION bi.fails_more(numeric, numeric, numeric, numeric) IS
+'Whether five percentage points more fail and half as many again, of at least 20 jobs that ended in either time.';

@@ -1,8 +1,7 @@
 -- Question: Which kinds of job fail most, and is that new?
 -- Grain:    one row a category and sub-category over all sources, the twelve with most failures in the last 7 days.
 -- Columns:  category_name, sub_category_name, failed, ended, failure_rate, failure_rate_before, is_worse.
--- Notes:    days, and what is_worse means, as in bi.category_health, whose own is_worse looks at run times too: of at
---           least 20 jobs that ended in either time, five percentage points more failed and half as many again.
+-- Notes:    days as in bi.category_health, whose own is_worse looks at run times too.
 WITH days AS (
     SELECT d.*, d.day > (now() AT TIME ZONE f.time_zone)::date - 7 AS is_now
     FROM bi.job_daily AS d
@@ -39,11 +38,6 @@ SELECT
     ended,
     failure_rate,
     failure_rate_before,
-    coalesce(
-        least(ended, ended_before) >= 20
-        AND failure_rate >= failure_rate_before + 0.05
-        AND failure_rate >= failure_rate_before * 1.5,
-        false
-    ) AS is_worse
+    bi.fails_more(failure_rate, failure_rate_before, ended, ended_before) AS is_worse
 FROM most
 ORDER BY failure_rate DESC, failed DESC, category_name, sub_category_name;

@@ -6,7 +6,7 @@ SELECT
     created_by AS person,
     count(*) AS jobs,
     count(*) FILTER (WHERE is_failed) AS failed,
-    bi.failure_rate(count(*) FILTER (WHERE is_failed), count(*) FILTER (WHERE NOT is_open)) AS failure_rate,
+    bi.failure_rate(count(*) FILTER (WHERE is_failed), count(*) FILTER (WHERE is_ended)) AS failure_rate,
     percentile_cont(0.95) WITHIN GROUP (ORDER BY queued_seconds) AS queued_p95_seconds,
     percentile_cont(0.95) WITHIN GROUP (ORDER BY run_seconds) AS run_p95_seconds
 FROM bi.jobs

@@ -20,7 +20,7 @@ WITH counted AS (
     WHERE created_at_utc >= bi.since()
       AND created_at_utc < bi.until()
       AND (bi.account() IS NULL OR account_code = bi.account())
-      AND job_status IN ('Completed', 'Failed')
+      AND is_ended
     GROUP BY 1, 2, 3
 )
 SELECT

@@ -18,7 +18,7 @@ FROM bi.jobs
 WHERE created_at_utc >= bi.since('100 years')
   AND created_at_utc < bi.until()
   AND (bi.account() IS NULL OR account_code = bi.account())
-  AND job_status IN ('Completed', 'Failed')
+  AND is_ended
 GROUP BY created_by, category_name
 HAVING count(*) FILTER (WHERE is_failed) > 0
 ORDER BY failed DESC, created_by, category_name;

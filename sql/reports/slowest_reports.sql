@@ -18,7 +18,7 @@ FROM bi.jobs
 WHERE created_at_utc >= bi.since('7 days')
   AND created_at_utc < bi.until()
   AND (bi.account() IS NULL OR account_code = bi.account())
-  AND NOT is_open
+  AND is_ended
 GROUP BY sub_category_name
 ORDER BY mean_run_seconds DESC NULLS LAST, sub_category_name
 LIMIT 10;

@@ -50,7 +50,7 @@ SELECT
     sum(d.run_le_21600)::bigint AS run_le_21600,
     sum(d.run_le_86400)::bigint AS run_le_86400,
     coalesce(sum(d.jobs) FILTER (WHERE d.job_status = 'Failed'), 0)::bigint AS failed,
-    coalesce(sum(d.jobs) FILTER (WHERE d.job_status IN ('Completed', 'Failed')), 0)::bigint AS ended
+    coalesce(sum(d.jobs) FILTER (WHERE aims360.is_ended(d.job_status)), 0)::bigint AS ended
 FROM (
     SELECT * FROM aims360.live_daily WHERE jobs <> 0
     UNION ALL

@@ -47,7 +47,8 @@ SELECT
     aims360.day_of(j.purge_date_time, s.time_zone) AS purge_date,
     aims360.day_of(j.created_date, s.time_zone) AS created_day,
     aims360.local_time(j.created_date, s.time_zone) AS created_at_local,
-    j.maximum_date_time_to_execute_job AT TIME ZONE 'UTC' AS rerun_until_utc
+    j.maximum_date_time_to_execute_job AT TIME ZONE 'UTC' AS rerun_until_utc,
+    aims360.is_ended(j.job_status) AS is_ended
 FROM aims360.jobs AS j
 JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT aims360.attempts(j.number_of_attempts, j.reruns_seen) AS attempts) AS r
