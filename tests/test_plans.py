@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from etl.database import Connection, connect
 from etl.emulator import populated
-from tests.bench.asked import TYPICAL, Asked
+from tests.bench.asked import GIVEN, TYPICAL, Asked
 from tests.scene import Scene
 
 JOBS = 20_000
@@ -46,8 +47,9 @@ def test_what_is_typically_asked_reads_no_more_than_it_must(db: Connection) -> N
     scene = Scene(db, populated(JOBS, seed=1, now=datetime.now(UTC)), page_size=2_000)
     scene.sync()
     db.execute("VACUUM (ANALYZE)")
-    job, account = scene.rows("SELECT job_id, account_code FROM aims360.jobs WHERE account_code = 'AZ031' LIMIT 1")[0]
-    said = [wrong for each in TYPICAL for wrong in judged(db, each, {"job": job, "account": account})]
+    given = db.cursor(row_factory=dict_row).execute(GIVEN).fetchone()
+    assert given is not None
+    said = [wrong for each in TYPICAL for wrong in judged(db, each, given)]
     assert said == []
 
 

@@ -25,7 +25,7 @@ SELECT
     s.reconcile_due_at AT TIME ZONE 'UTC' AS reconcile_due_at_utc,
     CASE
         WHEN (SELECT aims360.sees_all(current_user, session_user))
-            OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, NULL) THEN s.went_back
+            OR s.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[]) THEN s.went_back
         WHEN s.went_back IS NOT NULL THEN 'the source shows an older state than before'
     END AS went_back,
     s.time_zone,
@@ -40,7 +40,7 @@ LEFT JOIN LATERAL (
 ) AS last ON true
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
+    OR s.source_id IN (SELECT a.source_id FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.freshness IS 'How fresh and complete the mirror is: one row a source.';

@@ -5,8 +5,6 @@
 --           that began and ended between two looks is not here, so the first attempt of a job may be missing, and
 --           job_status is the last that was seen of it. Where the source doesn't count attempts, the mirror does: an
 --           ended run that gives way to another start is one more.
--- The condition stands over both kinds of jobs: Postgres flattens a view that is nothing but a UNION ALL, and its barrier
--- with it.
 CREATE OR REPLACE VIEW bi.job_attempts WITH (security_barrier) AS
 SELECT
     s.name AS source,
@@ -22,6 +20,7 @@ SELECT
     r.run_seconds,
     r.created_at_utc
 FROM (
+    -- Postgres flattens a view that is nothing but a UNION ALL, and its barrier with it: the condition stands outside.
     SELECT
         j.source_id,
         j.job_id,
@@ -74,10 +73,14 @@ FROM (
             FROM (
                 SELECT
                     v.*,
-                    row_number() OVER (PARTITION BY v.source_id, v.job_id ORDER BY v.history_id DESC) = 1 AS is_newest,
+                    row_number() OVER (
+                        PARTITION BY v.source_id, v.job_id, v.account_code, v.created_date ORDER BY v.history_id DESC
+                    ) = 1 AS is_newest,
                     coalesce(
                         v.number_of_attempts,
-                        sum(v.gave_way::int) OVER (PARTITION BY v.source_id, v.job_id ORDER BY v.history_id)
+                        sum(v.gave_way::int) OVER (
+                            PARTITION BY v.source_id, v.job_id, v.account_code, v.created_date ORDER BY v.history_id
+                        )
                     )::integer AS attempt
                 FROM (
                     SELECT
@@ -93,7 +96,10 @@ FROM (
                     FROM aims360.job_status_history AS h
                     JOIN aims360.jobs AS j USING (source_id, job_id)
                     WHERE aims360.attempts(j.number_of_attempts, j.reruns_seen) > 0
-                    WINDOW versions AS (PARTITION BY h.source_id, h.job_id ORDER BY h.history_id)
+                    -- Account and creation are the job's: named here, conditions on them reach the tables.
+                    WINDOW versions AS (
+                        PARTITION BY h.source_id, h.job_id, j.account_code, j.created_date ORDER BY h.history_id
+                    )
                 ) AS v
             ) AS n
             GROUP BY
@@ -102,10 +108,11 @@ FROM (
         ) AS e
     ) AS t
 ) AS r
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, r.account_code)
+    OR r.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (r.source_id, r.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.job_attempts IS 'One row a run of a job, reruns included, as far as polling saw it.';

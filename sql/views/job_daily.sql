@@ -59,7 +59,8 @@ FROM (
 JOIN etl.sources AS s USING (source_id)
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, d.account_code)
+    OR d.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (d.source_id, d.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 )
 GROUP BY 1, 2, 3, 4, 5, 6;
 

@@ -20,11 +20,12 @@ SELECT
     j.created_date AT TIME ZONE 'UTC' AS job_created_at_utc,
     aims360.is_published(j.publish_link_access_scope) AS is_published
 FROM aims360.job_documents AS d
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 LEFT JOIN aims360.jobs AS j USING (source_id, job_id)
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, d.account_code)
+    OR d.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (d.source_id, d.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.job_documents IS 'One row a document that a job made; no links.';

@@ -15,7 +15,7 @@ SELECT
     j.publish_link_access_scope AS access_scope,
     l.available_until AT TIME ZONE 'UTC' AS available_until_utc
 FROM aims360.jobs AS j
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (
     SELECT 'publish' AS kind, NULL::integer AS position, NULL AS document_name, j.publish_link AS link,
            j.purge_date_time AS available_until
@@ -27,7 +27,8 @@ CROSS JOIN LATERAL (
 ) AS l
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
+    OR j.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (j.source_id, j.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.job_links IS 'One row a link to an output: secret, for the role aims360_links alone.';

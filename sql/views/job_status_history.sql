@@ -40,11 +40,12 @@ FROM (
     ) AS v
 ) AS h
 JOIN aims360.jobs AS j USING (source_id, job_id)
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT h.is_first OR h.job_status IS DISTINCT FROM h.previous_status AS is_entry) AS e
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
+    OR h.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (h.source_id, j.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.job_status_history IS

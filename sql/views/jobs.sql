@@ -50,11 +50,12 @@ SELECT
     j.maximum_date_time_to_execute_job AT TIME ZONE 'UTC' AS rerun_until_utc,
     aims360.is_ended(j.job_status) AS is_ended
 FROM aims360.jobs AS j
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (SELECT aims360.attempts(j.number_of_attempts, j.reruns_seen) AS attempts) AS r
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, j.account_code)
+    OR j.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[])
+    OR (j.source_id, j.account_code) IN (SELECT a.* FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.jobs IS 'One row a job the mirror holds: whose, what, how long, how it ended, when it expires.';

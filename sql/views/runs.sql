@@ -47,15 +47,15 @@ SELECT
     r.repaired,
     CASE WHEN e.is_seen THEN array_to_string(r.notes, E'\n') END AS notes
 FROM etl.runs AS r
-JOIN etl.sources AS s USING (source_id)
+LEFT JOIN etl.sources AS s USING (source_id)
 CROSS JOIN LATERAL (
     SELECT
         (SELECT aims360.sees_all(current_user, session_user))
-            OR aims360.sees((SELECT aims360.accounts_seen(current_user, session_user)), s.name, NULL) AS is_seen
+            OR r.source_id = ANY ((SELECT aims360.sources_seen(current_user, session_user))::smallint[]) AS is_seen
 ) AS e
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
-    OR aims360.sees_some_of((SELECT aims360.accounts_seen(current_user, session_user)), s.name)
+    OR r.source_id IN (SELECT a.source_id FROM aims360.accounts_seen(current_user, session_user) AS a)
 );
 
 COMMENT ON VIEW bi.runs IS 'The ledger: one row a run.';

@@ -1,13 +1,12 @@
 """What BI tools typically ask of each view, and how much may be read for it: timed by the bench, held by a test.
 
-A tile, a filtered list, a job that somebody looks for. `%(job)s` and `%(account)s` are parameters.
+A tile, a filtered list, a job that somebody looks for. The parameters are `GIVEN`'s: a job, an account, a week before
+the newest job, a day before it, and a week after the first document that will be gone.
 """
 
 from dataclasses import dataclass
 
 _MONTH = "(now() AT TIME ZONE 'UTC') - interval '30 days'"
-_WEEK = "(now() AT TIME ZONE 'UTC') + interval '7 days'"
-_DAY = "(now() AT TIME ZONE 'UTC') - interval '1 day'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,18 @@ class Asked:
     heap: float = 0.0
 
 
+GIVEN = """
+SELECT
+    j.job_id AS job,
+    j.account_code AS account,
+    (SELECT max(created_date) FROM aims360.jobs) AT TIME ZONE 'UTC' - interval '7 days' AS week,
+    (SELECT max(created_date) FROM aims360.jobs) AT TIME ZONE 'UTC' - interval '1 day' AS day,
+    (SELECT min(available_until) FROM aims360.job_documents WHERE available_until > now()) AT TIME ZONE 'UTC'
+        + interval '7 days' AS soon
+FROM aims360.jobs AS j
+WHERE j.account_code = 'AZ031'
+LIMIT 1
+"""
 TYPICAL = (
     Asked("jobs", "a job by its id", "SELECT * FROM bi.jobs WHERE job_id = %(job)s"),
     Asked(
@@ -43,7 +54,7 @@ TYPICAL = (
     Asked(
         "jobs",
         "one account, a day's rows",
-        f"SELECT * FROM bi.jobs WHERE account_code = %(account)s AND created_at_utc >= {_DAY} LIMIT 1000",
+        "SELECT * FROM bi.jobs WHERE account_code = %(account)s AND created_at_utc >= %(day)s LIMIT 1000",
         share=0.02,
         heap=0.02,
     ),
@@ -71,15 +82,15 @@ TYPICAL = (
     Asked(
         "documents_expiring",
         "a week's by account and day",
-        f"""SELECT account_code, available_until_utc::date, count(*), sum(size_in_mb) FROM bi.documents_expiring
-        WHERE available_until_utc < {_WEEK} GROUP BY 1, 2""",
+        """SELECT account_code, available_until_utc::date, count(*), sum(size_in_mb) FROM bi.documents_expiring
+        WHERE available_until_utc < %(soon)s GROUP BY 1, 2""",
         share=0.4,
     ),
     Asked(
         "documents_expiring",
         "one account, rows of a day",
-        f"""SELECT * FROM bi.documents_expiring
-        WHERE account_code = %(account)s AND available_until_utc < {_DAY} + interval '2 days' LIMIT 1000""",
+        """SELECT * FROM bi.documents_expiring
+        WHERE account_code = %(account)s AND available_until_utc < %(soon)s - interval '6 days' LIMIT 1000""",
         share=0.1,
         heap=0.1,
     ),
@@ -87,10 +98,11 @@ TYPICAL = (
     Asked("job_attempts", "one job's", "SELECT * FROM bi.job_attempts WHERE job_id = %(job)s"),
     Asked(
         "job_attempts",
-        "reruns by category and outcome",
-        "SELECT category_name, job_status, count(*) FROM bi.job_attempts WHERE attempt > 0 GROUP BY 1, 2",
-        share=1.3,
-        heap=1.3,
+        "a week's reruns by category and outcome",
+        """SELECT category_name, job_status, count(*) FROM bi.job_attempts
+        WHERE attempt > 0 AND created_at_utc >= %(week)s GROUP BY 1, 2""",
+        share=1.1,
+        heap=1.1,
     ),
     Asked("job_links", "one job's", "SELECT * FROM bi.job_links WHERE job_id = %(job)s"),
     Asked("freshness", "all of it", "SELECT * FROM bi.freshness"),

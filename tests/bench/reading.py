@@ -3,15 +3,15 @@
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
-from tests.bench.asked import TYPICAL, Asked
+from tests.bench.asked import GIVEN, TYPICAL, Asked
 from tests.bench.mirror import Mirror
 from tests.bench.stage import OFTEN, Stage
 from tests.bench.table import Figure, Line, Target
 
 QUICK = 300.0  # ms: a tile that answers at once
 TENANT = "bench_tenant"
-_SOME_JOB = "SELECT job_id, account_code FROM aims360.jobs ORDER BY job_id LIMIT 1"
 _READERS = """
 DROP ROLE IF EXISTS bench_tenant;
 CREATE ROLE bench_tenant;
@@ -30,12 +30,11 @@ DROP ROLE bench_tenant;
 def asked(stage: Stage, mirror: Mirror) -> None:
     """The questions as who sees all, and those to whole accounts as a tenant that sees one of them."""
     with psycopg.connect(mirror.cluster.address(mirror.name), autocommit=True) as db:
-        [(job, account)] = db.execute(_SOME_JOB).fetchall()
-        given = {"job": job, "account": account}
+        given = db.cursor(row_factory=dict_row).execute(GIVEN).fetchone() or {}
         for each in TYPICAL:
             stage.note(_line(stage, db, each, given, mirror))
         db.execute(_READERS)
-        db.execute(_HELD, (account,))
+        db.execute(_HELD, (given["account"],))
         db.execute("SET ROLE bench_tenant")
         for each in TYPICAL:
             if each.share and "account_code =" not in each.statement:
