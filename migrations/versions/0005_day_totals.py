@@ -71,7 +71,7 @@ def _account_access() -> None:
 def _indexes() -> None:
     created = sa.text(_CREATED_AT_UTC)
     for name, column, included in (
-        ("jobs_created", None, ["account_code", "category_name", "sub_category_name", "job_status"]),
+        ("jobs_created", None, ["account_code"]),
         ("jobs_account", "account_code", ["category_name", "sub_category_name", "job_status"]),
         ("jobs_status", "job_status", ["account_code", "category_name", "sub_category_name"]),
     ):
