@@ -23,6 +23,11 @@ class Asked:
     share: float = 0.0
     heap: float = 0.0
 
+    @property
+    def is_of_one_job(self) -> bool:
+        """Whether it names a job."""
+        return "%(job)s" in self.statement
+
 
 GIVEN = """
 SELECT
@@ -55,8 +60,8 @@ TYPICAL = (
         "jobs",
         "one account, a day's rows",
         "SELECT * FROM bi.jobs WHERE account_code = %(account)s AND created_at_utc >= %(day)s LIMIT 1000",
-        share=0.02,
-        heap=0.02,
+        share=0.05,
+        heap=0.05,
     ),
     Asked(
         "jobs",
