@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -110,13 +111,20 @@ def test_migrations_make_the_tables(url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
-def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
-    """A database of the release before, with a scan under way: migrated, and the scan is gone on with."""
-    with schema.engine(empty_database).begin() as connection:
+@contextmanager
+def released(url: str, revision: str) -> Iterator[sa.Connection]:
+    """A database as an earlier release left it, in a transaction."""
+    with schema.engine(url).begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(schema.folder("migrations")))
         config.attributes["connection"] = connection
-        alembic.upgrade(config, "0002")
+        alembic.upgrade(config, revision)
+        yield connection
+
+
+def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
+    """A database of the release before, with a scan under way: migrated, and the scan is gone on with."""
+    with released(empty_database, "0002") as connection:
         connection.exec_driver_sql("""
             INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
             VALUES ('aims360', 'https://host', 1, 'delete', 'UTC')
@@ -137,11 +145,7 @@ def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
 
 def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database: str) -> None:
     """Documents a job, until when they can be had, and the totals of each day: as if it had been loaded today."""
-    with schema.engine(empty_database).begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(schema.folder("migrations")))
-        config.attributes["connection"] = connection
-        alembic.upgrade(config, "0004")
+    with released(empty_database, "0004") as connection:
         connection.exec_driver_sql("""
             INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through)
             VALUES ('west', 'https://host', 1, 'delete', 'America/Los_Angeles', now()),
@@ -169,11 +173,8 @@ def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database
 
 def test_tables_do_not_change_under_a_run(empty_database: str) -> None:
     """A run of an earlier release would go on writing, and count nothing of it: its source's lock is waited for."""
-    with schema.engine(empty_database).begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(schema.folder("migrations")))
-        config.attributes["connection"] = connection
-        alembic.upgrade(config, "0004")
+    with released(empty_database, "0004"):
+        pass
     with connect(empty_database) as db:
         db.execute("""
             INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
