@@ -385,7 +385,7 @@ account_access = Table(
         unique=True,
     ),
     schema="bi",
-    comment="Which role sees which accounts in bi, a row each; one without a row sees all. Readers see their own rows.",
+    comment="Which role sees which accounts in bi, a row each; who was never held to any sees all.",
 )
 
 definitions = Table(
