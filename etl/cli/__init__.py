@@ -1,0 +1,24 @@
+"""The command line: reads the clock and the environment once, builds, calls, prints, and exits with a code.
+
+Rooms are imported by the commands that need them, and as late as they are needed: a sync that runs each minute pays for
+every import each minute, and one that finds its source held shall not pay for an HTTP client.
+
+    program    the group of commands: what goes wrong in one becomes a line and an exit code
+    wiring     what commands are built of: settings, clock, database, service
+    mirror     migrate, sync, purge, reconcile
+    reading    status, report
+    access     grant, doctor
+    pretend    demo, prove, emulator
+    postgres   db start, stop, url
+"""
+
+import sys
+
+# Where click and rich are installed, as here, httpx loads a command line of its own: 0.2 s of every run, for nothing.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+# In the order that --help shows them.
+from etl.cli import mirror, reading, access, pretend, postgres  # noqa: E402, F401, I001
+from etl.cli.program import EXIT_CODES, main  # noqa: E402
+
+__all__ = ["EXIT_CODES", "main"]

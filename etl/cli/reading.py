@@ -1,0 +1,109 @@
+"""Commands that read the mirror: status, report."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etl import terminal
+from etl.cli import wiring
+from etl.cli.program import json_option, main
+from etl.errors import ConfigError
+
+WITH_DEFAULTS = {"show_default": True}
+_DATE = click.DateTime(["%Y-%m-%d"])
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FORMATS = ("table", "csv", "parquet", "json")
+
+
+@main.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Say how fresh and complete the mirror is."""
+    from etl import status as room
+
+    with wiring.database(wiring.read_settings()) as db:
+        found = room.read(db)
+    terminal.say(terminal.as_json(found) if as_json else room.text(found))
+
+
+@main.command()
+@click.argument("name", default="")
+@click.option("--list", "as_list", is_flag=True, help="Say which reports there are, as without a NAME.")
+@click.option("--since", metavar="DATE", type=_DATE, help="From that day on (UTC), such as 2026-03-01.")
+@click.option("--until", metavar="DATE", type=_DATE, help="Up to that day, without it.")
+@click.option("--account", metavar="CODE", help="One account only.")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), help="How it is written; else as FILE ends, else a table."
+)
+@click.option("--output", metavar="FILE", type=_FILE, help="Into a file, all or nothing.")
+@click.option("--html", metavar="FILE", type=_FILE, help="A page of charts, instead of a report.")
+@click.option("--with-people", is_flag=True, help="With --html: name people too.")
+def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how: Any) -> None:
+    """Ask one of the analysts' questions.
+
+    NAME is one of those that --list names; sql/reports has them. A role that reads the schema bi is enough.
+    """
+    chosen = [word for word, given in (("NAME", name), ("--list", as_list), ("--html", html)) if given]
+    if len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)} don't go together")
+    if with_people and html is None:
+        raise ConfigError("--with-people goes with --html")
+    if not name and (lost := ["--format" if key == "form" else f"--{key}" for key, value in how.items() if value]):
+        raise ConfigError(f"{', '.join(lost)} goes with the NAME of a report; `aims360-etl report --list` names them")
+    if html is not None:
+        from etl import page
+
+        with terminal.status() as tell:
+            tell("reading the mirror")
+            written = page.write(wiring.database_url(wiring.read_settings()), html, wiring.clock().now(), with_people)
+        terminal.say(str(written))
+    elif name:
+        _answer(name, **how)
+    else:
+        _list_reports()
+
+
+def _answer(
+    name: str,
+    since: datetime | None,
+    until: datetime | None,
+    account: str | None,
+    form: str | None,
+    output: Path | None,
+) -> None:
+    """A report's answer, to stdout or into a file."""
+    from etl import formats, reports
+
+    form = form or (ending if output and (ending := output.suffix.lower()[1:]) in _FORMATS else "table")
+    if form == "parquet" and output is None and terminal.is_terminal(sys.stdout):
+        raise ConfigError("Parquet is nothing for a terminal: add --output FILE")
+    database = wiring.database_url(wiring.read_settings())
+    with terminal.status() as tell:
+        tell("asking the mirror")
+        found = reports.ask(database, name, reports.Asked(since, until, account))
+    if form == "table":
+        width = shutil.get_terminal_size().columns if output is None and terminal.is_terminal(sys.stdout) else None
+        data = f"{found.question}\n\n{formats.as_table(found.answer, width)}\n".encode()
+    else:
+        write = {"csv": formats.as_csv, "json": formats.as_json, "parquet": formats.as_parquet}[form]
+        data = write(found.answer)
+    terminal.put(data) if output is None else formats.save(output, data)
+    if account is not None and found.answer.empty and not reports.knows_account(database, account):
+        terminal.say(f"note: the mirror has no job of an account {account!r}, nor had any", err=True)
+
+
+def _list_reports() -> None:
+    from etl import reports
+
+    found = [reports.describe(name) for name in reports.names()]
+    widest = max(len(report.name) for report in found)
+    for report in found:
+        without = [f"--{limit}" for limit in ("since", "until", "account") if limit not in report.takes]
+        limits = f" (without {', '.join(without)})" if without else ""
+        terminal.say(f"{report.name:<{widest}}  {report.question}{limits}")
