@@ -180,6 +180,25 @@ job_status_history = Table(
     comment="One row a version seen of a job. Polling misses versions that came and went between two runs.",
 )
 
+document_archive = Table(
+    "document_archive",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "jobID of the job that made it; the job itself may have been purged since"),
+    Column("archive_id", BigInteger, Identity(always=True), primary_key=True, comment="ascending"),
+    _column("position", Integer, "place in the job's list when it was fetched, from 0; null: the job's publishLink"),
+    _column("document_name", Text, "documentName"),
+    _column("account_code", Text, "accountCode of its job"),
+    _required("link_sha256", Text, "digest of the link it came from: a rerun makes another output, with another link"),
+    _required("path", Text, "where it was put"),
+    _required("bytes", BigInteger, "its size"),
+    _required("sha256", Text, "digest of its content"),
+    _required("fetched_at", _TIME, "when it was fetched, by this machine's clock"),
+    Index("document_archive_key", "source_id", "job_id", "link_sha256", "path", unique=True),
+    schema="aims360",
+    comment="Documents that were fetched before they expired or were purged: one row a file; rows outlive their jobs.",
+)
+
 purged_jobs = Table(
     "purged_jobs",
     metadata,
@@ -394,6 +413,24 @@ definitions = Table(
     _required("digest", Text, "digest of functions, views and comments"),
     schema="etl",
     comment="Which functions, views and comments the last migrate wrote: one row.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _numbered("erasure_id", BigInteger, "ascending"),
+    _column("source_id", SmallInteger, "the source (etl.sources); null: all"),
+    _required("kind", Text, "account, or person: whose name is not kept"),
+    _column("account_code", Text, "the account that was erased"),
+    _required("erased_at", _TIME, "by this machine's clock"),
+    _required("erased_by", Text, "the role of the database that did it"),
+    _required("jobs", BigInteger, "jobs that went, with documents and history; their day totals stayed", "0"),
+    _required("names", BigInteger, "names taken out of jobs that stayed", "0"),
+    _required("documents", BigInteger, "documents that went with the jobs", "0"),
+    _required("rejects", BigInteger, "rejected rows that went", "0"),
+    _required("archived", BigInteger, "rows of aims360.document_archive that went", "0"),
+    schema="etl",
+    comment="What was erased on request: one row a request; day totals stayed.",
 )
 
 rejects = Table(

@@ -18,7 +18,8 @@ EXIT_CODES = (
     (1, "failed; nothing is lost, the next run goes on"),
     (2, "wrong usage or configuration"),
     (3, "another run holds this source"),
-    (4, "done, but not all is well: rows were rejected, or mirror and source differ"),
+    (4, "done, but not all is well: rows were rejected, mirror and source differ, or the awaited job failed"),
+    (5, "timed out waiting"),
 )
 _EPILOG = "\n\n".join(
     "\b\n" + title + "\n" + "\n".join(f"  {name:<25}{meaning}" for name, meaning in rows)
