@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from etl import payload
+from etl import __version__, payload
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source, is_token
@@ -81,7 +81,7 @@ class Api:
             auth=self._auth,
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
-            headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
+            headers={"Accept": "application/json", "User-Agent": f"aims360-etl/{__version__}"},
             verify=trust(source.base_url),
             event_hooks={"request": [self._count]},
             transport=transport,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg import sql
 from etl import lock, totals
 from etl.database import Connection, connect, masked, said
 from etl.errors import DatabaseError, SchemaError
+from etl.shipped import folder as folder  # it belongs to the schema for all who use it
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
     from sqlalchemy import Connection as SqlConnection
@@ -60,13 +60,6 @@ ORDER BY c.relname, a.attnum
 """
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
 _REMEMBER_DIGEST = "INSERT INTO etl.definitions (digest) VALUES (%s)"
-
-
-def folder(name: str) -> Path:
-    """`migrations` or `sql`: inside the package where it was installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / name
-    return installed if installed.is_dir() else package.parent / name
 
 
 def newest() -> str:

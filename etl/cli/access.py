@@ -9,14 +9,14 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import json_option, main, source_option
+from etl.cli.program import complete_source, json_option, main, source_option
 
 
 @main.command()
 @click.option("--bi", "role", metavar="ROLE", required=True, help="A role that exists: it reads schema bi from now on.")
 @click.option("--links", is_flag=True, help="It reads the links to the outputs too.")
 @click.option("--account", "accounts", metavar="CODE", multiple=True, help="Rows of this account alone; repeatable.")
-@click.option("--source", metavar="NAME", help="Rows of this source alone.")
+@click.option("--source", metavar="NAME", help="Rows of this source alone.", shell_complete=complete_source)
 def grant(role: str, links: bool, accounts: tuple[str, ...], source: str | None) -> None:
     """Let a role of the database read schema bi.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from etl import settings, terminal
+from etl import __version__, settings, terminal
 from etl.errors import EtlError
 
 EXIT_CODES = (
@@ -30,8 +30,20 @@ _EPILOG = "\n\n".join(
 )
 WITH_DEFAULTS = {"show_default": True}
 
+
+def complete_source(ctx: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """Offers the sources that are configured to a shell that completes words."""
+    from etl.cli import completions  # it imports this module
+
+    return completions.sources(ctx, option, begun)
+
+
 source_option = click.option(
-    "--source", metavar="NAME", help="Which source; needed where several are configured.", default=None
+    "--source",
+    metavar="NAME",
+    help="Which source; needed where several are configured.",
+    default=None,
+    shell_complete=complete_source,
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -107,6 +119,6 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 @click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @_debug_option
-@click.version_option(package_name="aims360-etl", message="aims360-etl %(version)s")
+@click.version_option(__version__, message="aims360-etl %(version)s")
 def main() -> None:
     """Mirror the background jobs of AIMS360 into Postgres."""

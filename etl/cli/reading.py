@@ -6,7 +6,7 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +15,19 @@ from etl.cli import wiring
 from etl.cli.program import json_option, main
 from etl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 WITH_DEFAULTS = {"show_default": True}
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FORMATS = ("table", "csv", "parquet", "json")
+
+
+def _complete_report(ctx: click.Context, argument: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+    from etl.cli import completions  # the last of the commands to be there
+
+    return completions.reports(ctx, argument, begun)
 
 
 @main.command()
@@ -33,7 +42,7 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=_complete_report)
 @click.option("--list", "as_list", is_flag=True, help="Say which reports there are, as without a NAME.")
 @click.option("--since", metavar="DATE", type=_DATE, help="From that day on (UTC), such as 2026-03-01.")
 @click.option("--until", metavar="DATE", type=_DATE, help="Up to that day, without it.")

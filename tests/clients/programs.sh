@@ -26,6 +26,8 @@ look() {
   need "unixODBC" unixodbc any odbcinst
   need "psqlODBC (the ODBC driver \"PostgreSQL Unicode\")" odbc-postgresql odbcinst -q -d -n "PostgreSQL Unicode"
   need "Java" default-jre-headless any java
+  need "zsh" zsh any zsh
+  need "fish" fish any fish
   need "pgjdbc (its jar in PGJDBC)" libpostgresql-jdbc-java test -e "${PGJDBC:-/usr/share/java/postgresql.jar}"
 }
 
