@@ -17,6 +17,7 @@ HERE := made-$(shell echo '$(CURDIR) $(UV)' | cksum | cut -d ' ' -f 1)
 MADE := $(VENV)/$(HERE)
 READY := $(MADE)-ready
 CLIENTS := $(MADE)-clients
+SITE := $(MADE)-site
 DBT := $(VENV_DBT)/$(HERE)
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
@@ -30,7 +31,7 @@ else
 INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-.PHONY: help setup demo test check fast prove bench dist test-clients client-programs docs pins clean
+.PHONY: help setup demo test check fast prove bench dist test-clients client-programs docs site pins clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -71,15 +72,20 @@ test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through OD
 client-programs:
 	@sh tests/clients/programs.sh
 
-docs: setup ## docs/views.md and sql/contract.txt anew, from the views as they are
+docs: setup ## what is written from the code: docs/views.md, settings.md, commands.md, and sql/contract.txt
 	@$(BIN)/python -m tests.write_docs
+
+site: $(SITE) ## site/index.html: the pages of docs/, to be read without a network
+	@rm -rf site
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs --doctree-dir build/doctrees . site
+	@echo "site/index.html"
 
 # From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
 DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
 
-pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and tests/clients' (needs uv)
+pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tests/clients' and docs' (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
 	   $(COMPILE) pyproject.toml --extra dev; \
@@ -88,6 +94,10 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and
 	   $(COMPILE) pyproject.toml --extra clients -c pins.txt \
 	     $$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\).*==.*/--no-emit-package \1/p' pins.txt); \
 	} > tests/clients/pins.txt.new && mv tests/clients/pins.txt.new tests/clients/pins.txt
+	@{ echo "# What makes the site, beside pins.txt. Made by make pins; make site installs them."; \
+	   $(COMPILE) pyproject.toml --extra docs -c pins.txt \
+	     $$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\).*==.*/--no-emit-package \1/p' pins.txt); \
+	} > docs/pins.txt.new && mv docs/pins.txt.new docs/pins.txt
 	@{ echo "# dbt, which has an environment of its own. Made by make pins; make test-clients installs them."; \
 	   echo '$(DBT_WANTED)' | tr ' ' '\n' | $(COMPILE) - --no-strip-extras; \
 	} > tests/clients/dbt-pins.txt.new && mv tests/clients/dbt-pins.txt.new tests/clients/dbt-pins.txt
@@ -95,7 +105,7 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, and
 clean: ## removes what make made, the demo's database too
 	@if test -e .aims360 -a -x $(BIN)/python; then \
 	   $(BIN)/python -c 'from pathlib import Path; from etl import embedded; embedded.remove(Path(".aims360"))'; fi
-	@rm -rf .aims360 $(VENV) $(VENV_DBT) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .aims360 $(VENV) $(VENV_DBT) dist build site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $$python to a Python that is new enough, or says what is missing.
@@ -134,6 +144,10 @@ $(READY): $(MADE) pyproject.toml
 # Without what they need in turn: pins.txt has that already.
 $(CLIENTS): $(READY) tests/clients/pins.txt
 	@$(INSTALL) --no-deps --require-hashes -r tests/clients/pins.txt
+	@touch $@
+
+$(SITE): $(READY) docs/pins.txt
+	@$(INSTALL) --no-deps --require-hashes -r docs/pins.txt
 	@touch $@
 
 $(DBT): tests/clients/dbt-pins.txt

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from etl import odata
+from etl import __version__, odata
 from etl.api import Api, sign_in, trust
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
@@ -47,6 +47,13 @@ def test_a_page_has_the_sources_own_time() -> None:
     page = wire.api.page(odata.query(order="ID"))
     assert len(page.answer.rows) == 3
     assert page.answered_at == wire.world.now.replace(microsecond=0)
+
+
+def test_the_service_hears_who_asks_and_in_which_version() -> None:
+    """User-Agent, for whoever reads the service's log."""
+    wire = Wire()
+    wire.api.page(odata.query())
+    assert wire.emulator.requests[-1].headers["user-agent"] == f"aims360-etl/{__version__}"
 
 
 def test_it_signs_in_once_and_again_before_the_token_expires() -> None:
