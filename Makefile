@@ -63,7 +63,7 @@ prove: setup ## tries long to break the mirror: model-based tests, then episodes
 bench: setup ## what each command costs, against floors of the same run; SCALE=0.05 for a small one
 	@$(BIN)/python -m tests.bench
 
-dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder
+dist: setup ## dist/*.tar.gz and dist/*.whl, proven: installed afresh and run from an empty folder
 	@$(BIN)/python tests/prove_wheel.py
 
 test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; installs what it may
@@ -137,7 +137,7 @@ $(MADE): pins.txt
 	@$(INSTALL) --require-hashes -r pins.txt
 	@touch $@
 
-$(READY): $(MADE) pyproject.toml
+$(READY): $(MADE) pyproject.toml etl/__init__.py
 	@$(INSTALL) --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 

@@ -1,7 +1,7 @@
 """How Sphinx makes the site of these pages: `make site`. Nothing in it is fetched from a network, by builder or reader.
 
-Pages are plain Markdown that reads as well where the repository is hosted: the order of the site is told here alone. The
-source folder is the whole repository, so that the changelog, which lies at its top, is a page like the others.
+Pages are plain Markdown that reads as well where the repository is hosted: the order of the site is told here alone.
+The source folder is the whole repository, so that the changelog, which lies at its top, is a page like the others.
 """
 
 import re
@@ -18,11 +18,22 @@ NAV = {
 
 project = "aims360-etl"
 author = "aims360-etl"
-version = release = re.findall(r'^__version__ = "(.*)"', (HOUSE / "etl/__init__.py").read_text("utf-8"), re.MULTILINE)[0]
+version = release = re.findall(r'^__version__ = "(.*)"', (HOUSE / "etl/__init__.py").read_text("utf-8"), re.MULTILINE)[
+    0
+]
 extensions = ["myst_parser"]
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", *(f"{page}.md" for page in NAV["The project"]), "SECURITY.md"]
-exclude_patterns = [".*", "build", "dist", "site", "etl", "migrations", "sql", "tests"]  # none has pages: not looked into
+exclude_patterns = [
+    ".*",
+    "build",
+    "dist",
+    "site",
+    "etl",
+    "migrations",
+    "sql",
+    "tests",
+]  # none has pages: not looked into
 
 myst_heading_anchors = 3  # as where the repository is hosted
 myst_linkify_fuzzy_links = False

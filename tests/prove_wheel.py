@@ -1,6 +1,7 @@
-"""Builds the wheel and proves it: `make dist`.
+"""Builds source distribution and wheel, and proves both: `make dist`.
 
-The wheel is made from the source distribution, so that is whole too. It is installed into a fresh environment, and its
+The source distribution holds what git knows and nothing else; from its files unpacked the wheel is made, and the tests
+that look at all of them pass. Each of the two is installed into a fresh environment, as pip or uv does it, and its
 commands run there from an empty folder, with an empty HOME, against an emulator of its own.
 """
 
@@ -18,6 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
+HATCH = [sys.executable, "-m", "hatchling", "build", "-d", DIST]
+WHOLE = ["tests/test_house.py", "tests/test_docs.py", "tests/test_troubleshooting.py", "tests/test_settings.py"]
+WORDS = (["--version"], ["completions", "bash"], ["migrate"], ["sync"], ["report"], ["status"], ["db", "stop"])
 PATIENCE = 60  # seconds for the emulator's first lines
 # Removes the cluster, which lies outside of HOME where root runs this.
 TIDY_UP = "import sys; from pathlib import Path; from etl import embedded; embedded.remove(Path(sys.argv[1]))"
@@ -30,26 +34,46 @@ def main() -> None:
         home, empty = place / "home", place / "empty"
         home.mkdir()
         empty.mkdir()
-        wheel = build(place)
+        source, unpacked = build_source(place)
+        wheel = build_wheel(unpacked)
+        look_at(unpacked)
         install(wheel, place / "venv")
         try:
+            prove(place / "venv" / "bin" / "aims360-etl", home, empty)
+            install_source(source, place / "venv")
             prove(place / "venv" / "bin" / "aims360-etl", home, empty)
         finally:
             for lock in home.rglob("postgres.lock"):
                 run([place / "venv" / "bin" / "python", "-c", TIDY_UP, lock.parent], empty, {})
-        print(f"proven: {wheel.relative_to(ROOT)}")
+        print(f"proven: {source.relative_to(ROOT)}, {wheel.relative_to(ROOT)}")
 
 
-def build(place: Path) -> Path:
-    """The wheel, from the unpacked source distribution."""
+def build_source(place: Path) -> tuple[Path, Path]:
+    """The source distribution, and the folder that it was unpacked into: it holds what git knows, if git is here."""
     shutil.rmtree(DIST, ignore_errors=True)
-    hatch = [sys.executable, "-m", "hatchling", "build", "-d", DIST]
-    run([*hatch, "-t", "sdist"], ROOT)
+    run([*HATCH, "-t", "sdist"], ROOT)
     [source] = DIST.glob("*.tar.gz")
     shutil.unpack_archive(source, place)
-    run([*hatch, "-t", "wheel"], place / source.name.removesuffix(".tar.gz"))
+    unpacked = place / source.name.removesuffix(".tar.gz")
+    asked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if known := set(asked.stdout.splitlines()):
+        held = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()} - {"PKG-INFO"}
+        if held != known:
+            raise SystemExit(f"not proven: {source.name} and git differ in {sorted(held ^ known)}")
+    return source, unpacked
+
+
+def build_wheel(unpacked: Path) -> Path:
+    """The wheel, from the unpacked source distribution."""
+    run([*HATCH, "-t", "wheel"], unpacked)
     [wheel] = DIST.glob("*.whl")
     return wheel
+
+
+def look_at(unpacked: Path) -> None:
+    """The tests that hold files to one another, run there: whoever has the source distribution can run them all."""
+    print(f"+ pytest {' '.join(WHOLE)}", flush=True)
+    run([sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *WHOLE], unpacked)
 
 
 def install(wheel: Path, venv: Path) -> None:
@@ -70,11 +94,21 @@ def install(wheel: Path, venv: Path) -> None:
         run([*pip, "check"], ROOT)
 
 
+def install_source(source: Path, venv: Path) -> None:
+    """The source distribution in the wheel's place, built by the installer itself."""
+    python = venv / "bin" / "python"
+    if uv := shutil.which("uv"):
+        run([uv, "pip", "install", "--quiet", "--python", python, "--reinstall", "--no-deps", source], ROOT)
+    else:
+        pip = [python, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+        run([*pip, "install", "--no-compile", "--force-reinstall", "--no-deps", source], ROOT)
+
+
 def prove(command: Path, home: Path, empty: Path) -> None:
     """Runs what a first user runs; nothing may be written where they stand."""
     surroundings = {"PATH": os.defpath, "HOME": str(home)}
     with emulator(command, empty, surroundings) as settings:
-        for words in (["migrate"], ["sync"], ["status"], ["db", "stop"]):
+        for words in WORDS:
             print(f"+ aims360-etl {' '.join(words)}", flush=True)
             run([command, *words], empty, {**surroundings, **settings})
     if left := list(empty.iterdir()):
