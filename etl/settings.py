@@ -22,7 +22,7 @@ PURGE_MODES = ("delete", "scrub", "keep")
 
 
 class Setting(NamedTuple):
-    """One setting: its environment variable, its default as text, and a line of help. README repeats this table."""
+    """One setting: its environment variable, its default as text, and a line of help. docs/settings.md has them all."""
 
     name: str
     default: str
@@ -224,7 +224,7 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: can't be read: {error}; README shows how it is written") from None
+        raise ConfigError(f"{file}: can't be read: {error}; docs/settings.md shows how it is written") from None
     if stray := found.keys() - {"sources"}:
         raise ConfigError(f"{file}: {', '.join(sorted(stray))}: belongs into a table [sources.NAME]")
     tables = found.get("sources")

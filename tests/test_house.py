@@ -1,4 +1,4 @@
-"""The house holds together: README, commands, settings, tables, migrations and views say the same."""
+"""The house holds together: README, commands, errors, tables, migrations and views say the same."""
 
 import re
 import subprocess
@@ -22,13 +22,11 @@ from etl.emulator import populated
 from etl.errors import EtlError, Locked
 from etl.model import Counts, Cursor, DocumentRow, JobRow
 from etl.prove.laws import Laws
-from etl.settings import SETTINGS
 from etl.tables import metadata
 from tests.scene import Scene
 
 HOUSE = Path(__file__).parent.parent
 _EVERYWHERE = ("database", "debug", "name", "log_format", "verbose")  # arguments, and what README tells of by itself
-_US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 VIEWS = sorted(path.stem for path in (HOUSE / "sql" / "views").glob("*.sql"))
@@ -41,24 +39,6 @@ def commands(group: click.Group = main, words: str = "") -> Iterator[tuple[str, 
             yield from commands(command, f"{name} ")
         else:
             yield words + name, command
-
-
-def test_readme_names_every_setting_with_its_default_and_meaning() -> None:
-    """The table of settings is the one in etl/settings.py."""
-    for setting in SETTINGS:
-        cell = f" {setting.default} " if setting.default else " "
-        assert f"| `{setting.name}` |{cell}| {setting.help} |" in README
-
-
-def test_readme_names_every_command_and_exit_code() -> None:
-    """The tables of commands and exit codes are those of the program; the pretend service's habits are in its help."""
-    for name, command in commands():
-        [line] = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line.replace(_US, "")]
-        for option in command.params if name != "emulator" else ():
-            assert option.name in _EVERYWHERE or f"`{option.opts[0]}`" in line, option.opts
-    assert "`--debug`" in README
-    for code, meaning in EXIT_CODES:
-        assert f"| {code} | {meaning} |" in README
 
 
 def test_every_command_and_option_has_help() -> None:
