@@ -7,6 +7,8 @@ The source folder is the whole repository, so that the changelog, which lies at 
 import re
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
+
 HOUSE = Path(__file__).parent.parent
 NAV = {
     "Start": ["docs/concepts"],
@@ -60,8 +62,12 @@ def _navigation(_app, page, source):  # noqa: ANN001, ANN202 - Sphinx isn't ther
 
 
 def _front_door(app, failure):  # noqa: ANN001, ANN202
-    """Whoever opens the folder is led to the first page."""
+    """Whoever opens the folder is led to the first page; and no page fetches anything from elsewhere."""
     if failure is None:
+        fetched = re.compile(r'<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)="(?:https?:)?//[^"]*')
+        for written in Path(app.outdir).rglob("*.html"):
+            if found := fetched.search(written.read_text(encoding="utf-8")):
+                raise ExtensionError(f"{written.name} needs a network: {found[0]}")
         page = f'<!doctype html><meta charset="utf-8"><title>{project}</title>\n'
         door = f'<meta http-equiv="refresh" content="0; url={root_doc}.html"><a href="{root_doc}.html">{project}</a>\n'
         (Path(app.outdir) / "index.html").write_text(page + door, encoding="utf-8")

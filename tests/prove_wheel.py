@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 HATCH = [sys.executable, "-m", "hatchling", "build", "-d", DIST]
 WHOLE = ["tests/test_house.py", "tests/test_docs.py", "tests/test_troubleshooting.py", "tests/test_settings.py"]
-WORDS = (["--version"], ["completions", "bash"], ["migrate"], ["sync"], ["report"], ["status"], ["db", "stop"])
+WORDS = (["--version"], ["migrate"], ["sync"], ["report", "data_freshness"], ["status"], ["db", "stop"])
 PATIENCE = 60  # seconds for the emulator's first lines
 # Removes the cluster, which lies outside of HOME where root runs this.
 TIDY_UP = "import sys; from pathlib import Path; from etl import embedded; embedded.remove(Path(sys.argv[1]))"

@@ -12,7 +12,7 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import as_duration, json_option, main
+from etl.cli.program import as_duration, complete_source, json_option, main
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _complete_report(ctx: click.Context, argument: click.Parameter, begun: str) 
 
 
 @main.command()
-@click.option("--source", metavar="NAME", help="This source alone.")
+@click.option("--source", metavar="NAME", help="This source alone.", shell_complete=complete_source)
 @click.option("--check", is_flag=True, help="Only a line; exit code 1 where the promise is broken. For monitors.")
 @click.option(
     "--max-lag",
