@@ -1,4 +1,4 @@
-"""Completions in zsh and fish, as somebody at a terminal meets them. bash is asked in tests/test_completions.py."""
+"""Completions in zsh and fish, put where docs/completions.md says. bash is asked in tests/test_completions.py."""
 
 import os
 import pty
@@ -12,11 +12,19 @@ _PATH = f"{Path(sys.executable).parent}:{os.defpath}"
 _PATIENCE = 60  # seconds
 
 
+def script(shell: str) -> str:
+    """What `aims360-etl completions` prints for a shell."""
+    command = [sys.executable, "-m", "etl", "completions", shell]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def fish(folder: Path, line: str) -> dict[str, str]:
     """What fish offers for a line that was begun, with what it says of each."""
-    script = f"aims360-etl completions fish | source; complete -C '{line}'"
+    place = folder / ".config" / "fish" / "completions"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "aims360-etl.fish").write_text(script("fish"))
     done = subprocess.run(
-        ["fish", "--no-config", "-c", script],
+        ["fish", "-c", f"complete -C '{line}'"],
         env={"PATH": _PATH, "HOME": str(folder)},
         cwd=folder,
         capture_output=True,
@@ -31,9 +39,10 @@ def fish(folder: Path, line: str) -> dict[str, str]:
 
 def zsh(folder: Path, line: str, until: str) -> str:
     """What zsh shows after TAB on a line that was begun, up to a text that it must show."""
-    (folder / ".zshrc").write_text(
-        'PS1="ready> "\nautoload -Uz compinit && compinit -u\neval "$(aims360-etl completions zsh)"\n'
-    )
+    place = folder / ".zfunc"
+    place.mkdir(exist_ok=True)
+    (place / "_aims360-etl").write_text(script("zsh"))
+    (folder / ".zshrc").write_text('PS1="ready> "\nfpath+=~/.zfunc\nautoload -Uz compinit && compinit -u\n')
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
