@@ -2,13 +2,21 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from etl import __version__
+from etl.cli import main
+from etl.database import Connection
+from etl.emulator import populated
 from tests import write_docs
+from tests.scene import Scene
 
 HOUSE = Path(__file__).parent.parent
 PAGES = [*sorted(HOUSE.glob("*.md")), *sorted((HOUSE / "docs").glob("*.md"))]
@@ -74,6 +82,13 @@ def test_pages_that_are_named_exist(page: Path) -> None:
         assert (HOUSE / name).is_file(), name
 
 
+def test_the_first_question_has_an_answer(db: Connection) -> None:
+    """The statement that docs/index.md ends with counts the mirror's jobs."""
+    Scene(db, populated(200, seed=1, now=datetime.now(UTC))).sync()
+    [question] = re.findall(r"```sql\n(.*?)```", (HOUSE / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert sum(int(str(row[1])) for row in db.execute(question).fetchall()) == 200
+
+
 def test_the_changelog_keeps_its_form() -> None:
     """Unreleased first, then versions with their dates, newest first; each says what kind of change it is."""
     titles = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
@@ -83,6 +98,15 @@ def test_the_changelog_keeps_its_form() -> None:
     found = [(tuple(map(int, each.groups()[:3])), each[4]) for each in released if each]
     assert found == sorted(found, reverse=True)
     assert set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE)) <= _KINDS
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """What is installed, what --version says and what the service hears are read from there."""
+    assert version("aims360-etl") == __version__
+    assert CliRunner().invoke(main, ["--version"]).output == f"aims360-etl {__version__}\n"
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project
+    assert project["dynamic"] == ["version"]
 
 
 def test_the_changelog_knows_this_version_and_every_migration() -> None:
