@@ -54,11 +54,11 @@ html_permalinks_icon = "#"
 def _navigation(_app, page, source):  # noqa: ANN001, ANN202 - Sphinx isn't there where types are looked at
     """Puts the order of the pages below the first one, out of sight: the sidebar is made of it."""
     if page == root_doc:
-        trees = (
-            f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "".join(f"/{name}\n" for name in pages) + "```\n"
-            for caption, pages in NAV.items()
-        )
-        source[0] += "\n" + "\n".join(trees)
+        here = "From nothing to an answer <self>\n"
+        for caption, pages in NAV.items():
+            listed = here + "".join(f"/{name}\n" for name in pages)
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}```\n"
+            here = ""
 
 
 def _front_door(app, failure):  # noqa: ANN001, ANN202
