@@ -25,7 +25,7 @@ version = release = re.findall(r'^__version__ = "(.*)"', (HOUSE / "etl/__init__.
 ]
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", *(f"{page}.md" for page in NAV["The project"]), "SECURITY.md"]
+include_patterns = ["docs/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 exclude_patterns = [
     ".*",
     "build",
