@@ -61,6 +61,8 @@ class _Service:
         try:
             found = wiring.read_settings()
             run = self._sync(found, found.source(self._name))
+            if self._as_json:
+                terminal.say(terminal.as_json(run))
         except Locked as held:
             self._log.notice(str(held))
             return Ending.HELD
@@ -68,8 +70,6 @@ class _Service:
             self._log.failed(error)
             self._systemd.doing(f"the last run failed: {failures.line(error)}")
             return Ending.FAILED
-        if self._as_json:
-            terminal.say(terminal.as_json(run))
         self._log.ended(run)
         self._log.notes(run)
         self._systemd.doing(terminal.summary(run))
