@@ -88,7 +88,6 @@ def test_a_source_in_trouble_does_not_flood_the_log(capsys: pytest.CaptureFixtur
 def test_requests_are_told_where_they_are_wished_for(capsys: pytest.CaptureFixture[str]) -> None:
     """Method, path and query, the answer, the seconds."""
     exchange = Exchange("GET", "/jobs?$filter=a", 200, 0.25)
-    Log("human", Minutes().clock).heard(exchange)
     Log("human", Minutes().clock, is_verbose=True).heard(exchange)
     assert capsys.readouterr().err == "GET /jobs?$filter=a: 200, 0.250 s\n"
 
