@@ -3,14 +3,16 @@
 Rooms are imported by the commands that need them, and as late as they are needed: a sync that runs each minute pays for
 every import each minute, and one that finds its source held shall not pay for an HTTP client.
 
-    program       the group of commands: what goes wrong in one becomes a line and an exit code
-    wiring        what commands are built of: settings, clock, database, service
-    mirror        migrate, sync, purge, reconcile
-    reading       status, report
-    access        grant, doctor
-    pretend       demo, prove, emulator
-    postgres      db start, stop, url
-    completions   the shells' completions
+    program    the group of commands: what goes wrong in one becomes a line and an exit code
+    wiring     what commands are built of: settings, clock, database, service
+    running    a run as commands make it
+    serving    sync --every
+    mirror     migrate, sync, purge, reconcile
+    reading    status, report
+    access     grant, doctor
+    pretend    demo, prove, emulator
+    postgres   db start, stop, url
+    completions  what shells complete
 """
 
 import sys
