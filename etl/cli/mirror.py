@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from etl import settings, terminal
@@ -12,12 +14,30 @@ from etl.model import Run, Verdict
 
 
 @main.command()
-def migrate() -> None:
+@click.option("--sql", "as_sql", is_flag=True, help="Only print what it would do, for psql.")
+@click.option(
+    "--from", "since", metavar="REVISION", help="With --sql: from this one on, or 'empty'; no database is asked."
+)
+@click.option(
+    "--lock-timeout", metavar="DURATION", default="30s", show_default=True, help="How long to wait for each lock."
+)
+def migrate(as_sql: bool, since: str | None, lock_timeout: str) -> None:
     """Make the schema, or bring it up to date.
 
-    All or nothing; safe to run again.
+    All or nothing; safe to run again. Readers wait meanwhile, and it waits for them no longer than --lock-timeout.
     """
-    _migrate(wiring.read_settings())
+    longest = _lock_timeout(lock_timeout)
+    if not as_sql:
+        if since is not None:
+            raise ConfigError("--from goes with --sql")
+        _migrate(wiring.read_settings(), lock_timeout=longest)
+        return
+    from etl import script
+
+    if since is None:
+        terminal.say(script.of_database(wiring.database_url(wiring.read_settings()), longest).rstrip())
+    else:
+        terminal.say(script.since_revision(since, longest).rstrip())
 
 
 @main.command()
@@ -99,10 +119,20 @@ def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> N
     _report(run, as_json)
 
 
-def _migrate(found: settings.Settings, quietly: bool = False) -> None:
+def _lock_timeout(text: str) -> timedelta:
+    try:
+        longest = settings.duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--lock-timeout: {error}") from None
+    if not timedelta() < longest <= timedelta(days=1):
+        raise ConfigError(f"--lock-timeout: {text!r} is no time to wait; it lies between 1s and 1d")
+    return longest
+
+
+def _migrate(found: settings.Settings, quietly: bool = False, lock_timeout: timedelta | None = None) -> None:
     from etl import schema
 
-    before, after = schema.migrate(wiring.database_url(found))
+    before, after = schema.migrate(wiring.database_url(found), lock_timeout or schema.LOCK_TIMEOUT)
     if not quietly:
         terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
