@@ -3,25 +3,20 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 import sqlalchemy as sa
-from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from etl import lock, scans, schema, sources
 from etl.cli import EXIT_CODES, main
-from etl.database import Connection, connect
+from etl.database import Connection
 from etl.emulator import populated
-from etl.errors import EtlError, Locked
-from etl.model import Counts, Cursor, DocumentRow, JobRow
-from etl.prove.laws import Laws
+from etl.errors import EtlError
+from etl.model import Counts, DocumentRow, JobRow
 from etl.settings import SETTINGS
 from etl.tables import metadata
 from tests.scene import Scene

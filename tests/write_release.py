@@ -80,10 +80,7 @@ def live(db: Connection) -> dict[str, Any]:
         "south": populated(20, seed=8, now=START, rate=1),
         "east": populated(30, seed=9, now=START, rate=0, generation="2019-08"),
     }
-    west, south, east = (
-        Scene(db, world, source(name, purge="scrub" if name == "south" else "delete"), page_size=5)
-        for name, world in worlds.items()
-    )
+    west, south, east = (Scene(db, world, source(name), page_size=5) for name, world in worlds.items())
     worlds["west"].add(overrides={"percentCompleted": "a text"})
     worlds["west"].add(overrides={"more": {"also": [1, "é"]}, "responseType": "In-line", "response": '{"a": "é"}'})
     worlds["west"].add(createdDate=ABSENT, overrides={"accountCode": ""})
@@ -105,9 +102,9 @@ def live(db: Connection) -> dict[str, Any]:
     return {name: told(world) for name, world in worlds.items()}
 
 
-def source(name: str, purge: str = "delete") -> Any:
+def source(name: str) -> Any:
     """A pretend source; one thread, so that a second making is like the first."""
-    address = f"https://{name}.aims360.example"
+    address, purge = f"https://{name}.aims360.example", "scrub" if name == "south" else "delete"
     return a_source(name=name, base_url=address, purge=purge, time_zone="America/Los_Angeles", concurrency=1)
 
 
