@@ -76,6 +76,12 @@ FROM pg_class AS c
 WHERE c.relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl') AND c.relkind = 'r'
   AND c.relname NOT IN ('alembic_version', 'definitions', 'compared')
 """
+_COLUMNS = """
+SELECT c.oid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl') AND c.relkind = 'r'
+"""
 _COMPARED_BY_THE_KEY = "SELECT source_id, job_id FROM etl.compared"
 _COMPARED_BY_THE_PAGE = "SELECT source_id, unnest(job_ids) FROM etl.compared"
 Rows = dict[tuple[str, str], list[dict[str, Any]]]
@@ -120,6 +126,11 @@ def unlike(found: dict[str, set[tuple[str, ...]]], wanted: dict[str, set[tuple[s
     return [(what, *row) for what in CATALOG for row in sorted(found[what] ^ wanted[what])]
 
 
+def columns(db: Connection) -> set[tuple[str, ...]]:
+    """The tables' columns with their types."""
+    return {tuple(map(str, row)) for row in db.execute(_COLUMNS).fetchall()}
+
+
 def rows(db: Connection) -> Rows:
     """Every row of every table, by column."""
     whole = sql.SQL("SELECT to_jsonb(t) FROM {} AS t")
@@ -134,16 +145,16 @@ def lost(before: Rows, after: Rows) -> list[str]:
     """Rows that aren't there any more as they were, but for columns that came later."""
     gone: list[str] = []
     for table, were in before.items():
-        columns = {name for row in were for name in row}
-        missing = _counted(were, columns) - _counted(after[table], columns)
+        known = {name for row in were for name in row}
+        missing = _counted(were, known) - _counted(after[table], known)
         gone += [f"{'.'.join(table)}: {row}" for row in missing]
         if len(were) != len(after[table]):
             gone.append(f"{'.'.join(table)}: {len(after[table])} rows, where {len(were)} were")
     return gone
 
 
-def _counted(found: list[dict[str, Any]], columns: set[str]) -> Counter[str]:
-    return Counter(json.dumps({k: v for k, v in row.items() if k in columns}, sort_keys=True) for row in found)
+def _counted(found: list[dict[str, Any]], known: set[str]) -> Counter[str]:
+    return Counter(json.dumps({k: v for k, v in row.items() if k in known}, sort_keys=True) for row in found)
 
 
 def compared(db: Connection, revision: str) -> set[tuple[object, ...]]:

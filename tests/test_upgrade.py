@@ -19,7 +19,7 @@ from etl.prove.oracle import compare
 from tests.command import Command
 from tests.conftest import a_database
 from tests.logins import a_login, as_role
-from tests.released import REVISIONS, bare, catalog, compared, lost, restored, rows, scenes, unlike
+from tests.released import REVISIONS, bare, catalog, columns, compared, lost, restored, rows, scenes, unlike
 from tests.scene import Scene
 
 A_MOMENT = timedelta(milliseconds=50)
@@ -37,6 +37,8 @@ NEED_THE_SCHEMA = (
     "migrate",
     "migrate --sql",
 )
+# Both held what the pipeline alone reads, and only while a scan is under way.
+CONTRACTED = {("etl.scans", "cursors", "jsonb"), ("etl.compared", "job_id", "text")}
 OWNERS = """
 SELECT DISTINCT relowner::regrole::text FROM pg_class
 WHERE relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl')
@@ -95,6 +97,28 @@ def test_every_release_is_brought_up_to_date_with_all_its_rows(
         written = db.execute(WRITTEN).fetchall()
         assert schema.migrate(empty_database) == (schema.newest(), schema.newest())
         assert db.execute(WRITTEN).fetchall() == written
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_tables_only_grow(empty_database: str, url: str, revision: str) -> None:
+    """Expand, then contract: a column that a release had is there with its type, but for those named here."""
+    restored(empty_database, revision)
+    with connect(empty_database) as db, connect(url) as fresh:
+        assert columns(db) - columns(fresh) <= CONTRACTED
+
+
+def test_new_definitions_alone_are_a_script_without_migrations(empty_database: str) -> None:
+    """Where tables are as they should be, only views, comments, grants and totals are written."""
+    schema.migrate(empty_database)
+    with connect(empty_database) as db:
+        written = db.execute(WRITTEN).fetchall()
+        db.execute("UPDATE etl.definitions SET digest = 'of another release'")
+        said = script.of_database(empty_database)
+        assert ("CREATE OR REPLACE VIEW" in said, "Running upgrade" in said) == (True, False)
+        by_script(empty_database)
+        assert db.execute(WRITTEN).fetchall() != written
+        assert script.of_database(empty_database).startswith("-- aims360-etl")
+        assert "nothing to do" in script.of_database(empty_database)
 
 
 @BRINGING

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.option("--sql", "as_sql", is_flag=True, help="Only print what it would do, for psql.")
-@click.option(
-    "--from", "since", metavar="REVISION", help="With --sql: from this one on, or 'empty'; no database is asked."
-)
+@click.option("--from", "since", metavar="REVISION", help="With --sql: from there on, or from 'empty'.")
 @click.option(
     "--lock-timeout",
     metavar="DURATION",
@@ -35,6 +33,7 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
     """Make the schema, or bring it up to date.
 
     All or nothing; safe to run again. Readers wait meanwhile, and it waits for them no longer than --lock-timeout.
+    With --sql the database is only read, and with --from not asked at all.
     """
     if not timedelta() < lock_timeout <= timedelta(days=1):
         raise ConfigError("--lock-timeout: lies between 1s and 1d; to wait for ever would keep all readers waiting")
