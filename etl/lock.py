@@ -63,6 +63,7 @@ WHERE l.granted
       OR (l.locktype = 'advisory' AND l.classid = 360360 AND l.objid = 0 AND l.objsubid = 2)
   )
 ORDER BY a.xact_start NULLS LAST, a.pid
+LIMIT 5
 """
 
 

@@ -104,10 +104,11 @@ def bare(url: str, revision: str) -> Iterator[sa.Connection]:
 def scenes(db: Connection, revision: str) -> dict[str, Scene]:
     """The sources that were mirrored, by name, as they were when the database was left; they go on from there."""
     told = json.loads(gzip.decompress((RELEASES / f"{revision}.json.gz").read_bytes()))
-    return {name: _scene(db, name, state) for name, state in told.items()}
+    return {name: a_scene(db, name, state) for name, state in told.items()}
 
 
-def _scene(db: Connection, name: str, state: dict[str, Any]) -> Scene:
+def a_scene(db: Connection, name: str, state: dict[str, Any]) -> Scene:
+    """A source that was mirrored, from its state on."""
     world = World.serving(state["jobs"], now=datetime.fromisoformat(state["now"]))
     world.version = max(world.version, state["version"])
     return Scene(db, world, source(name), page_size=5)

@@ -39,10 +39,9 @@ _GRANTED = """
 INSERT INTO bi.account_access (role_name, source, account_code)
 VALUES ('reader of one', NULL, (SELECT max(account_code) FROM aims360.jobs)), ('reader of east', 'east', NULL)
 """
+_COMPLETE = "--\n-- PostgreSQL database dump complete"
 # The ledger says on which machine a run was.
 _ON_ANY_MACHINE = "UPDATE etl.runs SET host = 'machine', pid = 1"
-# What pg_dump says for psql alone, and settings that an older Postgres doesn't know.
-_FOR_OTHERS = re.compile(r"^(\\(un)?restrict .*|SET \w+ = .*|SELECT pg_catalog\.set_config.*|--.*)\n", re.MULTILINE)
 
 
 def main() -> None:
@@ -51,7 +50,7 @@ def main() -> None:
     with a_database(os.environ["DATABASE_URL"]) as url:
         schema.migrate(url)
         with connect(url) as db:
-            sources = live(db)
+            sources = live_and_tell(db)
         name = max(path.name[:4] for path in (schema.folder("migrations") / "versions").glob("[0-9]*.py"))
         keep(folder / f"{name}.sql.gz", dumped(url))
         keep(folder / f"{name}.json.gz", json.dumps(sources, indent=1))
@@ -69,7 +68,7 @@ def a_database(server: str) -> Iterator[str]:
             db.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
 
 
-def live(db: Connection) -> dict[str, Any]:
+def live_and_tell(db: Connection) -> dict[str, Any]:
     """Three mirrored sources, and what they hold: as payloads, with their time and their generation.
 
     `west` has days behind it and its last scan open; `south` keeps what is purged, and is being compared where the
@@ -138,7 +137,8 @@ def dumped(url: str) -> str:
     schemas = [f"--schema={name}" for name in ("aims360", "etl", "bi")]
     how = ["--no-owner", "--no-privileges", "--inserts", "--rows-per-insert=50"]
     done = subprocess.run([pg_dump(), *how, *schemas, url], capture_output=True, text=True, check=True)
-    return re.sub(r"\n{2,}", "\n\n", _FOR_OTHERS.sub("", done.stdout)).lstrip()
+    # Before and after lies what psql alone reads, and settings that an older Postgres doesn't know.
+    return done.stdout[done.stdout.index("CREATE SCHEMA") : done.stdout.rindex(_COMPLETE)]
 
 
 def pg_dump() -> str:
