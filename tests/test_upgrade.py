@@ -273,6 +273,9 @@ def test_who_is_in_the_way_of_a_migration_is_named(empty_database: str, tmp_path
             caught.value
         )
         assert "secret" not in str(caught.value)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            db.execute(script.of_database(empty_database, A_MOMENT).encode())
+        db.execute("ROLLBACK")
         code, _, errors = Command("https://host", empty_database, tmp_path).run("migrate", "--lock-timeout", "1s")
         assert (code, f"waited 1s for tables that are held by process {pid} (a report" in errors) == (1, True)
         assert unlike(catalog(db), before) == []

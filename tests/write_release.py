@@ -6,7 +6,8 @@ makes a database on that server, lets this program migrate and fill it from pret
 `tests/releases/`: NNNN.sql.gz, the three schemas with their rows (a dump without roles and rights, in statements that
 Postgres 14 reads), and NNNN.json.gz, the sources as they were then. NNNN is the newest revision. PG_DUMP is the pg_dump
 to use, by default the embedded Postgres' own. It goes by `tests/scene.py`, so that it can write of an earlier release
-too, from a checkout of its last commit: `PYTHONPATH=CHECKOUT python tests/write_release.py FOLDER`.
+too, from a checkout of its last commit: `PYTHONPATH=CHECKOUT python tests/write_release.py FOLDER`. So were made those
+of before there were releases: 0001 of f0a9aff, 0002 of d1a66ce, 0003 of 3207aa3, 0004 of bb1960a, 0005 of d691917.
 """
 
 import gzip
@@ -136,9 +137,9 @@ def dumped(url: str) -> str:
     """The three schemas with their rows, as statements that any Postgres from 14 on reads."""
     schemas = [f"--schema={name}" for name in ("aims360", "etl", "bi")]
     how = ["--no-owner", "--no-privileges", "--inserts", "--rows-per-insert=50"]
-    done = subprocess.run([pg_dump(), *how, *schemas, url], capture_output=True, text=True, check=True)
+    said = subprocess.run([pg_dump(), *how, *schemas, url], capture_output=True, check=True).stdout.decode()
     # Before and after lies what psql alone reads, and settings that an older Postgres doesn't know.
-    return done.stdout[done.stdout.index("CREATE SCHEMA") : done.stdout.rindex(_COMPLETE)]
+    return said[said.index("CREATE SCHEMA") : said.rindex(_COMPLETE)]
 
 
 def pg_dump() -> str:
