@@ -40,6 +40,7 @@ NEED_THE_SCHEMA = (
 )
 # Both held what the pipeline alone reads, and only while a scan is under way.
 CONTRACTED = {("etl.scans", "cursors", "jsonb"), ("etl.compared", "job_id", "text")}
+BEGAN = "SELECT to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS') FROM pg_stat_activity WHERE pid = %s"
 OWNERS = """
 SELECT DISTINCT relowner::regrole::text FROM pg_class
 WHERE relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl')
@@ -261,18 +262,11 @@ def test_who_is_in_the_way_of_a_migration_is_named(empty_database: str, tmp_path
         reader.execute("SELECT 'a secret' FROM bi.jobs")
         with pytest.raises(DatabaseError) as caught:
             schema.migrate(empty_database, A_MOMENT)
-        [[since]] = db.execute(
-            "SELECT to_char(min(xact_start), 'YYYY-MM-DD HH24:MI:SS') FROM pg_stat_activity "
-            "WHERE application_name = 'a report'"
-        ).fetchall()
-        pid = reader.info.backend_pid
-        assert f"waited 0.05s for tables that are held by process {pid} (a report, since {since} UTC, idle in" in str(
-            caught.value
-        )
-        assert "nothing was changed. Run it again after that, or with a longer --lock-timeout; SELECT pg_term" in str(
-            caught.value
-        )
-        assert "secret" not in str(caught.value)
+        [[since]] = db.execute(BEGAN, (pid := reader.info.backend_pid,)).fetchall()
+        said = str(caught.value)
+        assert f"waited 0.05s for tables that are held by process {pid} (a report, since {since} UTC, idle in" in said
+        assert "nothing was changed. Run it again after that, or with a longer --lock-timeout; SELECT pg_term" in said
+        assert "secret" not in said
         with pytest.raises(psycopg.errors.LockNotAvailable):
             db.execute(script.of_database(empty_database, A_MOMENT).encode())
         db.execute("ROLLBACK")
