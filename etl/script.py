@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import timedelta
 from importlib.metadata import version
 from io import StringIO
@@ -54,6 +55,7 @@ _HEAD = """\
 --               SELECT l.pid FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
 --               WHERE c.relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl'));
 -- After it: `aims360-etl migrate` finds nothing left to do, and `aims360-etl sync` goes on.
+-- Contents: {contents}
 """
 _NOTHING = "-- aims360-etl {version}: nothing to do, the schema is at {until} and its views are this program's.\n"
 _WHOEVER = (
@@ -90,6 +92,9 @@ def _written(since: str | None, lock_timeout: timedelta, owner: str | None = Non
         until=schema.newest(),
         owner=f"{owner}, who owns the schemas, or a role that may SET ROLE to it." if owner else _WHOEVER,
         wait=f"{lock_timeout.total_seconds():g}s",
+        contents="\n--           ".join(
+            (*_steps(since), "functions, views, comments, grants and day totals, as of this program.")
+        ),
     )
     before = [*_AS_WE_CONNECT, schema.wait_for_locks(lock_timeout), schema.NOTHING_OF_OTHERS]
     if owner:
@@ -104,6 +109,13 @@ def _written(since: str | None, lock_timeout: timedelta, owner: str | None = Non
         migrations = buffer.getvalue()
     after = schema.definitions().statements
     return "\n".join((head, "BEGIN;\n", *map(_ended, before), migrations, *map(_ended, after), "COMMIT;\n"))
+
+
+def _steps(since: str | None) -> list[str]:
+    """What each migration says that it does, a line each."""
+    files = sorted((schema.folder("migrations") / "versions").glob("[0-9]*.py"))
+    texts = {path.name[:4]: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
+    return [f"{name}: {(text or '').partition(chr(10))[0]}" for name, text in texts.items() if name > (since or "")]
 
 
 def _is_at(since: str | None) -> str:

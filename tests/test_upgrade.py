@@ -236,6 +236,7 @@ def test_the_command_prints_the_script(empty_database: str, tmp_path: Path) -> N
     assert (code, errors) == (0, "")
     assert output == script.of_database(empty_database, timedelta(minutes=5))
     assert "SET LOCAL lock_timeout = '300000ms';" in output
+    assert "-- Contents: 0006: Documents that were fetched before they went" in output
     schema.migrate(empty_database)
     code, output, _ = command.run("migrate", "--sql")
     assert (code, output.count("\n"), "nothing to do" in output) == (0, 1, True)
