@@ -46,13 +46,13 @@ class Store(Protocol):
 
 def at(to: str, parts: Callable[[], Path]) -> Store:
     """The store of an address; `parts` says where parts lie for one that is elsewhere. Raises ConfigError."""
+    if "://" in to and re.search(r"::|\?|#", to):
+        raise ConfigError("--to: a plain address is needed, such as s3://bucket/folder")
     scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+)://", to)
     if scheme is None or scheme[1].lower() == "file":
         return Folder(Path(re.sub("^file://", "", to, flags=re.IGNORECASE)).expanduser())
     if "@" in to.partition("://")[2].partition("/")[0] and scheme[1].lower() not in ("abfs", "abfss"):
         raise ConfigError("--to: no user or password in an address; the store's own settings have a place for them")
-    if "::" in to or "?" in to or "#" in to:
-        raise ConfigError("--to: a plain address is needed, such as s3://bucket/folder")
     return Elsewhere(scheme[1].lower(), to.rstrip("/"), parts())
 
 
