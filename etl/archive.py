@@ -106,7 +106,7 @@ class Archive:
                         if outcome.state == State.FETCHED:
                             self._record(outputs[place], outcome)
                         outcomes[place] = outcome
-                        watch(Progress("outputs", len(outcomes), len(outputs)))
+                        watch(Progress(0, "outputs", len(outcomes), len(outputs)))
                 finally:
                     self._stop.set()  # whatever happened here: leaving the pool waits for its threads
         finally:

@@ -17,7 +17,7 @@ import httpx
 from etl import links
 from etl.api import retry_after, sign_in
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
-from etl.model import Clock
+from etl.model import Clock, Exchange
 from etl.settings import Secret, Source
 
 _BARREN = 5  # attempts in a row that bring nothing new
@@ -79,16 +79,19 @@ class Downloads:
         clock: Clock,
         transport: httpx.BaseTransport | None = None,
         resolve: Callable[[str], list[str]] | None = None,
+        heard: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._base = source.base_url
         self._clock = clock
         self._auth = sign_in(source, clock)
         self._resolve = resolve or _addresses
+        self._heard = heard  # hears of each request that was answered
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._client = httpx.Client(
             timeout=_TIMEOUT,
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "aims360-etl"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: a session is as good as a token
+            event_hooks={"request": [self._asks], "response": [self._answers]} if heard else {},
             transport=transport,
         )
 
@@ -191,6 +194,15 @@ class Downloads:
                 if into.size - size < least:
                     raise _Again(f"fewer than {least // 1024} kB came in {seconds:.0f} s")
                 since, size = now, into.size
+
+    def _asks(self, request: httpx.Request) -> None:
+        request.extensions["etl.began"] = self._clock.monotonic()
+
+    def _answers(self, response: httpx.Response) -> None:
+        request = response.request
+        seconds = round(self._clock.monotonic() - request.extensions["etl.began"], 3)
+        if self._heard is not None:
+            self._heard(Exchange(request.method, f"an output on {request.url.host}", response.status_code, seconds))
 
     def _refusal(self, response: httpx.Response, wanted: Wanted) -> SourceError:
         """What an answer without content means."""

@@ -24,9 +24,10 @@ from etl.errors import ArchiveError, ConfigError
 from etl.model import Clock
 from etl.outputs import Wish
 from etl.settings import PasswordGrant, Secret
+from tests.command import Command
 from tests.scene import BASE, TOKEN, Scene
-from tests.test_cli import NOW, Command
 
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 FILES = "https://files.example"
 App = Callable[[dict[str, Any], Callable[..., Any]], Any]
 

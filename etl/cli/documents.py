@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from etl import settings, terminal
+from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import json_option, main, source_option
+from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from etl.outputs import Output, Recorded
 
 
-class _Age(click.ParamType[timedelta]):
-    """A duration as settings write it."""
-
-    name = "age"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return settings.duration(str(value))
-        except (ValueError, OverflowError) as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Moment(click.ParamType[datetime | timedelta]):
-    """A day, or how long ago."""
-
-    name = "moment"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime | timedelta:
-        if isinstance(value, datetime | timedelta):
-            return value
-        try:
-            return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
-        except ValueError:
-            return _Age().convert(value, param, ctx)
+def _as_moment(ctx: click.Context, option: click.Parameter, given: str | None) -> datetime | timedelta | None:
+    """A day (UTC), or a duration."""
+    try:
+        return datetime.strptime(given or "", "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return as_duration(ctx, option, given)
 
 
 @main.group()
@@ -60,15 +41,23 @@ def documents() -> None:
 @click.option("--category", "categories", metavar="NAME", multiple=True, help="Of this (sub-)category; repeatable.")
 @click.option("--account", "accounts", metavar="CODE", multiple=True, help="Of this account; repeatable.")
 @click.option(
-    "--since", metavar="WHEN", type=_Moment(), help="Of jobs made since a day (2026-03-01) or in the last 7d."
+    "--since", metavar="WHEN", callback=_as_moment, help="Of jobs made since a day (2026-03-01) or in the last 7d."
 )
-@click.option("--older-than", metavar="AGE", type=_Age(), help="Of jobs made longer ago than that, such as 2d.")
-@click.option("--before-purge", metavar="AGE", type=_Age(), help="That will be gone within that time, such as 3d.")
+@click.option(
+    "--older-than", metavar="AGE", callback=as_duration, help="Of jobs made before that, such as 2d."
+)
+@click.option(
+    "--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d."
+)
 @click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
 @click.option("--dry-run", is_flag=True, help="Only say how many, and how large, by account.")
 @source_option
+@log_options
 @json_option
+@click.pass_context
 def fetch(
+    ctx: click.Context,
+    /,
     to: str | None,
     jobs: tuple[str, ...],
     categories: tuple[str, ...],
@@ -88,12 +77,13 @@ def fetch(
     """
     if to is None and not dry_run:
         raise ConfigError("--to is missing: name the folder, or the address, where the files shall be")
-    found = wiring.read_settings()
+    found, clock = wiring.read_settings(), wiring.clock()
     chosen = found.source(source)
+    log = a_log(ctx.meta, chosen.name)
     with wiring.database(found) as db:
         from etl import outputs
 
-        now = wiring.clock().now()
+        now = clock.now()
         wish = outputs.Wish(
             jobs=jobs,
             categories=categories,
@@ -111,8 +101,11 @@ def fetch(
         from etl.downloads import Downloads
 
         store = stores.at(to, lambda: wiring.data_dir(found) / "parts")
-        with terminal.progress(wiring.clock()) as watch, Downloads(chosen, wiring.clock()) as downloads:
-            room = archive.Archive(db, (source_id, chosen.name), store, downloads, wiring.clock())
+        with (
+            terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
+            Downloads(chosen, clock, heard=log.heard if log.is_verbose else None) as downloads,
+        ):
+            room = archive.Archive(db, (source_id, chosen.name), store, downloads, clock)
             fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)
     terminal.say(terminal.as_json(fetched) if as_json else archive.text(fetched))
     if not wanted:
@@ -123,7 +116,7 @@ def fetch(
     for note in fetched.notes:
         terminal.say(f"note: {note}", err=True)
     if fetched.failures or fetched.not_tried:
-        click.get_current_context().exit(4)
+        ctx.exit(4)
 
 
 _NOTHING = (
