@@ -17,7 +17,7 @@ import pytest
 
 from etl import outputs, parts, stores
 from etl.archive import Archive, Fetched
-from etl.database import Connection
+from etl.database import Connection, connected
 from etl.downloads import Downloads
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ArchiveError, ConfigError
@@ -25,6 +25,7 @@ from etl.model import Clock
 from etl.outputs import Wish
 from etl.settings import PasswordGrant, Secret
 from tests.command import Command
+from tests.logins import a_login, as_role
 from tests.scene import BASE, TOKEN, Scene
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -470,10 +471,26 @@ def test_links_in_the_folder_lead_nowhere(stage: Stage, tmp_path: Path) -> None:
         stage.fetch()
 
 
+def test_a_role_with_the_rights_that_are_named_can_fetch(stage: Stage, url: str, db: Connection) -> None:
+    """Those of docs/by-hand.md and no others; what that page asks of the archive has its answer."""
+    stage.document()
+    stage.sync()
+    text = (Path(__file__).parent.parent / "docs" / "by-hand.md").read_text(encoding="utf-8")
+    asks, grants = (found for found in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) if "document_archive" in found)
+    with a_login(db, "fetcher") as name:
+        for grant in grants.replace("TO fetcher", f'TO "{name}"').split(";")[:-1]:
+            db.execute(grant.encode())
+        with connected(as_role(url, name)) as session:
+            theirs = Stage(session, stage.world, stage.to)
+            assert theirs.fetch().fetched == 1
+            theirs.db.execute("SELECT FROM aims360.document_archive")
+    [job] = stage.world.jobs()
+    asked = re.sub(r"'d29[^']*'", f"'{job['jobID']}'", asks).replace("'AZ022'", f"'{job['accountCode']}'")
+    assert [row[0] for row in stage.rows(asked)] == ["a report.xlsx"]
+
+
 def test_two_calls_at_once_do_no_harm(db: Connection, url: str, tmp_path: Path) -> None:
     """Each output is fetched by one of them, or by both to the same end; no file is torn."""
-    from etl.database import connected
-
     world = populated(30, seed=3, now=NOW, rate=0, links=BASE)
     stage = Stage(db, world, str(tmp_path))
     stage.sync()
@@ -598,8 +615,11 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
         code, output, _ = command.run("documents", "fetch", "--dry-run", "--json", "--before-purge", "3d")
         assert json.loads(output)["to_fetch"] == sum(share["outputs"] for share in json.loads(output)["accounts"])
         assert list(tmp_path.glob("kept*")) == []
-        code, output, errors = command.run("documents", "fetch", "--to", "kept", "--since", "20d", "--older-than", "1h")
+        code, output, errors = command.run(
+            "documents", "fetch", "--to", "kept", "--since", "20d", "--older-than", "1h", "--verbose"
+        )
         assert code == 4
+        assert "GET an output on 127.0.0.1: 200, 0." in errors
         assert re.fullmatch(r"aims360: \d+ of \d+ outputs fetched .* failed; in /\S+/kept\n", output)
         assert "it is Private, and another user's" in errors
         assert not any(link.rpartition("/")[2] in output + errors for link in links(world))
