@@ -43,12 +43,8 @@ def documents() -> None:
 @click.option(
     "--since", metavar="WHEN", callback=_as_moment, help="Of jobs made since a day (2026-03-01) or in the last 7d."
 )
-@click.option(
-    "--older-than", metavar="AGE", callback=as_duration, help="Of jobs made before that, such as 2d."
-)
-@click.option(
-    "--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d."
-)
+@click.option("--older-than", metavar="AGE", callback=as_duration, help="Of jobs made before that, such as 2d.")
+@click.option("--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d.")
 @click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
 @click.option("--dry-run", is_flag=True, help="Only say how many, and how large, by account.")
 @source_option
