@@ -7,6 +7,7 @@ is in place, so whatever ends it in between, the next call finds the file, sees 
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
 
@@ -22,6 +23,7 @@ from etl.stores import Store
 
 _AT_A_TIME = 4
 _GIVE_UP = 8  # outputs in a row without an answer: the network or the service is down
+_OLD = timedelta(days=40)  # AIMS360 forgets an output after 30 days: nobody goes on with its part
 _FULL_SIZE = 2**20  # bytes of a megabyte, at most
 _PLAY = 0.1  # what a size may differ from the rounded one, of itself, without a note
 
@@ -97,6 +99,7 @@ class Archive:
 
     def fetch(self, outputs: Sequence[Output], at_most: int | None = None, watch: Watch = silent) -> Fetched:
         """Fetches what isn't kept here yet. Raises ArchiveError where the store refuses, or psycopg.Error."""
+        parts.forget_old(self._store.parts, (self._clock.now() - _OLD).timestamp())
         kept = recorded(self._db, self._source_id, outputs)
         outcomes: dict[int, Outcome] = {}
         try:

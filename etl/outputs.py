@@ -1,7 +1,7 @@
 """Which outputs can be had: chosen from the mirror, by the jobs that made them and by when they go."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -12,20 +12,21 @@ from etl.database import Connection, text_array
 from etl.errors import ConfigError
 from etl.settings import Secret
 
-# The outputs of completed jobs: documents, and the publishLink where no document has it.
+# The outputs of completed jobs: documents, and the publishLink where no document has it. Until when documents can
+# be had is asked as their index has it, so that a schedule's call reads what is gone soon, and no more.
 _CHOOSE = """
-WITH chosen AS (
-    SELECT j.*
-    FROM aims360.jobs AS j
-    WHERE j.source_id = %(source_id)s
-      AND j.job_status = 'Completed'
-      AND j.purged_at IS NULL
-      AND (%(jobs)s::text[] IS NULL OR j.job_id = ANY (%(jobs)s::text[]))
-      AND (%(categories)s::text[] IS NULL OR lower(j.category_name) = ANY (%(categories)s::text[])
-           OR lower(j.sub_category_name) = ANY (%(categories)s::text[]))
-      AND (%(accounts)s::text[] IS NULL OR j.account_code = ANY (%(accounts)s::text[]))
-      AND (%(since)s::timestamptz IS NULL OR j.created_date >= %(since)s::timestamptz)
-      AND (%(until)s::timestamptz IS NULL OR j.created_date <= %(until)s::timestamptz)
+WITH chosen AS NOT MATERIALIZED (
+    SELECT *
+    FROM aims360.jobs
+    WHERE source_id = %(source_id)s
+      AND job_status = 'Completed'
+      AND purged_at IS NULL
+      AND (%(jobs)s::text[] IS NULL OR job_id = ANY (%(jobs)s::text[]))
+      AND (%(categories)s::text[] IS NULL OR lower(category_name) = ANY (%(categories)s::text[])
+           OR lower(sub_category_name) = ANY (%(categories)s::text[]))
+      AND (%(accounts)s::text[] IS NULL OR account_code = ANY (%(accounts)s::text[]))
+      AND (%(since)s::timestamptz IS NULL OR created_date >= %(since)s::timestamptz)
+      AND (%(until)s::timestamptz IS NULL OR created_date <= %(until)s::timestamptz)
 ),
 outputs AS (
     SELECT c.job_id, d.position, coalesce(d.document_name, 'document' || coalesce(d.type, '')) AS name,
@@ -34,19 +35,22 @@ outputs AS (
     FROM chosen AS c
     JOIN aims360.job_documents AS d ON d.source_id = c.source_id AND d.job_id = c.job_id
     WHERE d.download_link IS NOT NULL
+      AND (d.available_until IS NULL OR d.available_until > %(now)s)
+      AND (%(before)s::timestamp IS NULL OR timezone('UTC', d.available_until) <= %(before)s::timestamp)
     UNION ALL
     SELECT c.job_id, NULL, coalesce(c.sub_category_name, 'output'), NULL, c.publish_link, NULL,
            c.account_code, c.publish_link_access_scope, c.created_date, c.purge_date_time
     FROM chosen AS c
-    WHERE c.publish_link IS NOT NULL AND NOT EXISTS (
-        SELECT FROM aims360.job_documents AS d
-        WHERE d.source_id = c.source_id AND d.job_id = c.job_id AND d.download_link = c.publish_link
-    )
+    WHERE c.publish_link IS NOT NULL
+      AND (c.purge_date_time IS NULL OR c.purge_date_time > %(now)s)
+      AND (%(before)s::timestamp IS NULL OR c.purge_date_time <= timezone('UTC', %(before)s::timestamp))
+      AND NOT EXISTS (
+          SELECT FROM aims360.job_documents AS d
+          WHERE d.source_id = c.source_id AND d.job_id = c.job_id AND d.download_link = c.publish_link
+      )
 )
 SELECT job_id, position, name, kind, link, size_in_mb::float8, account_code, scope, created_date
 FROM outputs
-WHERE (available_until IS NULL OR available_until > %(now)s)
-  AND (%(before)s::timestamptz IS NULL OR available_until <= %(before)s::timestamptz)
 ORDER BY available_until, job_id, position
 """
 _BEGINS_WITH = """
@@ -123,7 +127,7 @@ def choose(db: Connection, source_id: int, wish: Wish, now: datetime) -> list[Ou
         "since": wish.since,
         "until": wish.until,
         "now": now,
-        "before": None if wish.gone_within is None else now + wish.gone_within,
+        "before": None if wish.gone_within is None else (now + wish.gone_within).astimezone(UTC).replace(tzinfo=None),
     }
     rows = db.execute(_CHOOSE, given).fetchall()
     return [Output(*row[:4], Secret(str(row[4])), *row[5:]) for row in rows]  # type: ignore[arg-type, call-arg]

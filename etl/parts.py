@@ -91,6 +91,15 @@ def opened(folder: Path, key: str) -> Iterator[Part | None]:
         part.close()
 
 
+def forget_old(folder: Path, before: float) -> None:
+    """Takes parts away that nobody has written to since then (seconds since 1970): what they were of is gone."""
+    for path in folder.glob("*.part"):
+        if path.lstat().st_mtime < before:
+            with opened(folder, path.stem) as part:
+                if part is not None:
+                    part.forget()
+
+
 def _is_still(path: Path, descriptor: int) -> bool:
     """Whether the file that was locked is the one at that path: who held it before may have taken it away."""
     try:

@@ -530,6 +530,20 @@ def test_a_part_has_one_writer(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_parts_of_what_is_long_gone_are_tidied(stage: Stage) -> None:
+    """Nobody would go on with them; one that somebody holds stays."""
+    folder = Path(stage.to) / ".parts"
+    folder.mkdir(parents=True)
+    for name in ("old", "held"):
+        (folder / f"{name}.part").write_bytes(b"x")
+        os.utime(folder / f"{name}.part", (0, 0))
+    (folder / "new.part").write_bytes(b"x")
+    with parts.opened(folder, "held"):
+        os.utime(folder / "held.part", (0, 0))
+        parts.forget_old(folder, 86_400.0)
+    assert {path.name for path in folder.iterdir()} == {"held.part", "new.part"}
+
+
 def test_an_address_of_fsspec_keeps_them_too(db: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a folder does, a store does: whole files, never over another, recorded by their address."""
     monkeypatch.chdir(tmp_path)
