@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import httpx
 
 from etl import links
-from etl.api import retry_after, sign_in
+from etl.api import Grant, retry_after, sign_in
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
 from etl.settings import Secret, Source
@@ -86,6 +86,7 @@ class Downloads:
         self._auth = sign_in(source, clock)
         self._resolve = resolve or _addresses
         self._heard = heard  # hears of each request that was answered
+        self._locked_out: SignInFailed | None = None  # an account is locked after too many wrong passwords
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._client = httpx.Client(
             timeout=_TIMEOUT,
@@ -114,7 +115,10 @@ class Downloads:
                 return self._attempt(wanted, into, at_most, stop)
             except (_Again, BadAnswer) as error:
                 failed: SourceError = error
-            except (SignInFailed, Refused, Unreachable):
+            except SignInFailed as error:
+                self._locked_out = error if isinstance(self._auth, Grant) else None
+                raise
+            except (Refused, Unreachable):
                 raise
             except SourceError as error:  # signing in had no good answer
                 failed = error
@@ -135,6 +139,8 @@ class Downloads:
                 if host := links.host_to_resolve(step, self._base):
                     links.check_addresses(self._resolve(host))
                 request = self._client.build_request("GET", step.address, headers=goes_on)
+                if step.with_token and self._locked_out is not None:
+                    raise self._locked_out
                 auth = self._auth if step.with_token else None
                 response = self._client.send(request, stream=True, auth=auth, follow_redirects=False)
                 try:

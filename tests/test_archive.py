@@ -24,6 +24,7 @@ from etl.errors import ArchiveError, ConfigError
 from etl.model import Clock
 from etl.outputs import Wish
 from etl.settings import PasswordGrant, Secret
+from tests import test_secrets
 from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import BASE, TOKEN, Scene
@@ -54,6 +55,10 @@ class Stage(Scene):
         store = stores.at(self.to, lambda: Path(self.to.replace("://", "-")))
         with self.downloads(app) as downloads:
             return Archive(self.db, (number, self.source.name), store, downloads, self.clock).fetch(wanted, at_most)
+
+    def emulator_that_admits(self, token: str) -> Emulator:
+        """The source, with another long-lived token."""
+        return Emulator(self.world, token=token, reset=httpx.ReadError)
 
     def document(self, scope: str = "Public", **given: Any) -> str:
         """Adds a completed job with a document, and gives its link."""
@@ -332,6 +337,24 @@ def test_what_the_network_does_is_gone_through(db: Connection, world: World, tmp
     assert {file.read_bytes() for file in files(str(tmp_path))} == whole
 
 
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "400 Bad Request", "401 Unauthorized", "500 Oops"])
+@pytest.mark.parametrize("scope", ["Public", "Private"])
+def test_what_a_server_repeats_of_secrets_is_not_told(stage: Stage, status: str, scope: str) -> None:
+    """Token and link come back in a body, in headers, in a redirect: no reason, note or row has a piece of them."""
+    stage.set(credentials=Secret(test_secrets.TOKEN))
+    stage.document(scope, link=f"{BASE}/{test_secrets.ACCESS_KEY}")
+    stage.sync(stage.emulator_that_admits(test_secrets.TOKEN))
+    echo = f"{test_secrets.TOKEN} {test_secrets.ACCESS_KEY}"
+    for answer in (
+        answering(status, echo.encode(), "text/html", Location=f"http://x.example/{echo}", WWW_Authenticate=echo),
+        answering(status, echo.encode(), f"text/html; {echo}", Location=f"{echo}://\\@", Retry_After=echo),
+        answering(status, echo.encode(), "application/json", Content_Length=echo, Content_Range=echo, ETag=echo),
+    ):
+        fetched = stage.fetch(answer)
+        assert test_secrets.leaks(str(fetched)) == set()
+        assert (fetched.fetched, stage.rows("SELECT FROM aims360.document_archive")) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("goes_on", "asks"),
     [
@@ -389,6 +412,20 @@ def test_a_drip_is_not_waited_for_forever(stage: Stage) -> None:
         return Drip()
 
     assert "fewer than 64 kB came in 300 s" in only_failure(stage.fetch(app))
+
+
+def test_wrong_credentials_are_not_tried_for_each_output(stage: Stage) -> None:
+    """An account would be locked: what wants no token goes on."""
+    for scope in ("Private", "Public") * 6:
+        stage.document(scope)
+    stage.sync()
+    stage.set(credentials=PasswordGrant("client", Secret("wrong"), "operator@example.com", Secret("password")))
+    stage.emulator.reset_log()
+    fetched = stage.fetch()
+    assert (fetched.fetched, len(fetched.failures)) == (6, 6)
+    assert all("refused to sign in" in failure.reason for failure in fetched.failures)
+    asked = [request for request in stage.emulator.requests if request.path.endswith("/token")]
+    assert 1 <= len(asked) <= 4  # those that were under way at once
 
 
 def test_large_ones_are_left_where_they_are(stage: Stage) -> None:
@@ -570,6 +607,7 @@ def test_an_address_of_fsspec_keeps_them_too(db: Connection, tmp_path: Path, mon
         ("s3://bucket/a?x=1", "plain address"),
         ("s3://key:secret@bucket/a", "no user or password"),
         ("simplecache::s3://bucket", "plain address"),
+        ("gs://bucket/a", 'pip install "aims360-etl[gcs]"'),
     ],
 )
 def test_an_address_that_can_not_be_is_said(to: str, said: str, tmp_path: Path) -> None:
@@ -579,7 +617,8 @@ def test_an_address_that_can_not_be_is_said(to: str, said: str, tmp_path: Path) 
     assert "secret" not in str(told.value)
 
 
-def test_a_kill_in_the_middle_loses_nothing(db: Connection, url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_kill_in_the_middle_loses_nothing(db: Connection, url: str, tmp_path: Path, how: signal.Signals) -> None:
     """A real process, killed while files come: the next one goes on with them, and all are whole and recorded."""
     world = World(seed=1, now=datetime.now(UTC))
     emulator = Emulator(world, token=TOKEN)
@@ -597,7 +636,7 @@ def test_a_kill_in_the_middle_loses_nothing(db: Connection, url: str, tmp_path: 
             while not any(part.stat().st_size for part in growing.glob("*.part")):
                 assert process.poll() is None
                 pause.wait(0.01)
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(how)
         assert stage.rows("SELECT FROM aims360.document_archive") == []
         assert list(growing.glob("*.part"))
         emulator.reset_log()
