@@ -94,7 +94,11 @@ def opened(folder: Path, key: str) -> Iterator[Part | None]:
 def forget_old(folder: Path, before: float) -> None:
     """Takes parts away that nobody has written to since then (seconds since 1970): what they were of is gone."""
     for path in folder.glob("*.part"):
-        if path.lstat().st_mtime < before:
+        try:
+            is_old = path.lstat().st_mtime < before
+        except FileNotFoundError:  # its writer was done with it meanwhile
+            continue
+        if is_old:
             with opened(folder, path.stem) as part:
                 if part is not None:
                     part.forget()

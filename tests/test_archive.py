@@ -659,7 +659,9 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
     emulator = Emulator(world, token=TOKEN)
     with serve(emulator) as service:
         world.links = service.url
-        Stage(db, world, "").sync()
+        stage = Stage(db, world, "")
+        stage.document("Private", documentName="a\x1b[2Jb\r.csv")
+        stage.sync()
         command = Command(service.url, url, tmp_path)
         code, output, errors = command.run("documents", "fetch", "--dry-run")
         assert (code, errors) == (0, "")
@@ -675,6 +677,8 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
         assert "GET an output on 127.0.0.1: 200, 0." in errors
         assert re.fullmatch(r"aims360: \d+ of \d+ outputs fetched .* failed; in /\S+/kept\n", output)
         assert "it is Private, and another user's" in errors
+        _, _, errors_of_odd = command.run("documents", "fetch", "--to", "kept", "--since", "1h")
+        assert ("\x1b" in errors_of_odd, "a?[2Jb?.csv: " in errors_of_odd) == (False, True)
         assert not any(link.rpartition("/")[2] in output + errors for link in links(world))
         code, _, errors = command.run("documents", "fetch", "--to", "kept", "--account", "nobody")
         assert (code, "no completed job that fits" in errors) == (0, True)

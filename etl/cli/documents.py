@@ -108,9 +108,9 @@ def fetch(
         terminal.say(_NOTHING, err=True)
     for failure in fetched.failures:
         which = "publish link" if failure.position is None else f"document {failure.position}, {failure.name}"
-        terminal.say(f"job {failure.job_id}, {which}: {failure.reason}", err=True)
+        terminal.say(_printable(f"job {failure.job_id}, {which}: {failure.reason}"), err=True)
     for note in fetched.notes:
-        terminal.say(f"note: {note}", err=True)
+        terminal.say(_printable(f"note: {note}"), err=True)
     if fetched.failures or fetched.not_tried:
         ctx.exit(4)
 
@@ -119,6 +119,11 @@ _NOTHING = (
     "note: no completed job that fits has an output that can still be had; what expired or was purged has none, "
     "whatever AIMS360_PURGE keeps of it"
 )
+
+
+def _printable(text: str) -> str:
+    """Names are the source's: a terminal isn't to obey them."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None:
@@ -133,7 +138,8 @@ def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None
         return
     for share in shares:
         unsized = f", {share.unsized} of unknown size" if share.unsized else ""
-        terminal.say(f"{share.account or 'no account'}: {share.outputs} outputs, {share.mb:,.1f} MB{unsized}")
+        said = f"{share.account or 'no account'}: {share.outputs} outputs, {share.mb:,.1f} MB{unsized}"
+        terminal.say(_printable(said))
     mb = sum(share.mb for share in shares)
     terminal.say(f"{len(left)} outputs, {mb:,.1f} MB, would be fetched; {kept} are recorded as kept before")
     if not outputs:
