@@ -12,7 +12,14 @@ from sphinx.errors import ExtensionError
 HOUSE = Path(__file__).parent.parent
 NAV = {
     "Start": ["docs/concepts"],
-    "In operation": ["docs/settings", "docs/schedule", "docs/commands", "docs/completions", "docs/upgrading"],
+    "In operation": [
+        "docs/settings",
+        "docs/schedule",
+        "docs/by-hand",
+        "docs/commands",
+        "docs/completions",
+        "docs/upgrading",
+    ],
     "Reading the mirror": ["docs/bi", "docs/views", "docs/cookbook"],
     "When in doubt": ["docs/troubleshooting", "docs/correctness"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],

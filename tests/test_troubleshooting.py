@@ -15,7 +15,7 @@ PAGE = (HOUSE / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
 _GAP = "…"  # in a message what is filled in, in a heading what is left out
 _TOLD = 10  # letters; a message of fewer passes on another
-_ENOUGH = 9  # characters of a message that nobody takes for another
+_ENOUGH = 8  # characters of a message that nobody takes for another
 
 
 def kinds(of: type[EtlError] = EtlError) -> Iterator[str]:
