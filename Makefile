@@ -77,7 +77,7 @@ docs: setup ## what is written from the code: docs/views.md, settings.md, comman
 
 site: $(SITE) ## site/index.html: the pages of docs/, to be read without a network
 	@rm -rf site
-	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs --doctree-dir build/doctrees . site
+	@$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs --doctree-dir build/doctrees . site
 	@echo "site/index.html"
 
 # From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
