@@ -8,7 +8,7 @@ schema `aims360` itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -142,7 +142,7 @@ class Found(NamedTuple):
 
 
 class Held(NamedTuple):
-    """All that the mirror holds of a job and the role may see. `links`, `tombstone`, `archived`: None, not looked at."""
+    """All that the mirror holds of a job and the role may see; None of what wasn't looked at."""
 
     job: Row | None
     documents: list[Row]
@@ -280,7 +280,7 @@ def _may_see_the_gone(db: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _rows(db: Connection, statement: str, given: Row) -> list[Row]:
+def _rows(db: Connection, statement: str, given: Mapping[str, object]) -> list[Row]:
     cursor = db.execute(statement, given)
     names = [column.name for column in cursor.description or ()]
     return [{name: _zoned(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]

@@ -31,7 +31,7 @@ RETURNING run_id, (
 """
 # No run waits for whoever reads or mends the ledger: another day will do.
 _WAIT_SHORTLY = "SET LOCAL lock_timeout = '2s'"
-# Of each kind the last complete run stays, however old: it says when that was. A purge and a single job have no verdict.
+# Of each kind the last complete run stays, however old: it says when that was. Purges and single jobs have no verdict.
 _FORGET = """
 DELETE FROM etl.runs AS r
 WHERE r.source_id = %(source_id)s

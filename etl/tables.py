@@ -304,17 +304,13 @@ runs = Table(
     metadata,
     _numbered("run_id", BigInteger, "ascending"),
     _required("source_id", SmallInteger, "the source (etl.sources)"),
-    _required(
-        "kind", Text, "incremental, full, purge, reconcile or job; where it first ended an earlier scan, that one's"
-    ),
+    _required("kind", Text, "incremental, full, purge, reconcile or job; that of an earlier scan which it first ended"),
     _required("host", Text, "machine that ran it"),
     _required("pid", Integer, "process that ran it"),
     _required("started_at", _TIME, "by this machine's clock"),
     _column("finished_at", _TIME, "by this machine's clock; null while it runs, and where it was interrupted"),
     _required("outcome", Text, "running, succeeded, failed, or interrupted (ended without saying so)"),
-    _column(
-        "verdict", Text, "complete, complete_with_rejects or incomplete; null of a purge by itself, and of one job"
-    ),
+    _column("verdict", Text, "complete, complete_with_rejects or incomplete; null of a purge or a job by itself"),
     _column("window_from", _TIME, "rows modified since then were asked for; null: all"),
     _column("window_to", _TIME, "newest modifiedDate when the scan was opened"),
     _column("as_of", _TIME, "when the scan was opened, by the source's clock"),

@@ -41,7 +41,7 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How long to wait, in seconds (infinity: for ever); and the version that is known already, and counts as no end."""
+    """How long to wait, in seconds (infinity: for ever); and the version that is known, and counts as no end."""
 
     timeout: float = math.inf
     known: JobRow | None = None

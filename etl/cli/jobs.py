@@ -324,10 +324,10 @@ def _end(job_id: str, waited: Waited) -> str:
 
 
 def _question(before: Live) -> str:
-    from etl import card
+    from etl.legible import shown
 
     row = before.row
-    what = card.shown(row.job_description or row.sub_category_name or "a job")
+    what = shown(row.job_description or row.sub_category_name or "a job")
     return f"Run {row.job_id} again ({what}, account {row.account_code}, {row.job_status})? Its outputs are replaced"
 
 
