@@ -22,6 +22,8 @@ from etl.settings import Source
 if TYPE_CHECKING:
     from etl.api import Api
 
+_ATTEMPTS = 2  # somebody waits, and the next sync asks again
+
 
 def follow(source: Source, api: Api, db: Connection, clock: Clock, job_id: str) -> str:
     """Loads the job as it is now, in a run of its own; says what became of it. Raises EtlError.
@@ -39,7 +41,7 @@ def follow(source: Source, api: Api, db: Connection, clock: Clock, job_id: str) 
 
 
 def _load(run: Recorder, api: Api, job_id: str) -> str:
-    shown = api.job(job_id)
+    shown = api.job(job_id, attempts=_ATTEMPTS)
     if shown is None:
         return "the source shows the job no more; the next sync follows"
     run.recognise(Probe(stamp(shown.row), shown.answered_at), same_source=False)

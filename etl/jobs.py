@@ -283,9 +283,9 @@ def _may_see_the_gone(db: Connection) -> bool:
 def _rows(db: Connection, statement: str, given: Mapping[str, object]) -> list[Row]:
     cursor = db.execute(statement, given)
     names = [column.name for column in cursor.description or ()]
-    return [{name: _zoned(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
+    return [{name: _zoned(name, value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
 
 
-def _zoned(value: object) -> object:
-    """The views' times are UTC without a zone, for BI tools; a script wants to be told."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+def _zoned(name: str, value: object) -> object:
+    """The views' times of UTC have no zone, for BI tools; a script wants to be told."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and name.endswith("_utc") else value

@@ -32,11 +32,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How waiting ended, the job as it was seen last (None: never), and how long it took, in seconds."""
+    """How waiting ended, the job as it was seen last (None: never), and how long it took, in seconds.
+
+    `is_silent`: the source didn't answer any more.
+    """
 
     outcome: Outcome
     last: Live | None
     seconds: float
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def wait(
                 raise SourceError(live.gone(job_id, last, clock.now()))
         left = until - clock.monotonic()
         if left <= 0:
-            return Waited(Outcome.TIMED_OUT, last, clock.monotonic() - began)
+            return Waited(Outcome.TIMED_OUT, last, clock.monotonic() - began, is_out)
         clock.sleep(min(pause(asked, chance()), left))
     raise AssertionError
 

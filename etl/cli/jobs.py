@@ -114,7 +114,7 @@ def wait(job_id: str, source: str | None, timeout: str, as_json: bool) -> None:
     target = _Target.find(job_id, source)
     with target.service() as api:
         waited = target.wait(api, seconds)
-        followed = target.follow(api)
+        followed = target.follow(api, waited)
     _tell_the_end(target, waited, followed, as_json, {})
 
 
@@ -144,7 +144,10 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: s
         if is_asked:
             click.confirm(_question(before), abort=True, err=True)
             before = room.ready(api, target.clock, target.job_id)  # it may have changed while somebody thought
-        sent = room.send(api, target.clock, before)
+        try:
+            sent = room.send(api, target.clock, before)
+        except KeyboardInterrupt:
+            raise EtlError(_unsure(target.job_id, room.Fate.UNKNOWN, "stopped by a signal")) from None
         if sent.fate is not room.Fate.ACCEPTED:
             raise EtlError(_unsure(target.job_id, sent.fate, sent.instead))
         if not as_json:
@@ -152,7 +155,7 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: s
         followed = target.follow(api)
         if wait_too:
             waited = target.wait(api, seconds, before.row)
-            followed = target.follow(api)
+            followed = target.follow(api, waited)
     if wait_too:
         _tell_the_end(target, waited, followed, as_json, {"rerun": sent.fate})
     elif as_json:
@@ -249,8 +252,10 @@ class _Target:
             ears = waiting.Ears(seen, lambda said: terminal.say(f"note: {said}", err=True))
             return waiting.wait(api, self.job_id, self.clock, waiting.Wish(seconds, known), ears)
 
-    def follow(self, api: Api) -> str:
+    def follow(self, api: Api, waited: Waited | None = None) -> str:
         """Brings the mirror up to date about it, if it can be: what the job did doesn't depend on that."""
+        if waited is not None and waited.is_silent:
+            return "the source doesn't answer, so the mirror stays as it is"
         try:
             with wiring.database(self._settings) as db:
                 from etl.follow import follow
