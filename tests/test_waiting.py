@@ -177,7 +177,7 @@ def test_a_job_that_vanishes_must_be_missing_twice() -> None:
     queue.at[1] = lambda: queue.world.delete(queue.job_id)
     queue.at[1.5] = lambda: queue.world.settle([row])
     queue.at[60] = lambda: queue.world.delete(queue.job_id)
-    with pytest.raises(SourceError, match="shows job .* no more: it was deleted there meanwhile"):
+    with pytest.raises(SourceError, match=r"shows job .* no more: it was deleted there meanwhile"):
         queue.wait(600)
     assert sum(queue.slept) > 60
 
