@@ -85,6 +85,7 @@ def test_a_job_that_came_back_is_counted_once(db: Connection) -> None:
     assert scene.one("SELECT count(*) FROM aims360.purged_jobs") == 1
     assert scene.laws.broken(db) == []
     assert kept is not None
+    assert kept.purge is not None
     scene.world.settle([kept.but(version=scene.world.next_version(), purge=kept.purge + 10**8, modified=kept.purge)])
     assert scene.follow() == "the mirror holds the job as it is now"
     assert scene.one("SELECT returned FROM etl.runs WHERE kind = 'job'") == 1

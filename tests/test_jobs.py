@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,12 +15,12 @@ import pytest
 from etl import access, jobs
 from etl.cli import EXIT_CODES
 from etl.database import Connection
-from etl.emulator import Emulator, Job, Server, World, serve
+from etl.emulator import Emulator, Job, World
 from etl.errors import ConfigError, DatabaseError, SchemaError
 from etl.jobs import Found, Wanted
+from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import TOKEN, Scene, a_source
-from tests.test_cli import Command
 
 IDS = (
     "aaaaaaaa-1111-4111-a111-111111111111-20260302090000000",
@@ -279,19 +278,6 @@ def test_ids_are_shortened_as_far_as_they_stay_apart() -> None:
 def emulator(scene: Scene) -> Emulator:
     """The source of that mirror."""
     return Emulator(scene.world, token=TOKEN)
-
-
-@pytest.fixture
-def service(emulator: Emulator) -> Iterator[Server]:
-    """It, on a socket."""
-    with serve(emulator) as server:
-        yield server
-
-
-@pytest.fixture
-def command(service: Server, url: str, tmp_path: Path) -> Command:
-    """The command for that service and the mirror."""
-    return Command(service.url, url, tmp_path)
 
 
 def ended(scene: Scene, status: str, text: str = "") -> Job:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import WITH_DEFAULTS, json_option, main
+from etl.cli.program import WITH_DEFAULTS, a_log, as_duration, json_option, main
 from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ _FAILED, _TIMED_OUT = 4, 5
 _source_option = click.option("--source", metavar="NAME", help="Which source, where ids alone don't tell.")
 _job_argument = click.argument("job_id", metavar="ID")
 _timeout_option = click.option(
-    "--timeout", metavar="DURATION", default="30m", help="How long to wait at most, such as 90s or 2h; 0 for ever."
+    "--timeout",
+    metavar="DURATION",
+    default="30m",
+    callback=as_duration,
+    help="How long to wait at most, such as 90s or 2h; 0 for ever.",
 )
 
 
@@ -104,16 +109,15 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
 @_source_option
 @_timeout_option
 @json_option
-def wait(job_id: str, source: str | None, timeout: str, as_json: bool) -> None:
+def wait(job_id: str, source: str | None, timeout: timedelta, as_json: bool) -> None:
     """Wait until a job has ended.
 
     ID is the job's, or its beginning. The source is asked less and less often, every half a minute in the end; when it
     doesn't answer, waiting goes on. Exit code 0: completed, 4: failed, 5: timed out. The mirror follows at once.
     """
-    seconds = _timeout(timeout)
     target = _Target.find(job_id, source)
     with target.service() as api:
-        waited = target.wait(api, seconds)
+        waited = target.wait(api, timeout)
         followed = target.follow(api, waited)
     _tell_the_end(target, waited, followed, as_json, {})
 
@@ -125,7 +129,7 @@ def wait(job_id: str, source: str | None, timeout: str, as_json: bool) -> None:
 @click.option("--wait", "wait_too", is_flag=True, help="Then wait until it has ended, as `jobs wait` does.")
 @_timeout_option
 @json_option
-def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: str, as_json: bool) -> None:
+def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: timedelta, as_json: bool) -> None:
     """Run a job again; its outputs are replaced.
 
     ID is the job's, or its beginning. It is looked at first: a job that may not be run again, or runs already, ends
@@ -134,7 +138,6 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: s
     """
     from etl import rerun as room
 
-    seconds = _timeout(timeout)
     is_asked = not yes and terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)
     if not (yes or is_asked):
         raise ConfigError("nobody can be asked here whether the job is to be run again: add --yes")
@@ -154,7 +157,7 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: s
             terminal.say(f"job {target.job_id} was accepted" + (" (it shows; no answer came)" if sent.instead else ""))
         followed = target.follow(api)
         if wait_too:
-            waited = target.wait(api, seconds, before.row)
+            waited = target.wait(api, timeout, before.row)
             followed = target.follow(api, waited)
     if wait_too:
         _tell_the_end(target, waited, followed, as_json, {"rerun": sent.fate})
@@ -218,7 +221,8 @@ class _Target:
         self.source = source
         self.job_id = job_id
         self.clock = wiring.clock()
-        self.service: Callable[[], Api] = wiring.service(source)
+        self._log = a_log(click.get_current_context().meta, source.name)
+        self.service: Callable[[], Api] = wiring.service(source, self._log, self.clock)
 
     @classmethod
     def find(cls, given: str, source: str | None) -> _Target:
@@ -244,13 +248,15 @@ class _Target:
             known = room.find(db, self.job_id, self.source.name)
             return room.held(db, known) if known and known.job_id == self.job_id else None
 
-    def wait(self, api: Api, seconds: float, known: JobRow | None = None) -> Waited:
+    def wait(self, api: Api, timeout: timedelta, known: JobRow | None = None) -> Waited:
         """Until it has ended or the time is up, with a bar on a terminal, and lines elsewhere."""
         from etl import waiting
 
         with _watched(self.job_id) as seen:
-            ears = waiting.Ears(seen, lambda said: terminal.say(f"note: {said}", err=True))
-            return waiting.wait(api, self.job_id, self.clock, waiting.Wish(seconds, known), ears)
+            ears = waiting.Ears(seen, self._log.notice)
+            return waiting.wait(
+                api, self.job_id, self.clock, waiting.Wish(timeout.total_seconds() or math.inf, known), ears
+            )
 
     def follow(self, api: Api, waited: Waited | None = None) -> str:
         """Brings the mirror up to date about it, if it can be: what the job did doesn't depend on that."""
@@ -349,12 +355,3 @@ def _unsure(job_id: str, fate: str, instead: str | None) -> str:
         f"it can't be told whether the source runs job {job_id} again: no answer came ({instead}), and the job itself "
         f"doesn't tell; it was not sent a second time. {look} shows it"
     )
-
-
-def _timeout(text: str) -> float:
-    """Seconds; infinity for 0. Raises ConfigError."""
-    try:
-        seconds = settings.duration(text).total_seconds()
-    except (ValueError, OverflowError) as error:
-        raise ConfigError(f"--timeout: {error}") from None
-    return seconds or math.inf
