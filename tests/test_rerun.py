@@ -16,6 +16,7 @@ from etl.live import Live
 from etl.model import Clock, JobRow
 from etl.rerun import Fate, hindrance, runs_again
 from etl.settings import Source
+from tests import test_secrets as secrets
 from tests.scene import TOKEN, a_source
 from tests.test_api import GRANT
 
@@ -109,6 +110,32 @@ def test_a_token_that_was_turned_away_is_renewed() -> None:
     sent = rerun.send(desk.api, desk.clock, before)
     statuses = [request.status for request in desk.emulator.requests if request.path.endswith("/rerun")]
     assert (sent.fate, statuses, desk.runs()) == (Fate.ACCEPTED, [401, 200], 1)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden", "500 Internal Server Error"])
+@pytest.mark.parametrize("kind", secrets.ECHOES)
+def test_what_a_service_repeats_is_not_repeated(kind: str, status: str) -> None:
+    """Tokens, passwords, links and people in an answer to a rerun reach no message."""
+    source = a_source(credentials=secrets.GRANT)
+    desk = Desk()
+    desk.emulator = Emulator(
+        desk.world, token=None, client_secret=secrets.CLIENT_SECRET, username=secrets.PERSON, password=secrets.PASSWORD
+    )
+    refuses = False
+
+    def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if not environ["PATH_INFO"].endswith("/rerun"):
+            return desk.emulator(environ, start_response)
+        start_response(status, [])
+        return [secrets.ECHOES[kind]]
+
+    api = desk.client(httpx.WSGITransport(app=echo), source)
+    try:
+        said = str(desk.send(api).instead)
+    except Refused as refused:
+        said, refuses = str(refused), True
+    assert refuses == (status[0] == "4")
+    assert secrets.leaks(said, secrets.PERSON) == set()
 
 
 class Unplugged(httpx.BaseTransport):

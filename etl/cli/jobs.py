@@ -50,7 +50,7 @@ def jobs() -> None:
 @click.option("--status", metavar="STATUS", help="Jobs in that state, such as Failed.")
 @click.option("--category", metavar="NAME", help="Jobs of that category or sub-category.")
 @click.option("--account", metavar="CODE", help="Jobs of that account.")
-@click.option("--since", metavar="WHEN", help="Jobs created since a day (UTC), or so long ago: 2026-03-01, 12h, 2d.")
+@click.option("--since", metavar="WHEN", help="Jobs created since a day (UTC), or so long ago, such as 12h or 2d.")
 @click.option("--limit", metavar="NUMBER", type=click.IntRange(1, 100_000), default=20, help="So many at most.")
 @click.option("--source", metavar="NAME", help="Jobs of that source.")
 @json_option
