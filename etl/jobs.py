@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from etl import odata
 from etl.database import Connection, connect, refusal
@@ -27,9 +28,12 @@ Row = dict[str, object]
 SHORTEST = 4  # characters of an id; fewer are somebody's slip
 _GUID = 36  # characters
 _NAMED = 5  # candidates
+_RECENT = (timedelta(days=1), timedelta(days=7))
 LINKS_RIGHTS = "SELECT on bi.job_links (`aims360-etl grant --bi ROLE --links` gives it)"
 
-_LIST = """
+# Postgres takes no order from an index through a view that is a security barrier, but a bound: the newest of millions
+# are looked for among those of the last day, then of the last week, then of all. Those without a date come last.
+_LIST = sql.SQL("""
 SELECT
     source, job_id, account_code, database_name, client_id, category_name, sub_category_name, job_description,
     client_request_id, created_by, modified_by, job_status, job_status_text, percent_completed, number_of_attempts,
@@ -41,25 +45,33 @@ WHERE (%(source)s::text IS NULL OR source = %(source)s)
   AND (%(status)s::text IS NULL OR lower(job_status) = lower(%(status)s))
   AND (%(category)s::text IS NULL OR lower(%(category)s) IN (lower(category_name), lower(sub_category_name)))
   AND (%(account)s::text IS NULL OR lower(account_code) = lower(%(account)s))
-  AND (%(since)s::timestamp IS NULL OR created_at_utc >= %(since)s)
-ORDER BY created_at_utc DESC NULLS LAST, source, job_id
+  AND {when}
+ORDER BY created_at_utc DESC, source, job_id
 LIMIT %(most)s
-"""
+""")
+_DATED = _LIST.format(when=sql.SQL("created_at_utc >= coalesce(%(since)s::timestamp, '-infinity')"))
+_DATELESS = _LIST.format(when=sql.SQL("created_at_utc IS NULL"))
+# Ids are ASCII: letters of other alphabets keep their case, which spares a look at each letter's collation.
 _FIND = """
-SELECT source, job_id, lower(job_id) = lower(%(begin)s) AS is_whole, count(*) OVER () AS found
+SELECT source, job_id, lower(job_id COLLATE "C") = %(begin)s AS is_whole, count(*) OVER () AS found
 FROM bi.jobs
-WHERE starts_with(lower(job_id), lower(%(begin)s)) AND (%(source)s::text IS NULL OR source = %(source)s)
+WHERE starts_with(lower(job_id COLLATE "C"), %(begin)s) AND (%(source)s::text IS NULL OR source = %(source)s)
 ORDER BY is_whole DESC, created_at_utc DESC NULLS LAST, source, job_id
 LIMIT %(most)s
 """
+_FIND_WHOLE = """
+SELECT source, job_id, true AS is_whole, count(*) OVER () AS found
+FROM bi.jobs
+WHERE job_id = %(begin)s AND (%(source)s::text IS NULL OR source = %(source)s)
+"""
 _FIND_AMONG_THE_GONE = """
-SELECT source, job_id, lower(job_id) = lower(%(begin)s) AS is_whole, count(*) OVER () AS found
+SELECT source, job_id, lower(job_id COLLATE "C") = %(begin)s AS is_whole, count(*) OVER () AS found
 FROM (
     SELECT s.name AS source, p.job_id FROM aims360.purged_jobs AS p JOIN etl.sources AS s USING (source_id)
     UNION
     SELECT s.name, a.job_id FROM aims360.document_archive AS a JOIN etl.sources AS s USING (source_id)
 ) AS gone
-WHERE starts_with(lower(job_id), lower(%(begin)s)) AND (%(source)s::text IS NULL OR source = %(source)s)
+WHERE starts_with(lower(job_id COLLATE "C"), %(begin)s) AND (%(source)s::text IS NULL OR source = %(source)s)
 ORDER BY is_whole DESC, source, job_id
 LIMIT %(most)s
 """
@@ -166,9 +178,16 @@ def mirror(url: str, rights: str = "") -> Iterator[Connection]:
         db.close()
 
 
-def listed(db: Connection, wanted: Wanted, most: int) -> Listed:
+def listed(db: Connection, wanted: Wanted, most: int, now: datetime) -> Listed:
     """The newest jobs first, at most so many."""
-    rows = _rows(db, _LIST, {**asdict(wanted), "most": most + 1})
+    key = {**asdict(wanted), "most": most + 1}
+    rows: list[Row] = []
+    for bound in _bounds(wanted.since, now):
+        rows = _rows(db, _DATED, {**key, "since": bound})
+        if len(rows) > most:
+            break
+    if len(rows) <= most and wanted.since is None:
+        rows += _rows(db, _DATELESS, key)
     return Listed(rows[:most], len(rows) > most)
 
 
@@ -183,15 +202,23 @@ def since(text: str, now: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def _bounds(since: datetime | None, now: datetime) -> list[datetime | None]:
+    """From when on jobs are looked for, one after the other, until there are enough."""
+    recent = [now.astimezone(UTC).replace(tzinfo=None) - span for span in _RECENT]
+    return [*(moment for moment in recent if since is None or moment > since), since]
+
+
 def find(db: Connection, given: str, source: str | None = None) -> Found | None:
     """The job whose id is this, or begins like this; None where the mirror knows none.
 
     Raises ConfigError where several are meant, with some of them.
     """
     begin = _judged(given)
-    key = {"begin": begin, "source": source, "most": _NAMED}
-    statements = [_FIND, _FIND_AMONG_THE_GONE] if _may_see_the_gone(db) else [_FIND]
-    for place, statement in enumerate(statements):
+    key = {"begin": _lower(begin), "source": source, "most": _NAMED}
+    places = [(_FIND, True), *([(_FIND_AMONG_THE_GONE, False)] if _may_see_the_gone(db) else [])]
+    if odata.comparable(_lower(begin)):  # of the documented form, as nearly all are: the index has it
+        places.insert(0, (_FIND_WHOLE, True))
+    for statement, is_here in places:
         rows = db.execute(statement, key).fetchall()
         whole = [row for row in rows if row[2]]
         if len(whole) > 1 and len(alike := [row for row in whole if row[1] == begin]) == 1:
@@ -199,7 +226,7 @@ def find(db: Connection, given: str, source: str | None = None) -> Found | None:
         if found := whole or rows:
             if len(found) > 1:
                 raise ConfigError(_ambiguous(begin, found, len(whole) or int(str(rows[0][3]))))
-            return Found(str(found[0][0]), str(found[0][1]), is_here=place == 0)
+            return Found(str(found[0][0]), str(found[0][1]), is_here)
     return None
 
 
@@ -256,6 +283,11 @@ def shortened(ids: Sequence[str]) -> list[str]:
     return list(ids)
 
 
+def _lower(text: str) -> str:
+    """As Postgres does under the collation C."""
+    return text.encode().lower().decode()
+
+
 def _judged(given: str) -> str:
     begin = given.strip()
     if len(begin) < SHORTEST:
@@ -280,7 +312,7 @@ def _may_see_the_gone(db: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _rows(db: Connection, statement: str, given: Mapping[str, object]) -> list[Row]:
+def _rows(db: Connection, statement: str | sql.Composed, given: Mapping[str, object]) -> list[Row]:
     cursor = db.execute(statement, given)
     names = [column.name for column in cursor.description or ()]
     return [{name: _zoned(name, value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]

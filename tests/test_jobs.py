@@ -58,7 +58,7 @@ def found(scene: Scene, given: str, source: str | None = None) -> Found | None:
 
 def listed(scene: Scene, most: int = 20, **wanted: Any) -> list[str]:
     """The first digits of the ids that are listed."""
-    return [str(row["job_id"])[5:13] for row in jobs.listed(scene.db, Wanted(**wanted), most).jobs]
+    return [str(row["job_id"])[5:13] for row in jobs.listed(scene.db, Wanted(**wanted), most, NOW).jobs]
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,28 @@ def test_jobs_are_listed_newest_first(scene: Scene, wanted: dict[str, Any], whic
     assert listed(scene, **wanted) == [IDS[number][5:13] for number in which]
 
 
+@pytest.mark.parametrize(
+    "now", [NOW, NOW - timedelta(days=7, hours=21), NOW - timedelta(days=8), NOW - timedelta(days=99)]
+)
+def test_whenever_it_is_the_newest_come_first(scene: Scene, now: datetime) -> None:
+    """Looked for among those of the last day first, or of the last week: the answer is the same."""
+    for most in (1, 2, 3, 4):
+        found = jobs.listed(scene.db, Wanted(), most, NOW - timedelta(hours=hours))
+        assert [row["job_id"] for row in found.jobs] == [*reversed(IDS)][:most]
+        assert found.are_more == (most < 4)
+
+
 def test_a_job_without_a_date_comes_last(scene: Scene) -> None:
     """It isn't newer than all others."""
     scene.world.add(jobID="dateless", createdDate=None)
     scene.sync()
-    assert jobs.listed(scene.db, Wanted(), 20).jobs[-1]["job_id"] == "dateless"
+    assert jobs.listed(scene.db, Wanted(), 20, NOW).jobs[-1]["job_id"] == "dateless"
 
 
 def test_more_than_was_asked_for_is_known(scene: Scene) -> None:
     """So many at most, and whether there are more."""
-    assert [jobs.listed(scene.db, Wanted(), most).are_more for most in (3, 4)] == [True, False]
-    assert len(jobs.listed(scene.db, Wanted(), 3).jobs) == 3
+    assert [jobs.listed(scene.db, Wanted(), most, NOW).are_more for most in (3, 4)] == [True, False]
+    assert len(jobs.listed(scene.db, Wanted(), 3, NOW).jobs) == 3
 
 
 @pytest.mark.parametrize(
@@ -231,7 +242,7 @@ def test_a_role_that_reads_bi_is_enough(scene: Scene, url: str) -> None:
         with jobs.mirror(as_role(url, reader)) as db:
             one = jobs.find(db, "bbbb")
             assert one is not None
-            assert len(jobs.listed(db, Wanted(), 20).jobs) == 4
+            assert len(jobs.listed(db, Wanted(), 20, NOW).jobs) == 4
             held = jobs.held(db, one)
             assert (len(held.documents), held.archived) == (1, None)
         with (
@@ -248,7 +259,7 @@ def test_a_role_that_is_held_to_an_account_finds_no_other(scene: Scene, url: str
     with a_login(scene.db, "tenant") as tenant:
         access.grant(scene.db, tenant, False, None, ("AZ1",))
         with jobs.mirror(as_role(url, tenant)) as db:
-            assert [row["account_code"] for row in jobs.listed(db, Wanted(), 20).jobs] == ["AZ1"]
+            assert [row["account_code"] for row in jobs.listed(db, Wanted(), 20, NOW).jobs] == ["AZ1"]
             assert jobs.find(db, IDS[3]) is None
 
 
@@ -261,7 +272,7 @@ def test_a_mirror_that_is_read_is_not_written(url: str) -> None:
 def test_a_database_without_a_mirror_is_said(empty_database: str) -> None:
     """With what makes one."""
     with pytest.raises(SchemaError, match="migrate"), jobs.mirror(empty_database) as db:
-        jobs.listed(db, Wanted(), 20)
+        jobs.listed(db, Wanted(), 20, NOW)
 
 
 def test_ids_are_shortened_as_far_as_they_stay_apart() -> None:

@@ -62,9 +62,10 @@ def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> No
     from etl import card
     from etl import jobs as room
 
-    moment = None if since is None else room.since(since, wiring.clock().now())
+    now = wiring.clock().now()
+    moment = None if since is None else room.since(since, now)
     with room.mirror(wiring.database_url(wiring.read_settings())) as db:
-        found = room.listed(db, room.Wanted(**wanted, since=moment), limit)
+        found = room.listed(db, room.Wanted(**wanted, since=moment), limit, now)
     if as_json:
         terminal.say(terminal.as_json(found.jobs))
     elif found.jobs:
