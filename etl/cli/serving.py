@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from etl import failures, service, settings, terminal
 from etl.cli import wiring
+from etl.cli.running import watching
 from etl.errors import ConfigError, DatabaseError, Locked
 from etl.service import Ending
 from etl.systemd import Systemd
@@ -92,11 +92,7 @@ class _Service:
     def _sync(self, found: settings.Settings, chosen: settings.Source) -> Run:
         from etl.sync import sync
 
-        with (
-            wiring.database(found) as db,
-            terminal.progress(self.clock, self._log.progress, self._log.shows_bars(sys.stderr)) as shows,
-        ):
-            watch = self._log.and_then(shows)
+        with wiring.database(found) as db, watching(self._log, self.clock) as watch:
 
             def watches(progress: Progress) -> None:
                 self.alive()
