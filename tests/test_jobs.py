@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from etl import access, jobs
 from etl.cli import EXIT_CODES
 from etl.database import Connection
-from etl.emulator import Emulator, Job, World
+from etl.emulator import Emulator, Job, World, serve
 from etl.errors import ConfigError, DatabaseError, SchemaError
 from etl.jobs import Found, Wanted
 from tests.command import Command
@@ -446,3 +448,25 @@ def test_ctrl_c_ends_the_waiting(command: Command, emulator: Emulator, db: Conne
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in errors) == (1, False)
+
+
+def test_ctrl_c_while_it_is_sent_is_told_truly(scene: Scene, emulator: Emulator, url: str, tmp_path: Path) -> None:
+    """The request is on its way, and nobody waits for its answer any more: what became of it can't be told."""
+    is_there, may_go_on = threading.Event(), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["REQUEST_METHOD"] == "POST":
+            is_there.set()
+            may_go_on.wait(60)
+        return emulator(environ, start_response)
+
+    with serve(slow) as server:
+        command = Command(server.url, url, tmp_path)
+        with command.start("jobs", "rerun", "bbbb", "--yes") as process:
+            assert is_there.wait(60)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        may_go_on.set()
+    assert (process.returncode, output) == (1, "")
+    assert f"it can't be told whether the source runs job {IDS[3]} again" in errors
+    assert "it was not sent a second time" in errors
