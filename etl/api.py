@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from etl import payload
-from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
+from etl import network, payload
+from etl.errors import BadAnswer, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
@@ -59,6 +59,14 @@ class _Again(SourceError):
         self.retry_after = retry_after
 
 
+class _Hindered(_Again):
+    """The network was in the way, and it is known how."""
+
+    def __init__(self, hindrance: network.Hindrance) -> None:
+        super().__init__(hindrance.said)
+        self.advice, self.tries = hindrance.advice, hindrance.tries
+
+
 class Api:
     """One source's service. Safe to use from several threads: it does no harm if one reads an old `latency`."""
 
@@ -78,6 +86,7 @@ class Api:
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._slowed_at = -1.0  # monotonic seconds: when it last had that effect
+        self._has_doubted = False
         self._lock = threading.Lock()
         self._under_way = threading.local()
         self._requests = self._retries = 0
@@ -85,12 +94,12 @@ class Api:
         self.bears = source.concurrency  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
         self.monotonic = clock.monotonic
-        self._client = httpx.Client(
+        self._client = _client(
+            source.base_url,
             auth=self._auth,
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
-            verify=trust(source.base_url),
             event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
@@ -136,7 +145,7 @@ class Api:
             raise SignInFailed(
                 f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
             )
-        way_out = _way_out(response.status_code)
+        way_out = _way_out(response.status_code, self._base)
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
     def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
@@ -156,6 +165,9 @@ class Api:
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
+            by_proxy = isinstance(error, httpx.ProxyError)
+            if found := network.hindrance(error, self._base, network.proxy_of(self._base), by_proxy):
+                raise _Hindered(found) from None
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, b"".join(chunks)
 
@@ -165,6 +177,11 @@ class Api:
                 return ask()
             except (_Again, BadAnswer) as error:
                 failed = error
+            if isinstance(failed, _Hindered) and attempt >= min(failed.tries, attempts):
+                raise Unreachable(
+                    f"{self._base} can't be reached: {failed} (tried {attempt} times); {failed.advice}. Nothing is "
+                    "lost, the next run goes on"
+                )
             wait = self._wait(failed, attempt)
             if attempt < attempts:
                 with self._lock:
@@ -175,11 +192,12 @@ class Api:
         if isinstance(failed, BadAnswer):
             raise BadAnswer(
                 f"{self._base}: {failed}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes "
-                "on. If it stays so, check the base address, and tell AIMS360"
+                f"on. If it stays so, {_who_else(self._base) or 'check the base address, and tell AIMS360'}"
             )
         raise Unreachable(
-            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; "
-            "nothing is lost, the next run goes on. If it stays so, check the base address and the network"
+            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; nothing is "
+            "lost, the next run goes on. "
+            f"If it stays so, {_who_else(self._base) or 'check the base address and the network'}"
         )
 
     def _wait(self, failed: SourceError, attempt: int) -> float:
@@ -224,7 +242,22 @@ class Api:
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
         date, now = _date(response), self._clock.now()
-        return now if date is None or date > now + self._far_ahead else date
+        if date is None:
+            return now
+        if date > now + self._far_ahead:
+            self._doubts(date, now)
+            return now
+        return date
+
+    def _doubts(self, date: datetime, now: datetime) -> None:
+        """Says once that the source's clock isn't believed: nothing is lost by that, but it looks as if it lagged."""
+        with self._lock:
+            is_first, self._has_doubted = not self._has_doubted, True
+        if is_first:
+            self._notice(
+                f"{self._base}: its clock says {date:%Y-%m-%d %H:%M} UTC, this machine's {now:%Y-%m-%d %H:%M}: the "
+                "earlier one is gone by. Set this machine's clock; until then it looks as if the mirror lagged"
+            )
 
     def _asks(self, request: httpx.Request) -> None:
         request.extensions["etl.began"] = self.monotonic()
@@ -260,6 +293,7 @@ class Token(httpx.Auth):
     """A long-lived token. It goes to the configured host alone."""
 
     def __init__(self, source: Source, token: Secret) -> None:
+        self._base = source.base_url
         self._host = httpx.URL(source.base_url).netloc
         self._token = token
         self._from = source.credentials_from
@@ -270,8 +304,8 @@ class Token(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             raise SignInFailed(
-                f"{self._from}: the service refuses the token (401): it expired or was withdrawn. "
-                "Make a new one in AIMS360's user settings and set it there"
+                f"{self._from}: the service refuses the token (401): it expired, was withdrawn, or is of the other "
+                f"region than {self._base} is. Make a new one in AIMS360's user settings and set it there"
             )
 
     def masked(self, text: str) -> str:
@@ -331,7 +365,10 @@ class Grant(httpx.Auth):
             wait = _retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
+            way_out = _way_in(response, self._base)
+            raise SignInFailed(
+                f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}; {way_out}"
+            )
         try:
             answer: Any = json.loads(response.content)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
@@ -357,13 +394,49 @@ def trust(base_url: str) -> ssl.SSLContext | bool:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if httpx.URL(base_url).scheme == "http" else True
 
 
-def _way_out(status: int) -> str:
+def _client(base_url: str, **how: Any) -> httpx.Client:
+    """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
+    try:
+        return httpx.Client(verify=trust(base_url), **how)
+    except OSError:  # of the files that it reads
+        raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
+    except (ValueError, ImportError, httpx.InvalidURL):
+        proxy = network.proxy_of(base_url)
+        name = proxy.variable if proxy else "HTTPS_PROXY"
+        raise ConfigError(f"{name}: is no proxy's address; it is written http://user:password@host:port") from None
+
+
+def _way_out(status: int, base_url: str) -> str:
     """What to do about a request that the service refuses."""
     if status == 403:
-        return "have AIMS360 let this user read background jobs"
+        return "; or ".join(filter(None, ("have AIMS360 let this user read background jobs", _who_else(base_url))))
     if status == 404 or 300 <= status < 400:
         return "check the base address: the service isn't there"
+    if status == 407:
+        return _who_else(base_url) or "a proxy wants to know who asks"
     return "`aims360-etl doctor` says what the service honours"
+
+
+def _way_in(response: httpx.Response, base_url: str) -> str:
+    """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
+    status = response.status_code
+    if status in (404, 405, 407) or 300 <= status < 400:
+        return _way_out(407 if status == 407 else 404, base_url)
+    try:
+        why = json.loads(response.content).get("error")
+    except (ValueError, AttributeError):
+        why = None
+    if why in ("invalid_client", "unauthorized_client"):
+        return "it is the client id or its secret that it doesn't know"
+    return (
+        "the user name or the password is wrong, or the account is in the other region, whose base address is another"
+    )
+
+
+def _who_else(base_url: str) -> str:
+    """Who may have answered in the service's place, and what to do about that; nothing where nobody could."""
+    proxy = network.proxy_of(base_url)
+    return network.of_proxy(proxy) if proxy else ""
 
 
 def _without(text: str, *secrets: Secret | None) -> str:
