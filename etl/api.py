@@ -93,6 +93,7 @@ class Api:
         self._statuses: Counter[str] = Counter()
         self.bears = source.concurrency  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
+        self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
         self._client = _client(
             source.base_url,
@@ -244,6 +245,7 @@ class Api:
         date, now = _date(response), self._clock.now()
         if date is None:
             return now
+        self.ahead = date - now
         if date > now + self._far_ahead:
             self._doubts(date, now)
             return now
