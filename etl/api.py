@@ -306,8 +306,9 @@ class Token(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             raise SignInFailed(
-                f"{self._from}: the service refuses the token (401): it expired, was withdrawn, or is of the other "
-                f"region than {self._base} is. Make a new one in AIMS360's user settings and set it there"
+                f"{self._from}: the service refuses the token (401): it expired or was withdrawn, or its tenant lives "
+                f"in the other region, at another base address than {self._base}. Make a new one in AIMS360's user "
+                "settings and set it there"
             )
 
     def masked(self, text: str) -> str:

@@ -49,12 +49,21 @@ _WHY_NOT = (
     (r"No such file or directory", "start Postgres on this machine, or name its host in DATABASE_URL"),
     (r"resolve host|translate host name", "check the host in DATABASE_URL, and this machine's DNS"),
     (r"timeout|timed out|unreachable|No route", "check host and port in DATABASE_URL, and firewalls on the way"),
-    (r"no pg_hba\.conf entry", "have its pg_hba.conf let this user in from here, or add ?sslmode=require to DATABASE_URL"),
+    (
+        r"no pg_hba\.conf entry",
+        "have its pg_hba.conf let this user in from here, or add ?sslmode=require to DATABASE_URL",
+    ),
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … to that role"),
     (r"certificate", "name the CA's PEM file in DATABASE_URL with sslrootcert=, and check host and dates"),
     (r"does not support SSL, but", "take sslmode out of DATABASE_URL where the way there is safe, or give it TLS"),
-    (r"SSL negotiation|unsupported frontend protocol", "check host and port in DATABASE_URL: no Postgres answers there"),
-    (r"too many (clients|connections)|connection slots", "it has no connection free; try again, or raise max_connections"),
+    (
+        r"SSL negotiation|unsupported frontend protocol",
+        "check host and port in DATABASE_URL: no Postgres answers there",
+    ),
+    (
+        r"too many (clients|connections)|connection slots",
+        "it has no connection free; try again, or raise max_connections",
+    ),
     (r"is (starting up|shutting down|in recovery)|not yet accepting", "try again in a minute"),
 )
 _NOTHING_LOST = "nothing is lost, the next run goes on"

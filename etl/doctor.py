@@ -82,7 +82,7 @@ def examine(
     try:
         found = settings.read(environ, directory)
     except EtlError as error:
-        yield from _failures("settings", error)
+        yield from failures("settings", error)
         return
     yield from database_checks(lambda: database_url(found))
     for each in [name] if name or len(found.sources) == 1 else found.sources:
@@ -93,7 +93,7 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
     try:
         source = found.source(name)
     except EtlError as error:
-        yield from _failures("settings", error)
+        yield from failures("settings", error)
         return
     kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
@@ -102,7 +102,7 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
     try:
         client = Api(source, clock)
     except EtlError as error:
-        yield from _failures("service", error)
+        yield from failures("service", error)
         return
     with client as api:
         yield from service(api)
@@ -117,7 +117,8 @@ def table(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _failures(name: str, error: EtlError) -> Iterator[Check]:
+def failures(name: str, error: EtlError) -> Iterator[Check]:
+    """An error as failed checks, a line each."""
     for line in str(error).splitlines():
         yield Check(name, Standing.FAILED, line)
 
@@ -133,7 +134,7 @@ def database_checks(address: Callable[[], str], is_new: bool = False) -> Iterato
             )
             yield from _schema(db, is_new)
     except EtlError as error:
-        yield from _failures("database", error)
+        yield from failures("database", error)
 
 
 def _schema(db: database.Connection, is_new: bool) -> Iterator[Check]:
@@ -183,7 +184,7 @@ def service(api: Api) -> Iterator[Check]:
     try:
         page = newest_job(api)
     except SourceError as error:
-        yield from _failures("service", error)
+        yield from failures("service", error)
         return
     yield from accepted(api)
     if not page.answer.rows:
@@ -198,9 +199,9 @@ def service(api: Api) -> Iterator[Check]:
     yield _page_size(api)
 
 
-def newest_job(api: Api) -> Reply:
+def newest_job(api: Api, attempts: int = _ATTEMPTS) -> Reply:
     """One request for one job, as every run begins. Raises SourceError."""
-    return api.page(odata.query(order="modifiedDate desc", top=1), attempts=_ATTEMPTS)
+    return api.page(odata.query(order="modifiedDate desc", top=1), attempts=attempts)
 
 
 def accepted(api: Api) -> Iterator[Check]:
