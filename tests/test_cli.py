@@ -39,6 +39,7 @@ class Command:
             "AIMS360_BASE_URL": service,
             "AIMS360_TOKEN": TOKEN,
             "DATABASE_URL": database,
+            "AIMS360_LOG_FORMAT": "human",
             "HOME": str(folder),
         }
         self.folder = folder
