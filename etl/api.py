@@ -378,10 +378,8 @@ class Grant(httpx.Auth):
             wait = _retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            way_out = _way_in(response, self._base)
-            raise SignInFailed(
-                f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}; {way_out}"
-            )
+            way_out = _way_in(response, self._base, self._from)
+            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
         try:
             answer: Any = json.loads(response.content)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
@@ -424,13 +422,13 @@ def _way_out(status: int, base_url: str) -> str:
     if status == 403:
         return "; or ".join(filter(None, ("have AIMS360 let this user read background jobs", _who_else(base_url))))
     if status == 404 or 300 <= status < 400:
-        return "check the base address: the service isn't there"
+        return "check the base address: the service isn't there; each of the two regions has its own"
     if status == 407:
         return _who_else(base_url) or "a proxy wants to know who asks"
     return "`aims360-etl doctor` says what the service honours"
 
 
-def _way_in(response: httpx.Response, base_url: str) -> str:
+def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
     """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
     status = response.status_code
     if status in (404, 405, 407) or 300 <= status < 400:
@@ -440,9 +438,10 @@ def _way_in(response: httpx.Response, base_url: str) -> str:
     except (ValueError, AttributeError):
         why = None
     if why in ("invalid_client", "unauthorized_client"):
-        return "it is the client id or its secret that it doesn't know"
+        return f"check {credentials_from}; it is the client id or its secret that it doesn't know"
     return (
-        "the user name or the password is wrong, or the account is in the other region, whose base address is another"
+        f"check {credentials_from}; one of them is wrong, or the account is in the other region, whose base address "
+        "is another"
     )
 
 
