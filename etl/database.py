@@ -96,14 +96,14 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
         given = {**_LIMITS, "application_name": session_name(), **given, **ours}
         db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
-        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {_why_not(str(error))}") from None
+        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {why_not(str(error))}") from None
     if unfit := _unfit(db.info.server_version, db.info.parameter_status("server_encoding")):
         db.close()
         raise DatabaseError(f"{masked(url)} {unfit}, or lead DATABASE_URL to another")
     return db
 
 
-def _why_not(said: str) -> str:
+def why_not(said: str) -> str:
     """What to do about a connection that isn't made, by what the server or its library says."""
     for pattern, advice in _WHY_NOT:
         if found := re.search(pattern, said):

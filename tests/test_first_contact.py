@@ -3,15 +3,18 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from psycopg import sql
 
 from etl import network
-from etl.database import Connection, sibling
+from etl.database import Connection, sibling, why_not
 from etl.doctor import Standing, clocks
 from etl.emulator import Emulator, Server, World, populated, serve
 from tests.logins import a_login, as_role
@@ -71,7 +74,7 @@ def told(user: Command, words: str, code: int, *expected: str) -> str:
     return said
 
 
-def met(user: Command, *expected: str, code: int = 1, commands: tuple[str, ...] = ("init", "doctor", "sync")) -> None:
+def met(user: Command, *expected: str, code: int = 1, commands: tuple[str, ...] = ("init", "sync")) -> None:
     """The same is said by each of these commands; init writes nothing."""
     for words in commands:
         said = told(user, words, 1 if words == "doctor" else code, *expected)
@@ -198,9 +201,27 @@ def test_a_server_that_is_down_or_elsewhere(user: Command) -> None:
     met(user, f"can't connect to mirror on 127.0.0.1:{port}", "Connection refused; start Postgres there, or check host")
     user.environ["DATABASE_URL"] = "postgresql://me:very-secret@nowhere.invalid/mirror"
     met(user, "nowhere.invalid", "check the host in DATABASE_URL, and this machine's DNS")
-    place = user.environ["AIMS360_BASE_URL"].removeprefix("http://")
-    user.environ["DATABASE_URL"] = f"postgresql://me:very-secret@{place}/mirror"
-    met(user, f"can't connect to mirror on {place}", "in DATABASE_URL", commands=("doctor",))
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ('connection to server at "h" failed: FATAL:  role "me" does not exist', "CREATE ROLE … LOGIN"),
+        ('FATAL:  role "me" is not permitted to log in', "ALTER ROLE … LOGIN"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "me", database "d", no encryption', "sslmode=require"),
+        ('FATAL:  permission denied for database "d"', "GRANT CONNECT"),
+        ("FATAL:  sorry, too many clients already", "raise max_connections"),
+        ("FATAL:  the database system is starting up", "try again in a minute"),
+        ("connection timeout expired", "firewalls"),
+        ("received invalid response to SSL negotiation: H", "no Postgres answers there"),
+        ("server does not support SSL, but SSL was required", "take sslmode out"),
+        ("SSL error: certificate verify failed", "sslrootcert="),
+        ("FATAL:  Datenbank »d« existiert nicht", "check DATABASE_URL, and that a Postgres answers there"),
+    ],
+)
+def test_what_postgres_says_has_its_advice(said: str, advice: str) -> None:
+    """Words of libpq and of the server, for what can't be had here; where they aren't known, what always helps."""
+    assert advice in why_not(said)
 
 
 # -- 6, 7: not migrated, too old --------------------------------------------------------------------------------------
@@ -226,12 +247,12 @@ def test_an_old_postgres(user: Command, version: str, number: str) -> None:
 # -- 8: a clock that is off -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("hours", "word"), [(5, "5:00:0. behind"), (-5, "[45]:[05][09]:[0-9]+ ahead of")])
-def test_a_clock_that_is_off(hours: int, word: str, url: str, tmp_path: Path, db: Connection) -> None:
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_clock_that_is_off(hours: int, user: Command) -> None:
     """Hours away, either way: a sync does its work, and doctor and init say by how much, and what to do."""
     world = populated(20, seed=1, now=datetime.now(UTC) + timedelta(hours=hours), rate=0)
     with serve(Emulator(world, token=TOKEN)) as server:
-        user = Command(server.url, url, tmp_path)
+        user.environ["AIMS360_BASE_URL"] = server.url
         code, output, errors = user.run("sync")
         assert (code, "20 new" in output) == (0, True)
         assert ("Set this machine's clock" in errors) == (hours > 0)
@@ -254,12 +275,11 @@ def test_clocks_that_are_close_are_fine() -> None:
 # -- 9: a proxy -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_proxy_that_is_not_there(user: Command, variable: str) -> None:
+def test_a_proxy_that_is_not_there(user: Command) -> None:
     """Which variable names it, without the password in it, and how to go past it: that works."""
     port = a_free_port()
-    user.environ[variable] = f"http://me:very-secret@127.0.0.1:{port}"
-    proxy = f"requests go through the proxy 127.0.0.1:{port}, which {variable} names"
+    user.environ["HTTP_PROXY"] = f"http://me:very-secret@127.0.0.1:{port}"
+    proxy = f"requests go through the proxy 127.0.0.1:{port}, which HTTP_PROXY names"
     met(user, f"nothing listens at 127.0.0.1:{port}", proxy, "NO_PROXY", commands=("init", "doctor"))
     user.environ["NO_PROXY"] = "127.0.0.1"
     assert user.run("sync")[0] == 0
@@ -268,11 +288,10 @@ def test_a_proxy_that_is_not_there(user: Command, variable: str) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_to_know_who_asks(user: Command, scheme: str) -> None:
     """407, to a request or to a CONNECT: how user and password are written."""
-    with serve(answering("407 Proxy Authentication Required", b"<html>Who are you?</html>")) as proxy:
-        place = proxy.url.removeprefix("http://")
-        user.environ |= {f"{scheme.upper()}_PROXY": proxy.url, "AIMS360_BASE_URL": f"{scheme}://aims360.example"}
-        met(user, "407", f"which {scheme.upper()}_PROXY names", f"http://user:password@{place}", commands=("doctor",))
-        met(user, "407", f"which {scheme.upper()}_PROXY names", commands=("init",))
+    with asking_who_asks() as place:
+        base = "http://127.0.0.1:9" if scheme == "http" else "https://aims360.example"
+        user.environ |= {f"{scheme.upper()}_PROXY": f"http://{place}", "AIMS360_BASE_URL": base}
+        met(user, "407", f"which {scheme.upper()}_PROXY names", f"http://user:password@{place}")
 
 
 def test_a_proxy_with_a_page_of_its_own(user: Command) -> None:
@@ -349,7 +368,7 @@ def test_a_file_of_cas_that_cannot_be_read(user: Command) -> None:
 def test_an_https_address_where_plain_http_is_spoken(user: Command) -> None:
     """The port of a service without TLS."""
     user.environ["AIMS360_BASE_URL"] = user.environ["AIMS360_BASE_URL"].replace("http:", "https:")
-    met(user, "doesn't speak TLS; check the base address", commands=("doctor",))
+    met(user, "doesn't speak TLS", "check the base address, its port too", commands=("doctor",))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -363,6 +382,30 @@ def answering(status: str, body: bytes) -> Callable[..., list[bytes]]:
         return [body]
 
     return answer
+
+
+@contextmanager
+def asking_who_asks() -> Iterator[str]:
+    """Host and port of a proxy that leads nobody anywhere who doesn't say who he is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(407)
+            self.send_header("Proxy-Authenticate", "Basic")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_CONNECT = do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def a_free_port() -> int:
