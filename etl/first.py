@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from etl import database, doctor, settings, written
 from etl.api import Api
@@ -26,12 +26,6 @@ REGIONS = ("west", "east", "unknown")
 _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
 _ATTEMPTS = 2  # somebody waits
-# What a table of aims360.toml can say, secrets by their variables.
-_KEYS = tuple(
-    setting.name.removeprefix(_PREFIX).lower()
-    for setting in settings.SETTINGS
-    if setting.name.startswith(_PREFIX) and setting.name not in ("AIMS360_CONFIG", "AIMS360_DATA_DIR")
-)
 # A token that nobody has: whether a service is there shows in how it refuses it.
 _NOBODY = Secret("nobody")
 _WHERE = """
@@ -51,8 +45,8 @@ class Asks(Protocol):
     def text(self, question: str, before: str) -> str:
         """A line."""
 
-    def secret(self, question: str, before: str) -> str:
-        """A line that isn't shown."""
+    def secret(self, question: str, before: str, can_lack: bool = False) -> str:
+        """A line that isn't shown; empty only where it `can_lack`."""
 
     def choice(self, question: str, among: Iterable[str], before: str) -> str:
         """One of these words."""
@@ -101,7 +95,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path) 
     """Answers that are there already: in the variables that any command reads, else in the file; not yet judged."""
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     source = written.table_of(config, name)
-    for key in _KEYS:
+    for key in settings.KEYS:
         own = variable(name, key) if key in _SECRETS else ""
         if found := given.get(own) or given.get(_PREFIX + key.upper()):
             source[key] = found
@@ -115,7 +109,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path) 
 def judged(answers: Answers, called: Callable[[str], str] | None = None) -> Source:
     """The source that the answers describe; `called` says what people call a key. Raises ConfigError."""
     own = called or (lambda key: variable(answers.name, key) if key in _SECRETS else _PREFIX + key.upper())
-    given = settings.Given(answers.source, {key: own(key) for key in _KEYS})
+    given = settings.Given(answers.source, {key: own(key) for key in settings.KEYS})
     return settings.Settings(None, None, {answers.name: given}).source(answers.name)
 
 
@@ -231,15 +225,12 @@ def _ask_sign_in(asks: Asks, answers: Answers) -> Answers:
 
 def _ask_database(asks: Asks, answers: Answers) -> Answers:
     had = answers.database_url.reveal() if answers.database_url else ""
-    shown = without_password(had) or EMBEDDED
-    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", shown)
-    url: str | None = typed
-    if typed.lower() == EMBEDDED:
-        url = None
-    elif typed == shown and had != shown:
-        url = had
+    shown = without_password(had)
+    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", shown or EMBEDDED)
+    url = None if typed.lower() == EMBEDDED else typed
     if url and takes_password(url):
-        url = with_password(url, asks.secret("Password of that user (Enter: none)", ""))
+        before = unquote(urlsplit(had).password or "") if url == shown else ""
+        url = with_password(url, asks.secret("Password of that user", before, can_lack=True))
     return Answers(answers.name, answers.source, Secret(url) if url else None, answers.data_dir, answers.region)
 
 

@@ -27,12 +27,10 @@ class _Terminal:
     def text(self, question: str, before: str) -> str:
         return str(click.prompt(question, default=before or None, err=True)).strip()
 
-    def secret(self, question: str, before: str) -> str:
-        offered = f"{question} (Enter: as before)" if before else question
-        optional = "Enter: none" in question
-        typed = click.prompt(
-            offered, default="" if before or optional else None, hide_input=True, show_default=False, err=True
-        )
+    def secret(self, question: str, before: str, can_lack: bool = False) -> str:
+        offered = " (Enter: as before)" if before else " (Enter: none)" if can_lack else ""
+        default = "" if offered else None
+        typed = click.prompt(question + offered, default=default, hide_input=True, show_default=False, err=True)
         return str(typed).strip() or before
 
     def choice(self, question: str, among: Iterable[str], before: str) -> str:
@@ -80,9 +78,15 @@ def init(
 
         terminal.say(f"schema is at {schema.migrate(first.address(answers, _embedded))[1]}")
         to_migrate = False
-    program = shutil.which(sys.argv[0]) or shutil.which("aims360-etl") or "aims360-etl"
     several = len(written.names_in(config)) > 1
-    terminal.say(first.next_steps(str(Path(program).absolute()), env, name if several else None, to_migrate))
+    terminal.say(first.next_steps(_program(), env, name if several else None, to_migrate))
+
+
+def _program() -> str:
+    """The command's full path, as a scheduler wants it."""
+    places = (sys.argv[0], str(Path(sys.executable).with_name("aims360-etl")), "aims360-etl")
+    found = next(filter(None, (shutil.which(place) for place in places)), None)
+    return str(Path(found).absolute()) if found else "aims360-etl"
 
 
 def _config(folder: Path | None) -> Path:
