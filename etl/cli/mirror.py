@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ import click
 from etl import settings, terminal
 from etl.cli import wiring
 from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
+from etl.cli.running import parts, report
 from etl.errors import ConfigError
-from etl.model import Run, Verdict
 
 if TYPE_CHECKING:
-    from etl.log import Log
+    pass
 
 
 @main.command()
@@ -66,15 +65,12 @@ def sync(
 
         serve(source, every, log, as_json)
         return
-    clock = wiring.clock()
-    with wiring.database(found) as db:
+    with parts(found, chosen, log) as (given, watch):
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            watches = log.and_then(watch)
-            run = run_sync(chosen, wiring.service(chosen, log, clock), db, clock, Order(**order), watches)
-    _report(ctx, run, log, as_json)
+        run = run_sync(*given, Order(**order), watch)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
@@ -90,21 +86,20 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, as_json: bool) 
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name)
+    with parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
-            due = what_is_due(chosen, db, clock)
+            due = what_is_due(chosen, given.db, given.clock)
             said = (
                 f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
                 f"{due.to_ask} more are past their date and would be asked for at the source"
             )
             terminal.say(terminal.as_json(due) if as_json else said)
             return
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            run = purge_now(chosen, wiring.service(chosen, log, clock), db, clock, log.and_then(watch))
-    _report(ctx, run, log, as_json)
+        run = purge_now(*given, watch)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
@@ -124,15 +119,13 @@ def reconcile(ctx: click.Context, source: str | None, repair: bool, force: bool,
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
     chosen = found.source(source)
-    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name)
+    with parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish
         from etl.sync import reconcile_now
 
-        wish = Wish(repair, force)
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            run = reconcile_now(chosen, wiring.service(chosen, log, clock), db, clock, wish, log.and_then(watch))
-    _report(ctx, run, log, as_json)
+        run = reconcile_now(*given, Wish(repair, force), watch)
+    report(ctx, run, log, as_json)
 
 
 def _migrate(found: settings.Settings, quietly: bool = False) -> None:
@@ -141,11 +134,3 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
     before, after = schema.migrate(wiring.database_url(found))
     if not quietly:
         terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
-
-
-def _report(ctx: click.Context, run: Run, log: Log, as_json: bool) -> None:
-    """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
-    terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
-    log.notes(run)
-    if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
-        ctx.exit(4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from etl import failures, service, settings, terminal
 from etl.cli import wiring
+from etl.cli.running import watching
 from etl.errors import ConfigError, DatabaseError, Locked
 from etl.service import Ending
 from etl.systemd import Systemd
@@ -61,6 +61,8 @@ class _Service:
         try:
             found = wiring.read_settings()
             run = self._sync(found, found.source(self._name))
+            if self._as_json:
+                terminal.say(terminal.as_json(run))
         except Locked as held:
             self._log.notice(str(held))
             return Ending.HELD
@@ -68,8 +70,6 @@ class _Service:
             self._log.failed(error)
             self._systemd.doing(f"the last run failed: {failures.line(error)}")
             return Ending.FAILED
-        if self._as_json:
-            terminal.say(terminal.as_json(run))
         self._log.ended(run)
         self._log.notes(run)
         self._systemd.doing(terminal.summary(run))
@@ -92,11 +92,7 @@ class _Service:
     def _sync(self, found: settings.Settings, chosen: settings.Source) -> Run:
         from etl.sync import sync
 
-        with (
-            wiring.database(found) as db,
-            terminal.progress(self.clock, self._log.progress, self._log.shows_bars(sys.stderr)) as shows,
-        ):
-            watch = self._log.and_then(shows)
+        with wiring.database(found) as db, watching(self._log, self.clock) as watch:
 
             def watches(progress: Progress) -> None:
                 self.alive()
