@@ -17,10 +17,10 @@ from etl import network
 from etl.database import Connection, sibling, why_not
 from etl.doctor import Standing, clocks
 from etl.emulator import Emulator, Server, World, populated, serve
+from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.old_postgres import a_postgres_of
 from tests.scene import TOKEN
-from tests.test_cli import Command
 from tests.tls import secured
 
 OTHER_REGION = "in the other region"

@@ -16,10 +16,10 @@ from etl import first, settings, written
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Server, populated, serve
 from etl.errors import ConfigError
+from tests.command import Command
 from tests.keyboard import Keyboard
 from tests.logins import a_login
 from tests.scene import TOKEN
-from tests.test_cli import Command
 
 NASTY = [
     "plain",
