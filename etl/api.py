@@ -176,8 +176,7 @@ class Api:
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
-            by_proxy = isinstance(error, httpx.ProxyError)
-            if found := network.hindrance(error, self._base, network.proxy_of(self._base), by_proxy):
+            if found := _hindrance(error, self._base):
                 raise _Hindered(found) from None
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, b"".join(chunks)
@@ -190,8 +189,8 @@ class Api:
                 failed = error
             if isinstance(failed, _Hindered) and attempt >= min(failed.tries, attempts):
                 raise Unreachable(
-                    f"{self._base} can't be reached: {failed} (tried {attempt} times); {failed.advice}. Nothing is "
-                    "lost, the next run goes on"
+                    f"{self._base} can't be reached: {failed} (tried {'once' if attempt == 1 else f'{attempt} times'});"
+                    f" {failed.advice}. Nothing is lost, the next run goes on"
                 )
             wait = self._wait(failed, attempt)
             if attempt < attempts:
@@ -417,6 +416,13 @@ def _client(base_url: str, **how: Any) -> httpx.Client:
         proxy = network.proxy_of(base_url)
         name = proxy.variable if proxy else "HTTPS_PROXY"
         raise ConfigError(f"{name}: is no proxy's address; it is written http://user:password@host:port") from None
+
+
+def _hindrance(error: Exception, base_url: str) -> network.Hindrance | None:
+    """What was in the way of a connection. One that was made, and then waited too long, is the service's matter."""
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return None
+    return network.hindrance(error, base_url, network.proxy_of(base_url), isinstance(error, httpx.ProxyError))
 
 
 def _way_out(status: int, base_url: str) -> str:

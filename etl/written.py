@@ -38,13 +38,13 @@ def assignment(name: str, value: str) -> str:
         raise ConfigError(f"{name}: holds a line break or another character that can't be seen; no file can hold it")
     if _PLAIN.fullmatch(value):
         return f"{name}={value}"
-    if "'" not in value:
+    if "'" not in value and not value.endswith("\\"):  # Compose takes \' for a quote that doesn't end it
         return f"{name}='{value}'"
     if not _ESCAPED.search(value):
         return f'{name}="{value}"'
     raise ConfigError(
-        f"{name}: holds a ' and one of \\ \" $ ` too, which shells, Docker and systemd don't read alike from a file: "
-        "choose another, or set that variable by other means"
+        f"{name}: holds a ' and one of \\ \" $ ` too, or ends in \\, which shells, Docker and systemd don't read alike "
+        "from a file: choose another, or set that variable by other means"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl import first, settings, written
+from etl import embedded, first, settings, written
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Server, populated, serve
 from etl.errors import ConfigError
@@ -196,6 +196,30 @@ def test_untested_asks_nobody(user: Command) -> None:
     assert " migrate\n" in output
 
 
+def test_asking_nothing_is_possible_at_a_terminal(user: Command) -> None:
+    """Whoever tries a provisioning script by hand isn't asked either."""
+    with Keyboard(["init", "--from-environment"], user.environ, user.folder) as keyboard:
+        assert keyboard.end() == 0
+    assert "Base address" not in keyboard.shown
+    assert (user.folder / ".env").exists()
+
+
+@pytest.mark.slow
+def test_the_embedded_postgres_is_an_answer_too(user: Command) -> None:
+    """Without DATABASE_URL it is started, tested and migrated; where its data lies is written, and no address."""
+    data_dir = user.folder / "data"
+    del user.environ["DATABASE_URL"]
+    user.environ["AIMS360_DATA_DIR"] = "data"
+    try:
+        code, output, errors = user.run("init", "--migrate")
+        assert (code, "schema is at " in output) == (0, True), errors
+        names = ["AIMS360_DATA_DIR", "AIMS360_TOKEN"]
+        assert read_by("sh", user.folder / ".env", names, user.folder) == [str(data_dir), TOKEN]
+        assert "DATABASE_URL" not in (user.folder / ".env").read_text()
+    finally:
+        embedded.remove(data_dir)
+
+
 def test_a_value_that_no_file_can_hold_is_refused(user: Command) -> None:
     """The variable is named, and not its value."""
     user.environ |= {"AIMS360_TOKEN": "it's$very-secret"}
@@ -249,7 +273,7 @@ def test_any_value_is_read_as_it_is_or_refused(values: list[str]) -> None:
         try:
             line = written.assignment("NAME", value)
         except ConfigError:
-            assert not value.isprintable() or "'" in value
+            assert not value.isprintable() or "'" in value or value[-1] == "\\"
             continue
         text = line.removeprefix("NAME=")
         if text == value:
