@@ -67,23 +67,29 @@ def sync(
 ) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), order.same_source)
-        run.retry_rejects(found.as_of)
-        told = run.look_for_a_restore(api, found)
-        found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
-        if not told and (told := run.state.went_back):  # by a row that was just read
-            again = run.recognise(probe(api), order.same_source)
-            found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
-        _follow_purge(run, api, found, watch)
-        _go_deep(run, api, found, watch)
+        with run.phase("probe"):
+            found = run.recognise(probe(api), order.same_source)
+            run.retry_rejects(found.as_of)
+            told = run.look_for_a_restore(api, found)
+        with run.phase("scan"):
+            found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
+            if not told and (told := run.state.went_back):  # by a row that was just read
+                again = run.recognise(probe(api), order.same_source)
+                found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
+        with run.phase("purge"):
+            _follow_purge(run, api, found, watch)
+        with run.phase("deep"):
+            _go_deep(run, api, found, watch)
     return run.result()
 
 
 def purge_now(source: Source, service: Service, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
     with runs.record(db, source, runs.PURGE, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), same_source=False)
-        _follow_purge(run, api, found, watch, ask_now=True)
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
+        with run.phase("purge"):
+            _follow_purge(run, api, found, watch, ask_now=True)
     return run.result()
 
 
@@ -97,12 +103,14 @@ def reconcile_now(
 ) -> Run:
     """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
     with runs.record(db, source, ScanKind.RECONCILE, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), same_source=False)
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
         if run.state.watermark is None:
             raise ConfigError("nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first")
         scan = comparison(run, api, found, wish.repair)
         run.begin(scan)
-        reconcile(run, api, scan, found, wish, watch)
+        with run.phase("deep"):
+            reconcile(run, api, scan, found, wish, watch)
     return run.result()
 
 

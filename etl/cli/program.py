@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
-import signal
 import sys
 from typing import Any
 
 import click
 
-from etl import settings, terminal
+from etl import settings, stop, terminal
 from etl.errors import EtlError
 
 EXIT_CODES = (
@@ -69,7 +68,7 @@ class _Program(_Commands):
 
     def invoke(self, ctx: click.Context) -> Any:
         _suit_python()
-        signal.signal(signal.SIGTERM, _interrupt)  # a service manager's wish is no less than a Ctrl-C
+        stop.heed()
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -98,11 +97,6 @@ def _tell(error: BaseException, debug: bool) -> None:
         terminal.say(failures.way(error), err=True)
     for line in failures.line(error).splitlines():
         terminal.say(f"aims360-etl: {line}", err=True)
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second would get in the way of the tidying up
-    raise KeyboardInterrupt
 
 
 @click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
