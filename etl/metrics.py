@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import psycopg
 
 from etl import samples
 from etl.database import Connection
-from etl.errors import ConfigError
+from etl.errors import ConfigError, result_of
 from etl.model import Clock, Run
 from etl.samples import FAMILIES, LABELS, Samples, Standing
 
@@ -89,6 +89,22 @@ class Metrics:
             except OSError as error_:
                 self._say(f"metrics: {self._path} can't be written: {error_.strerror}; the run is not affected")
 
+    @contextmanager
+    def run(self, source: str) -> Iterator[Callable[[Run, Connection], None]]:
+        """A run of the source in the making: told of at its end, whatever that is.
+
+        What is yielded takes the run that came to its end, and a connection to ask how the source stands.
+        """
+        done: list[tuple[Run, Standing | None]] = []
+        try:
+            yield lambda run, db: done.append((run, read(db, source)))
+        except BaseException as error:
+            result = result_of(error)
+            self.ended(source, result if isinstance(result, Run) else None, error, None)
+            raise
+        for run, standing in done:
+            self.ended(source, run, None, standing)
+
     def collect(self) -> Iterable[Metric]:
         """What is told at this moment, for prometheus_client: the lag of a service that hangs grows."""
         return _families(samples.with_lag(self._samples, self._clock.now().timestamp()))
@@ -145,11 +161,9 @@ def read(db: Connection, source: str) -> Standing | None:
 
 def text(told: Samples, now: float) -> bytes:
     """Samples as Prometheus reads them, the lag as it is now."""
-    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client import generate_latest
 
-    registry = CollectorRegistry()
-    registry.register(_Told(samples.with_lag(told, now)))
-    return generate_latest(registry)
+    return generate_latest(_Told(samples.with_lag(told, now)))
 
 
 def parsed(text: str) -> Samples:
