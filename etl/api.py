@@ -82,7 +82,8 @@ class Api:
         self._under_way = threading.local()
         self._requests = self._retries = 0
         self._statuses: Counter[str] = Counter()
-        self.bears = source.concurrency  # requests at a time, as far as the source has said
+        self._most = source.concurrency
+        self.bears = self._most  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
         self.monotonic = clock.monotonic
         self._client = httpx.Client(
@@ -99,7 +100,16 @@ class Api:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Its connections end."""
         self._client.close()
+
+    def begin_anew(self) -> None:
+        """For another run of the same client: how busy and how far away the source was may be so no more."""
+        with self._lock:
+            self.bears, self.latency = self._most, math.inf
 
     @property
     def usage(self) -> Usage:

@@ -77,6 +77,12 @@ class Metrics:
         self._samples = samples.expected({**before, **kept}, source, version("aims360-etl"))
         self._sources.add(source)
 
+    def stands(self, source: str, standing: Standing | None) -> None:
+        """How a source stands, without a run."""
+        self.expect(source)
+        if standing is not None:
+            self._samples = samples.standing_of(self._samples, source, standing)
+
     def ended(self, source: str, run: Run | None, error: BaseException | None, standing: Standing | None) -> None:
         """A run of the source came to its end. Never raises: the file that can't be written is spoken of."""
         self.expect(source)

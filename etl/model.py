@@ -319,8 +319,9 @@ class Exchange(Struct, frozen=True):
 class Progress(Struct, frozen=True):
     """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
 
+    run_id: int
     what: str
-    done: int
+    done: int = 0
     of: int | None = None
 
 

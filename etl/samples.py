@@ -133,7 +133,7 @@ def after(
         if run.complete_through is not None:
             found[Series(COMPLETE_THROUGH, source)] = run.complete_through.timestamp()
     if standing is not None:
-        found = _standing(found, source, standing)
+        found = standing_of(found, source, standing)
     if not isinstance(error, Locked):
         found[Series(LAST_RUN, source)] = now
     if error is None and run is not None and run.verdict in _READ_ALL:
@@ -141,6 +141,25 @@ def after(
     if (code := exit_code(run, error)) is not None:
         found[Series(EXIT_CODE, source)] = code
     return found
+
+
+def standing_of(samples: Samples, source: str, standing: Standing) -> dict[Series, float]:
+    """With a source's standing in place of what was known of it; what has no time any more isn't told."""
+    numbers = {
+        REJECTS: standing.rejects,
+        OPEN_JOBS: standing.open_jobs,
+        STUCK_JOBS: standing.stuck_jobs,
+        SCAN_OPEN: int(standing.scan_is_open),
+    }
+    times = {
+        COMPLETE_THROUGH: standing.complete_through,
+        NEXT_REREAD: standing.reread_due_at,
+        NEXT_COMPARISON: standing.reconcile_due_at,
+    }
+    told = {name: float(number) for name, number in numbers.items()}
+    told |= {name: time.timestamp() for name, time in times.items() if time is not None}
+    rest = {s: v for s, v in samples.items() if s.source != source or s.name not in times}
+    return {**rest, **{Series(name, source): value for name, value in told.items()}}
 
 
 def with_lag(samples: Samples, now: float) -> Samples:
@@ -195,25 +214,6 @@ def _outcome(error: BaseException | None) -> str:
     if isinstance(error, Locked):
         return "held"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def _standing(samples: dict[Series, float], source: str, standing: Standing) -> dict[Series, float]:
-    """With a source's standing in place of what was known of it; what has no time any more isn't told."""
-    numbers = {
-        REJECTS: standing.rejects,
-        OPEN_JOBS: standing.open_jobs,
-        STUCK_JOBS: standing.stuck_jobs,
-        SCAN_OPEN: int(standing.scan_is_open),
-    }
-    times = {
-        COMPLETE_THROUGH: standing.complete_through,
-        NEXT_REREAD: standing.reread_due_at,
-        NEXT_COMPARISON: standing.reconcile_due_at,
-    }
-    told = {name: float(number) for name, number in numbers.items()}
-    told |= {name: time.timestamp() for name, time in times.items() if time is not None}
-    rest = {s: v for s, v in samples.items() if s.source != source or s.name not in times}
-    return {**rest, **{Series(name, source): value for name, value in told.items()}}
 
 
 def _zeros(source: str) -> Iterable[Series]:

@@ -39,6 +39,7 @@ class Command:
             "AIMS360_BASE_URL": service,
             "AIMS360_TOKEN": TOKEN,
             "DATABASE_URL": database,
+            "AIMS360_LOG_FORMAT": "human",
             "HOME": str(folder),
         }
         self.folder = folder
@@ -163,7 +164,7 @@ def test_doctor_asks_for_every_right(command: Command, url: str, db: Connection)
         command.environ["DATABASE_URL"] = as_role(url, role)
         code, output, _ = command.run("doctor")
     assert code == 1
-    assert f"{role} may not DELETE on aims360.job_documents, nor " in output
+    assert f"{role} may not DELETE on aims360.document_archive, nor " in output
     assert f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO "{role}"' in output
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from etl import settings, terminal
-from etl.cli import wiring
-from etl.cli.program import json_option, main, source_option
+from etl.cli import watching, wiring
+from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
 from etl.errors import ConfigError
 from etl.model import Run, Verdict
+
+if TYPE_CHECKING:
+    from etl.log import Log
 
 
 @main.command()
@@ -22,65 +30,104 @@ def migrate() -> None:
 
 @main.command()
 @source_option
+@click.option("--every", metavar="DURATION", callback=as_duration, help="Run again and again, such as 60s: a service.")
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
 @click.option("--migrate", "migrate_first", is_flag=True, help="Run migrations first.")
+@watching.metrics_options
+@log_options
 @json_option
-def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migrate_first: bool, as_json: bool) -> None:
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    /,
+    source: str | None,
+    every: timedelta | None,
+    migrate_first: bool,
+    as_json: bool,
+    metrics_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    **order: bool,
+) -> None:
     """Bring the mirror up to date.
 
     Reads what changed since the last run, writes what differs, purges what is due. Made for a schedule: a run that
-    fails or is killed is gone on with by the next.
+    fails or is killed is gone on with by the next. As a service it goes on until SIGTERM or Ctrl-C, which let it finish
+    the page in hand.
     """
-    if rewrite and not full:
+    if order["rewrite"] and not order["full"]:
         raise ConfigError("--rewrite goes with --full")
+    if every is not None and (lost := [f"--{name.replace('_', '-')}" for name, wished in order.items() if wished]):
+        raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
+    watching.judge(every, metrics_port)
     found = wiring.read_settings()
     chosen = found.source(source)
     if migrate_first:
         _migrate(found, quietly=True)
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name, is_stamped=every is not None)
+    if every is not None:
+        from etl.cli.serving import serve
+
+        serve(source, every, log, as_json, watching.Wish(metrics_file, metrics_port, metrics_host))
+        return
+    clock = wiring.clock()
+    with watching.run(chosen.name, metrics_file, clock, log) as ended, wiring.database(found) as db:
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with terminal.progress(wiring.clock()) as watch:
-            run = run_sync(chosen, wiring.service(chosen), db, wiring.clock(), Order(full, rewrite, same_source), watch)
-    _report(run, as_json)
+        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
+            watches = log.and_then(watch)
+            run = run_sync(chosen, wiring.service(chosen, log, clock), db, clock, Order(**order), watches)
+        ended(run, db)
+    _report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@watching.metrics_file_option
+@log_options
 @json_option
-def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
+@click.pass_context
+def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: Path | None, as_json: bool) -> None:
     """Purge what is due now.
 
     Every sync does it too; this one also asks the source at once about jobs just past their date.
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    with wiring.database(found) as db:
+    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
+    file = None if dry_run else metrics_file
+    with watching.run(chosen.name, file, clock, log) as ended, wiring.database(found) as db:
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
-            due = what_is_due(chosen, db, wiring.clock())
+            due = what_is_due(chosen, db, clock)
             said = (
                 f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
                 f"{due.to_ask} more are past their date and would be asked for at the source"
             )
             terminal.say(terminal.as_json(due) if as_json else said)
             return
-        with terminal.progress(wiring.clock()) as watch:
-            run = purge_now(chosen, wiring.service(chosen), db, wiring.clock(), watch)
-    _report(run, as_json)
+        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
+            run = purge_now(chosen, wiring.service(chosen, log, clock), db, clock, log.and_then(watch))
+        ended(run, db)
+    _report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
+@watching.metrics_file_option
+@log_options
 @json_option
-def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> None:
+@click.pass_context
+def reconcile(
+    ctx: click.Context, source: str | None, repair: bool, force: bool, metrics_file: Path | None, as_json: bool
+) -> None:
     """Compare all keys with the source's.
 
     Tells what is missing, stale, or no longer there, beyond what the next sync brings anyway. Exit code 4 where
@@ -90,13 +137,16 @@ def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> N
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
     chosen = found.source(source)
-    with wiring.database(found) as db:
+    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
+    with watching.run(chosen.name, metrics_file, clock, log) as ended, wiring.database(found) as db:
         from etl.reconcile import Wish
         from etl.sync import reconcile_now
 
-        with terminal.progress(wiring.clock()) as watch:
-            run = reconcile_now(chosen, wiring.service(chosen), db, wiring.clock(), Wish(repair, force), watch)
-    _report(run, as_json)
+        wish = Wish(repair, force)
+        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
+            run = reconcile_now(chosen, wiring.service(chosen, log, clock), db, clock, wish, log.and_then(watch))
+        ended(run, db)
+    _report(ctx, run, log, as_json)
 
 
 def _migrate(found: settings.Settings, quietly: bool = False) -> None:
@@ -107,14 +157,9 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
         terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 
-def _report(run: Run, as_json: bool) -> None:
+def _report(ctx: click.Context, run: Run, log: Log, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
     terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
-    for note in run.notes:
-        terminal.say(f"note: {note}", err=True)
-    if run.counts.rejected:
-        terminal.say(
-            f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects", err=True
-        )
+    log.notes(run)
     if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
-        click.get_current_context().exit(4)
+        ctx.exit(4)
