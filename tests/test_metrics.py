@@ -1,8 +1,11 @@
 """Metrics as a file and over HTTP, of real runs."""
 
+import json
+import socket
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from etl import metrics, samples
 from etl.database import Connection
-from etl.emulator import populated
+from etl.emulator import Emulator, populated, serve
 from etl.errors import ConfigError, EtlError
 from etl.metrics import Metrics
 from etl.model import Clock, Run
 from tests.scene import TOKEN, Scene, a_source
+from tests.test_cli import Command
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -169,18 +173,13 @@ def test_a_scrape_sees_the_lag_of_a_service_that_hangs(scene: Scene) -> None:
     kept.expect(scene.source.name)
     port = kept.serve(0, "127.0.0.1")
 
-    def scraped() -> dict[tuple[str, ...], float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain")
-            return told(answer.read().decode())
-
-    first = scraped()
+    first = scraped(port)
     assert first[samples.ROWS, "aims360", "inserted"] == 0
     assert (samples.LAG, "aims360") not in first
     watched(scene, kept)
-    fresh = scraped()
+    fresh = scraped(port)
     scene.world.advance(timedelta(hours=1))
-    hung = scraped()
+    hung = scraped(port)
     assert fresh[samples.ROWS, "aims360", "inserted"] == 101
     assert hung[samples.LAG, "aims360"] == pytest.approx(fresh[samples.LAG, "aims360"] + 3600)
     assert hung[samples.COMPLETE_THROUGH, "aims360"] == fresh[samples.COMPLETE_THROUGH, "aims360"]
@@ -204,3 +203,95 @@ def test_names_come_back_as_they_were_written(file: Path) -> None:
     for _ in range(2):
         Metrics(clock, file).ended(name, None, None, None)
     assert told(file.read_text(encoding="utf-8"))[samples.RUNS, name, "none", "succeeded"] == 2
+
+
+@pytest.fixture
+def command(url: str, tmp_path: Path) -> Iterator[Command]:
+    """The command for a pretend service with a hundred jobs."""
+    with serve(Emulator(populated(100, seed=1, rate=0), token=TOKEN)) as server:
+        yield Command(server.url, url, tmp_path)
+
+
+def test_commands_tell_of_their_runs_by_a_file(command: Command, file: Path) -> None:
+    """sync, purge and reconcile add up in it; a dry run is none; what fails is told of, and exits as ever."""
+    wish = ("--metrics-file", str(file))
+    for words in (["sync"], ["sync"], ["purge"], ["purge", "--dry-run"], ["reconcile"]):
+        code, _, errors = command.run(*words, *wish)
+        assert (code, errors) == (0, ""), words
+    command.environ["AIMS360_TOKEN"] = "wrong"
+    assert command.run("sync", *wish)[0] == 1
+    found = told(file.read_text(encoding="utf-8"))
+    runs = {key[2:]: value for key, value in found.items() if key[0] == samples.RUNS and value}
+    assert runs == {
+        ("full", "succeeded"): 1,
+        ("incremental", "succeeded"): 1,
+        ("purge", "succeeded"): 1,
+        ("reconcile", "succeeded"): 1,
+        ("incremental", "failed"): 1,
+    }
+    assert found[samples.ROWS, "aims360", "inserted"] == 100
+    assert found[samples.REQUESTS, "aims360", "401"] >= 1
+
+
+def test_a_sync_that_is_done_is_done_where_its_metrics_cannot_be_written(command: Command) -> None:
+    """Exit code 0, and a line."""
+    code, output, errors = command.run("sync", "--metrics-file", "absent/aims360.prom")
+    assert (code, "100 new" in output) == (0, True)
+    assert "metrics: absent/aims360.prom can't be written: No such file or directory" in errors
+
+
+@contextmanager
+def serving(command: Command, port: int, until: str) -> Iterator[Callable[[], int]]:
+    """The service, once its log has told of such an event; what is yielded ends it as a service manager does."""
+    with command.start("sync", "--every", "1s", "--metrics-port", str(port)) as service:
+
+        def ended() -> int:
+            service.terminate()
+            service.communicate(timeout=60)
+            return service.returncode
+
+        try:
+            assert service.stderr is not None
+            events = (json.loads(line)["event"] for line in service.stderr)
+            assert until in events
+            yield ended
+        finally:
+            service.kill()
+
+
+def test_a_service_is_scraped(command: Command) -> None:
+    """From its beginning until SIGTERM; a second one at the same port is told so, and a single run has no port."""
+    port = free_port()
+    with serving(command, port, "run") as end:
+        found = scraped(port)
+        code, _, errors = command.run("sync", "--every", "1s", "--metrics-port", str(port))
+        assert end() == 0
+    assert found[samples.ROWS, "aims360", "inserted"] == 100
+    assert found[samples.LAG, "aims360"] > 0
+    assert (code, f"127.0.0.1 port {port} can't be had" in errors) == (2, True)
+    code, _, errors = command.run("sync", "--metrics-port", str(port))
+    assert (code, "--metrics-port goes with --every" in errors) == (2, True)
+
+
+def test_a_service_that_starts_anew_knows_how_far_the_mirror_is(command: Command) -> None:
+    """The source is down: its lag is told all the same, from the first scrape on."""
+    assert command.run("sync")[0] == 0
+    port = free_port()
+    command.environ["AIMS360_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
+    with serving(command, port, "service"):
+        found = scraped(port)
+    assert found[samples.LAG, "aims360"] > 0
+    assert (samples.LAST_RUN, "aims360") not in found
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def scraped(port: int) -> dict[tuple[str, ...], float]:
+    """What a service tells."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return told(answer.read().decode())
