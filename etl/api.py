@@ -68,7 +68,7 @@ class Api:
         clock: Clock,
         transport: httpx.BaseTransport | None = None,
         notice: Callable[[str], None] = lambda _: None,
-        heard: Callable[[Exchange], None] = lambda _: None,
+        heard: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._base = source.base_url
         self._clock = clock
@@ -256,6 +256,8 @@ class Api:
     def _hears(self, request: httpx.Request, status: int | None, why: str = "") -> None:
         with self._lock:
             self._statuses[NO_ANSWER if status is None else str(status)] += 1
+        if self._heard is None:
+            return
         seconds = self.monotonic() - request.extensions["etl.began"]
         self._heard(Exchange(request.method, self._without_secrets(request.url), status, round(seconds, 3), why))
 

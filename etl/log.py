@@ -27,7 +27,7 @@ class Log:
         self, form: str, clock: Clock, source: str = "", *, is_stamped: bool = False, is_verbose: bool = False
     ) -> None:
         self._as_json, self._clock, self._source = form == "json", clock, source
-        self._is_stamped, self._is_verbose = is_stamped, is_verbose
+        self._is_stamped, self.is_verbose = is_stamped, is_verbose
         self._run_id: int | None = None
         self._since: dict[str, tuple[datetime, int]] = {}  # by kind of event: the minute's beginning, and how many
 
@@ -56,11 +56,10 @@ class Log:
         self._tell("warning", "waiting", said)
 
     def heard(self, exchange: Exchange) -> None:
-        """A request and its answer, where they are wished for."""
-        if self._is_verbose:
-            answer = exchange.status or exchange.failed or "no answer"
-            said = f"{exchange.method} {exchange.address}: {answer}, {exchange.seconds:.3f} s"
-            self._tell("debug", "request", said, {"status": exchange.status, "seconds": exchange.seconds})
+        """A request and its answer: only where they are wished for, `is_verbose`."""
+        answer = exchange.status or exchange.failed or "no answer"
+        said = f"{exchange.method} {exchange.address}: {answer}, {exchange.seconds:.3f} s"
+        self._tell("debug", "request", said, {"status": exchange.status, "seconds": exchange.seconds})
 
     def notes(self, run: Run) -> None:
         """What is worth knowing of a run that succeeded."""

@@ -18,8 +18,8 @@ from etl.emulator import Emulator, populated, serve
 from etl.errors import ConfigError, EtlError
 from etl.metrics import Metrics
 from etl.model import Clock, Run
+from tests.command import Command
 from tests.scene import TOKEN, Scene, a_source
-from tests.test_cli import Command
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -243,7 +243,7 @@ def test_a_sync_that_is_done_is_done_where_its_metrics_cannot_be_written(command
 @contextmanager
 def serving(command: Command, port: int, until: str) -> Iterator[Callable[[], int]]:
     """The service, once its log has told of such an event; what is yielded ends it as a service manager does."""
-    with command.start("sync", "--every", "1s", "--metrics-port", str(port)) as service:
+    with command.start("sync", "--every", "1s", "--metrics-port", str(port), "--log-format", "json") as service:
 
         def ended() -> int:
             service.terminate()

@@ -23,8 +23,8 @@ from etl.errors import EtlError
 from etl.reconcile import Wish
 from etl.settings import PasswordGrant, Secret
 from etl.sync import reconcile_now
+from tests.command import Command
 from tests.scene import Scene, a_source
-from tests.test_cli import Command
 
 TOKEN = "eyT0k3n/of+the-h0use.0123456789.abcdef=="
 CLIENT_SECRET = "Cl1ent+S3cret/of&ours"

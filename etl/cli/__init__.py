@@ -5,7 +5,9 @@ every import each minute, and one that finds its source held shall not pay for a
 
     program    the group of commands: what goes wrong in one becomes a line and an exit code
     wiring     what commands are built of: settings, clock, database, service
-    watching   what commands tell Prometheus
+    running    a run as commands make it
+    serving    sync --every
+    telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
     reading    status, report
     access     grant, doctor

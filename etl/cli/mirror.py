@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from etl import settings, terminal
-from etl.cli import watching, wiring
+from etl.cli import telling, wiring
 from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
+from etl.cli.running import parts, report
 from etl.errors import ConfigError
-from etl.model import Run, Verdict
-
-if TYPE_CHECKING:
-    from etl.log import Log
 
 
 @main.command()
@@ -35,7 +30,7 @@ def migrate() -> None:
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
 @click.option("--migrate", "migrate_first", is_flag=True, help="Run migrations first.")
-@watching.metrics_options
+@telling.metrics_options
 @log_options
 @json_option
 @click.pass_context
@@ -61,7 +56,7 @@ def sync(
         raise ConfigError("--rewrite goes with --full")
     if every is not None and (lost := [f"--{name.replace('_', '-')}" for name, wished in order.items() if wished]):
         raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
-    watching.judge(every, metrics_port)
+    telling.judge(every, metrics_port)
     found = wiring.read_settings()
     chosen = found.source(source)
     if migrate_first:
@@ -70,24 +65,21 @@ def sync(
     if every is not None:
         from etl.cli.serving import serve
 
-        serve(source, every, log, as_json, watching.Wish(metrics_file, metrics_port, metrics_host))
+        serve(source, every, log, as_json, telling.Wish(metrics_file, metrics_port, metrics_host))
         return
-    clock = wiring.clock()
-    with watching.run(chosen.name, metrics_file, clock, log) as ended, wiring.database(found) as db:
+    with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            watches = log.and_then(watch)
-            run = run_sync(chosen, wiring.service(chosen, log, clock), db, clock, Order(**order), watches)
-        ended(run, db)
-    _report(ctx, run, log, as_json)
+        run = run_sync(*given, Order(**order), watch)
+        ended(run, given.db)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@watching.metrics_file_option
+@telling.metrics_file_option
 @log_options
 @json_option
 @click.pass_context
@@ -98,30 +90,28 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
-    file = None if dry_run else metrics_file
-    with watching.run(chosen.name, file, clock, log) as ended, wiring.database(found) as db:
+    log, file = a_log(ctx.meta, chosen.name), None if dry_run else metrics_file
+    with telling.run(chosen.name, file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
-            due = what_is_due(chosen, db, clock)
+            due = what_is_due(chosen, given.db, given.clock)
             said = (
                 f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
                 f"{due.to_ask} more are past their date and would be asked for at the source"
             )
             terminal.say(terminal.as_json(due) if as_json else said)
             return
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            run = purge_now(chosen, wiring.service(chosen, log, clock), db, clock, log.and_then(watch))
-        ended(run, db)
-    _report(ctx, run, log, as_json)
+        run = purge_now(*given, watch)
+        ended(run, given.db)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
-@watching.metrics_file_option
+@telling.metrics_file_option
 @log_options
 @json_option
 @click.pass_context
@@ -137,16 +127,14 @@ def reconcile(
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
     chosen = found.source(source)
-    log, clock = a_log(ctx.meta, chosen.name), wiring.clock()
-    with watching.run(chosen.name, metrics_file, clock, log) as ended, wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name)
+    with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish
         from etl.sync import reconcile_now
 
-        wish = Wish(repair, force)
-        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            run = reconcile_now(chosen, wiring.service(chosen, log, clock), db, clock, wish, log.and_then(watch))
-        ended(run, db)
-    _report(ctx, run, log, as_json)
+        run = reconcile_now(*given, Wish(repair, force), watch)
+        ended(run, given.db)
+    report(ctx, run, log, as_json)
 
 
 def _migrate(found: settings.Settings, quietly: bool = False) -> None:
@@ -155,11 +143,3 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
     before, after = schema.migrate(wiring.database_url(found))
     if not quietly:
         terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
-
-
-def _report(ctx: click.Context, run: Run, log: Log, as_json: bool) -> None:
-    """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
-    terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
-    log.notes(run)
-    if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
-        ctx.exit(4)

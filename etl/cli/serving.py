@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from etl import failures, service, settings, terminal
-from etl.cli import watching, wiring
+from etl.cli import telling, wiring
+from etl.cli.running import watching
 from etl.errors import ConfigError, DatabaseError, Locked
 from etl.service import Ending
 from etl.systemd import Systemd
 
 if TYPE_CHECKING:
     from etl.api import Api
-    from etl.cli.watching import Ended
+    from etl.cli.telling import Ended
     from etl.log import Log
     from etl.model import Progress, Run
 
 _A_SECOND = timedelta(seconds=1)
 
 
-def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: watching.Wish) -> None:
+def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: telling.Wish) -> None:
     """Runs a sync of the source `every` so often, until it is stopped. Raises ConfigError where none could succeed."""
     if every < _A_SECOND:
         raise ConfigError("--every: a second at least")
@@ -38,11 +38,11 @@ def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: wat
 class _Service:
     """What stays between two runs: the client with its token and connections, as long as the settings are the same."""
 
-    def __init__(self, name: str | None, log: Log, as_json: bool, wish: watching.Wish, stack: ExitStack) -> None:
+    def __init__(self, name: str | None, log: Log, as_json: bool, wish: telling.Wish, stack: ExitStack) -> None:
         self._name, self._log, self._as_json = name, log, as_json
         self._systemd = Systemd(os.environ)
         self.clock = wiring.clock(self.alive)
-        self._wish, self._metrics = wish, watching.kept(wish, self.clock, log)
+        self._wish, self._metrics = wish, telling.kept(wish, self.clock, log)
         self._called = name or ""
         self._source: settings.Source | None = None
         self._api: Api | None = None
@@ -53,9 +53,9 @@ class _Service:
         found = wiring.read_settings()
         chosen = found.source(self._name)
         self._called = chosen.name
-        watching.begins(self._metrics, chosen.name, self._wish)
+        telling.begins(self._metrics, chosen.name, self._wish)
         with suppress(DatabaseError), wiring.database(found) as db:  # one that is down comes back, and the run says so
-            watching.stands(self._metrics, chosen.name, db)
+            telling.stands(self._metrics, chosen.name, db)
         self._systemd.ready()
         seconds = every.total_seconds()
         self._log.service(f"a sync of {chosen.name!r} every {seconds:g} s, until SIGTERM", every=seconds)
@@ -64,9 +64,11 @@ class _Service:
         """One run. Settings are read anew: a secret in a file may have been renewed."""
         self.alive()
         try:
-            with watching.the_next(self._metrics, self._called) as ended:
+            with telling.the_next(self._metrics, self._called) as ended:
                 found = wiring.read_settings()
                 run = self._sync(found, found.source(self._name), ended)
+            if self._as_json:
+                terminal.say(terminal.as_json(run))
         except Locked as held:
             self._log.notice(str(held))
             return Ending.HELD
@@ -74,8 +76,6 @@ class _Service:
             self._log.failed(error)
             self._systemd.doing(f"the last run failed: {failures.line(error)}")
             return Ending.FAILED
-        if self._as_json:
-            terminal.say(terminal.as_json(run))
         self._log.ended(run)
         self._log.notes(run)
         self._systemd.doing(terminal.summary(run))
@@ -98,11 +98,7 @@ class _Service:
     def _sync(self, found: settings.Settings, chosen: settings.Source, ended: Ended) -> Run:
         from etl.sync import sync
 
-        with (
-            wiring.database(found) as db,
-            terminal.progress(self.clock, self._log.progress, self._log.shows_bars(sys.stderr)) as shows,
-        ):
-            watch = self._log.and_then(shows)
+        with wiring.database(found) as db, watching(self._log, self.clock) as watch:
 
             def watches(progress: Progress) -> None:
                 self.alive()

@@ -81,6 +81,6 @@ def service(source: settings.Source, log: Log, clock: Clock) -> Callable[[], Api
     def service() -> Api:
         from etl.api import Api
 
-        return Api(source, clock, notice=log.notice, heard=log.heard)
+        return Api(source, clock, notice=log.notice, heard=log.heard if log.is_verbose else None)
 
     return service

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from etl.cli import wiring
 from etl.errors import ConfigError
 from etl.model import Clock, Run
 
@@ -61,9 +62,9 @@ def judge(every: object, port: int | None) -> None:
 
 
 @contextmanager
-def run(source: str, file: Path | None, clock: Clock, log: Log) -> Iterator[Ended]:
+def run(source: str, file: Path | None, log: Log) -> Iterator[Ended]:
     """A single run of a source, told of at its end; what is yielded takes its result and a connection."""
-    with the_next(kept(Wish(file, None, _HOST), clock, log), source) as ended:
+    with the_next(kept(Wish(file, None, _HOST), wiring.clock(), log), source) as ended:
         yield ended
 
 
