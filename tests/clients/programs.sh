@@ -27,6 +27,8 @@ look() {
   need "psqlODBC (the ODBC driver \"PostgreSQL Unicode\")" odbc-postgresql odbcinst -q -d -n "PostgreSQL Unicode"
   need "Java" default-jre-headless any java
   need "pgjdbc (its jar in PGJDBC)" libpostgresql-jdbc-java test -e "${PGJDBC:-/usr/share/java/postgresql.jar}"
+  need "Prometheus (prometheus and promtool)" prometheus any promtool
+  need "systemd-analyze" systemd any systemd-analyze
 }
 
 look
