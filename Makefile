@@ -65,7 +65,7 @@ bench: setup ## what each command costs, against floors of the same run; SCALE=0
 dist: setup ## dist/*.whl, proven: installed afresh and run from an empty folder
 	@$(BIN)/python tests/prove_wheel.py
 
-test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; installs what it may
+test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; Prometheus, systemd, the image; installs what it may
 	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 tests/clients $(PYTEST_ARGS)
 
 client-programs:
