@@ -65,6 +65,7 @@ class Metrics:
         self._clock = clock
         self._path = path
         self._say = say
+        self._said = ""
         self._samples: Samples = {}  # replaced as a whole, never changed: scrapes read it in threads of their own
         self._sources: set[str] = set()
 
@@ -72,9 +73,8 @@ class Metrics:
         """A source that this process runs: told of from now on, with what its file says of it."""
         if source in self._sources:
             return
-        before = samples.of_others(self._samples, [source])
-        kept = {series: value for series, value in self._kept().items() if series.source == source}
-        self._samples = samples.expected({**before, **kept}, source, version("aims360-etl"))
+        new = samples.beginning(source, version("aims360-etl"))
+        self._samples = {**self._samples, **samples.caught_up(new, self._kept())}
         self._sources.add(source)
 
     def stands(self, source: str, standing: Standing | None) -> None:
@@ -86,14 +86,14 @@ class Metrics:
     def ended(self, source: str, run: Run | None, error: BaseException | None, standing: Standing | None) -> None:
         """A run of the source came to its end. Never raises: the file that can't be written is spoken of."""
         self.expect(source)
-        now = self._clock.now().timestamp()
-        self._samples = samples.after(self._samples, source, run, error, standing, now)
+        now, kept = self._clock.now().timestamp(), self._kept()
+        before = samples.caught_up(self._samples, kept)  # others may have written since
+        self._samples = samples.after(before, source, run, error, standing, now)
         if self._path is not None:
             try:
-                others = samples.of_others(self._kept(), self._sources)
-                _replace(self._path, text({**others, **self._samples}, now))
-            except OSError as error_:
-                self._say(f"metrics: {self._path} can't be written: {error_.strerror}; the run is not affected")
+                _replace(self._path, text({**samples.of_others(kept, self._sources), **self._samples}, now))
+            except OSError as failed:
+                self._tell(f"metrics: {self._path} can't be written: {failed.strerror}; the run is not affected")
 
     @contextmanager
     def run(self, source: str) -> Iterator[Callable[[Run, Connection], None]]:
@@ -143,8 +143,14 @@ class Metrics:
             return {}
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no Prometheus text"
-            self._say(f"metrics: {self._path} can't be read: {why}; its counters begin anew")
+            self._tell(f"metrics: {self._path} can't be read: {why}; its counters begin anew")
             return {}
+
+    def _tell(self, said: str) -> None:
+        """Once: a service meets the same trouble with each run."""
+        if said != self._said:
+            self._say(said)
+        self._said = said
 
 
 def read(db: Connection, source: str) -> Standing | None:

@@ -111,10 +111,9 @@ _PHASES = ("probe", "scan", "purge", "deep")
 _READ_ALL = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_REJECTS)
 
 
-def expected(samples: Samples, source: str, version: str) -> Samples:
-    """With a source of which nothing may have been told yet: a counter that begins at 0 shows its first step too."""
-    kept = {series: value for series, value in samples.items() if (series.name, series.source) != (BUILD, source)}
-    return {**dict.fromkeys(_zeros(source), 0.0), **kept, Series(BUILD, source, (version,)): 1.0}
+def beginning(source: str, version: str) -> Samples:
+    """A source of which nothing was told yet: a counter that begins at 0 shows its first step too."""
+    return {**dict.fromkeys(_zeros(source), 0.0), Series(BUILD, source, (version,)): 1.0}
 
 
 def after(
@@ -166,6 +165,14 @@ def with_lag(samples: Samples, now: float) -> Samples:
     """With how far each source is behind at this moment."""
     through = {series.source: value for series, value in samples.items() if series.name == COMPLETE_THROUGH}
     return {**samples, **{Series(LAG, source): max(0.0, now - value) for source, value in through.items()}}
+
+
+def caught_up(samples: Samples, kept: Samples) -> Samples:
+    """With what is kept elsewhere of the same sources: another process may have gone on. Counters never go back."""
+    own = {series.source for series in samples}
+    ours = {series: value for series, value in kept.items() if series.source in own and series.name != BUILD}
+    newer = {s: max(v, samples.get(s, 0.0)) if s.name.endswith("_total") else v for s, v in ours.items()}
+    return {**samples, **newer}
 
 
 def of_others(samples: Samples, sources: Iterable[str]) -> Samples:

@@ -114,7 +114,9 @@ def test_files_of_two_sources_have_no_sample_in_common(scene: Scene, tmp_path: P
 def test_a_file_that_cannot_be_read_starts_anew(scene: Scene, file: Path, content: bytes) -> None:
     """Torn, of another program, or nonsense: the run is told of all the same, and counters begin at its own."""
     file.write_bytes(content)
-    watched(scene, Metrics(scene.clock, file))
+    said: list[str] = []
+    watched(scene, Metrics(scene.clock, file, said.append))
+    assert len(said) <= 1
     assert told(file.read_text(encoding="utf-8"))[samples.ROWS, "aims360", "inserted"] == 101
 
 
@@ -128,6 +130,18 @@ def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(scene: Scene,
         f"metrics: {tmp_path}/absent/aims360.prom can't be written: No such file or directory; the run is not affected"
     ]
     assert {family.name for family in kept.collect()} >= {"aims360_etl_rows"}
+
+
+def test_what_another_process_added_meanwhile_stays(scene: Scene, file: Path) -> None:
+    """A service and a run by hand share a file: neither takes back what the other counted."""
+    service, by_hand = Metrics(scene.clock, file), Metrics(scene.clock, file)
+    watched(scene, service)
+    scene.world.add()
+    watched(scene, by_hand)
+    watched(scene, service)
+    found = told(file.read_text(encoding="utf-8"))
+    assert found[samples.ROWS, "aims360", "inserted"] == 102
+    assert found[samples.RUNS, "aims360", "incremental", "succeeded"] == 2
 
 
 def test_a_failed_run_is_told_of(scene: Scene, file: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from etl import samples
 from etl.errors import ConfigError, EtlError, Locked, Unreachable
 from etl.model import Counts, Run, Verdict
-from etl.samples import FAMILIES, Series, Standing, after, expected, with_lag
+from etl.samples import FAMILIES, Series, Standing, after, beginning, caught_up, with_lag
 
 NOW = 1_800_000_000.0
 THROUGH = datetime.fromtimestamp(NOW - 90, UTC)
@@ -134,14 +134,25 @@ def test_sources_do_not_meet() -> None:
 
 def test_counters_are_there_from_the_beginning() -> None:
     """At 0, so that the first step shows as an increase; an upgrade leaves one release named."""
-    told = expected({}, "west", "1.0")
+    told = beginning("west", "1.0")
     assert of(told, samples.BUILD, "1.0") == 1
     assert of(told, samples.RUNS, "incremental", "failed") == 0
     counters = {family.name for family in FAMILIES if family.kind == "counter"}
     assert {series.name for series in told} == {samples.BUILD, *counters}
-    again = expected(after(told, "west", a_run(Counts(inserted=5)), None, None, NOW), "west", "2.0")
+    kept = after(told, "west", a_run(Counts(inserted=5)), None, None, NOW)
+    again = caught_up(beginning("west", "2.0"), kept)
     assert of(again, samples.ROWS, "inserted") == 5
     assert [series.values for series in again if series.name == samples.BUILD] == [("2.0",)]
+
+
+def test_counters_never_go_back() -> None:
+    """Of what is known here and what is kept, the higher counts; gauges are as they were kept; others stay out."""
+    here = after(beginning("west", "1.0"), "west", a_run(Counts(inserted=5, updated=1)), None, None, NOW)
+    there = after({}, "west", a_run(Counts(inserted=3, updated=2), seconds=9.0), None, None, NOW)
+    found = caught_up(here, after(there, "east", a_run(), None, None, NOW))
+    assert (of(found, samples.ROWS, "inserted"), of(found, samples.ROWS, "updated")) == (5, 2)
+    assert of(found, samples.DURATION) == 9.0
+    assert {series.source for series in found} == {"west"}
 
 
 def test_every_outcome_of_a_row_is_a_counter_of_the_run() -> None:
