@@ -102,7 +102,9 @@ def test_every_call_of_the_program_is_understood(file: Path) -> None:
 def test_calls_are_found_where_they_stand() -> None:
     """The test above looks at what it says it looks at."""
     assert ["sync", "--every", "60s", "--metrics-port", "9363"] in calls(DEPLOY / "systemd" / "aims360-etl.service")
-    assert ["sync", "--metrics-file", "/var/lib/aims360-etl/aims360.prom"] in calls(DEPLOY / "cron" / "aims360-etl")
+    assert ["sync", "--metrics-file", "/var/lib/aims360-etl-metrics/aims360.prom"] in calls(
+        DEPLOY / "cron" / "aims360-etl"
+    )
     assert ["status", "--check"] in calls(HOUSE / "Dockerfile")
     assert len([words for file in MARKDOWN for words in calls(file)]) > 20
     assert misunderstood(["sync", "--ever", "60s"])
