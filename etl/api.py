@@ -1,4 +1,4 @@
-"""The AIMS360 client: sign-in, time limits, retries; a page, and nothing else. The only room that knows httpx.
+"""The AIMS360 client: sign-in, time limits, retries; a page, one job, a rerun. The only room that knows httpx.
 
 Addresses are built by hand, complete: httpx's `params=` would turn spaces into `+`, which the service doesn't read.
 Redirects are not followed, and the token goes to the configured host alone.
@@ -14,21 +14,24 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 import httpx
 
-from etl import payload
-from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
+from etl import network, odata, payload
+from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
 JOBS = "/jobsmanagement/"
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
+JOB = f"{JOBS}v1.0/backgroundjob"
 SIGN_IN = "/authentication/v1/authentication/token"
 
 NO_ANSWER = "none"  # the status of a request that got none
 
 _ATTEMPTS = 8
+_ATTEMPTS_TO_CONNECT = 4
 _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
@@ -41,6 +44,7 @@ _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 # A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
 _FAR_AHEAD = timedelta(hours=1)
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
 
@@ -51,12 +55,26 @@ class Reply(NamedTuple):
     answered_at: datetime
 
 
-class _Again(SourceError):
-    """An attempt failed in a way that another may not."""
+class Shown(NamedTuple):
+    """One job as the source shows it: its raw row, and when that was, by the source's clock."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    row: bytes
+    answered_at: datetime
+
+
+class _Again(SourceError):
+    """An attempt failed in a way that another may not. Not `was_sent`: it never left, since no connection was made."""
+
+    def __init__(
+        self,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        was_sent: bool = True,
+        hindrance: network.Hindrance | None = None,
+    ) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.was_sent, self.hindrance = retry_after, was_sent, hindrance
 
 
 class Api:
@@ -78,6 +96,7 @@ class Api:
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._slowed_at = -1.0  # monotonic seconds: when it last had that effect
+        self._has_doubted = False
         self._lock = threading.Lock()
         self._under_way = threading.local()
         self._requests = self._retries = 0
@@ -85,13 +104,14 @@ class Api:
         self._most = source.concurrency
         self.bears = self._most  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
+        self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
-        self._client = httpx.Client(
+        self._client = _client(
+            source.base_url,
             auth=self._auth,
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
-            verify=trust(source.base_url),
             event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
@@ -127,10 +147,59 @@ class Api:
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
         return self._retried(lambda: self._page(query, headers, stop), query, stop, attempts)
 
+    def job(self, job_id: str, stop: threading.Event = _NEVER, *, attempts: int = _ATTEMPTS) -> Shown | None:
+        """One job as the source shows it now, asked for in the documented way; None where it shows none of that id.
+
+        The case of letters doesn't count. Raises SourceError, among them BrokenPromise for what is another job.
+        """
+        reply = self.page(odata.query([f"jobId eq {odata.literal(job_id)}"]), stop, attempts=attempts)
+        for row in reply.answer.rows:
+            if str(odata.stamp(row).jobID).lower() == job_id.lower():
+                return Shown(row, reply.answered_at)
+        if reply.answer.rows:
+            raise BrokenPromise(
+                f"{self._base} shows other jobs than the one asked for, {job_id}; `aims360-etl doctor` says what the "
+                "service honours"
+            )
+        return None
+
+    def rerun(self, job_id: str) -> str | None:
+        """Asks once that a job be run again. None: it was accepted; else what came instead of an answer.
+
+        Then it can't be told from here whether the service did it. Only where no connection could be made is it tried
+        again; and once with a new token, where the service turned the old one away. Raises Refused where the service
+        said no, Unreachable where nothing was sent, SignInFailed.
+        """
+        for attempt in range(1, _ATTEMPTS_TO_CONNECT + 1):
+            self._hold(_NEVER)
+            try:
+                response, body = self._asked("POST", f"{self._base}{JOB}/{quote(job_id, safe='')}/rerun", {})
+                return self._judged(job_id, response, body)
+            except _Again as error:
+                if error.was_sent:
+                    return str(error)
+                failed = error
+            if attempt < _ATTEMPTS_TO_CONNECT:
+                self._pause(self._wait(failed, attempt), _NEVER)
+        raise Unreachable(f"{self._base} can't be reached ({failed}): nothing was sent; check the network, try again")
+
+    def _judged(self, job_id: str, response: httpx.Response, body: bytes) -> str | None:
+        """What an answer to a rerun says: None for yes, else what is wrong with it. Raises Refused, SignInFailed."""
+        status = response.status_code
+        if response.is_success:
+            is_yes = status == 204 or payload.is_answer_about(job_id, body)
+            return None if is_yes else f"HTTP {status}, but what it says is no answer to a rerun"
+        said = f"HTTP {status}: {self._auth.masked(payload.error_message(body))}"
+        if status in _AGAIN or status >= 500:
+            return said
+        if status == 401:
+            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}; nothing was run again")
+        raise Refused(f"{self._base} refuses to run job {job_id} again ({said}); nothing was done", status)
+
     def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
         self._hold(stop)
         began = self.monotonic()
-        response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
+        response, body = self._asked("GET", f"{self._base}{COLLECTION}?{query}", headers)
         self.latency = min(self.latency, self.monotonic() - began)
         if response.status_code == 200:
             try:
@@ -146,15 +215,15 @@ class Api:
             raise SignInFailed(
                 f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
             )
-        way_out = _way_out(response.status_code)
+        way_out = _way_out(response.status_code, self._base)
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
-    def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
+    def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
         chunks, size = [], 0
         try:
-            with self._client.stream("GET", url, headers=headers) as response:
+            with self._client.stream(method, url, headers=headers) as response:
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
@@ -166,7 +235,9 @@ class Api:
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
-            raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+            found = _hindrance(error, self._base)
+            said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
+            raise _Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
         return response, b"".join(chunks)
 
     def _retried(self, ask: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
@@ -175,6 +246,12 @@ class Api:
                 return ask()
             except (_Again, BadAnswer) as error:
                 failed = error
+            hindrance = failed.hindrance if isinstance(failed, _Again) else None
+            if hindrance and attempt >= min(hindrance.tries, attempts):
+                raise Unreachable(
+                    f"{self._base} can't be reached: {failed} (tried {'once' if attempt == 1 else f'{attempt} times'});"
+                    f" {hindrance.advice}. Nothing is lost, the next run goes on"
+                )
             wait = self._wait(failed, attempt)
             if attempt < attempts:
                 with self._lock:
@@ -185,11 +262,12 @@ class Api:
         if isinstance(failed, BadAnswer):
             raise BadAnswer(
                 f"{self._base}: {failed}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes "
-                "on. If it stays so, check the base address, and tell AIMS360"
+                f"on. If it stays so, {_who_else(self._base) or 'check the base address, and tell AIMS360'}"
             )
         raise Unreachable(
-            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; "
-            "nothing is lost, the next run goes on. If it stays so, check the base address and the network"
+            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; nothing is "
+            "lost, the next run goes on. "
+            f"If it stays so, {_who_else(self._base) or 'check the base address and the network'}"
         )
 
     def _wait(self, failed: SourceError, attempt: int) -> float:
@@ -198,12 +276,12 @@ class Api:
         if asked is None:
             longest = min(_LONGEST_WAIT, 0.5 * 2.0**attempt)
             return random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
+        with self._lock:
+            self._held_until = max(self._held_until, self.monotonic() + asked)
         if asked > _LONGEST_RETRY_AFTER:
             raise Unreachable(
                 f"{self._base} asks to be left alone for {asked:.0f} s; nothing is lost, run again after that"
             )
-        with self._lock:
-            self._held_until = max(self._held_until, self.monotonic() + asked)
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
 
     def _slow_down(self, began: float, asked: float | None) -> None:
@@ -234,7 +312,23 @@ class Api:
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
         date, now = _date(response), self._clock.now()
-        return now if date is None or date > now + self._far_ahead else date
+        if date is None:
+            return now
+        self.ahead = date - now
+        if date > now + self._far_ahead:
+            self._doubts(date, now)
+            return now
+        return date
+
+    def _doubts(self, date: datetime, now: datetime) -> None:
+        """Says once that the source's clock isn't believed: nothing is lost by that, but it looks as if it lagged."""
+        with self._lock:
+            is_first, self._has_doubted = not self._has_doubted, True
+        if is_first:
+            self._notice(
+                f"{self._base}: its clock says {date:%Y-%m-%d %H:%M} UTC, this machine's {now:%Y-%m-%d %H:%M}: the "
+                "earlier one is gone by. Set this machine's clock; until then it looks as if the mirror lagged"
+            )
 
     def _asks(self, request: httpx.Request) -> None:
         request.extensions["etl.began"] = self.monotonic()
@@ -272,6 +366,7 @@ class Token(httpx.Auth):
     """A long-lived token. It goes to the configured host alone."""
 
     def __init__(self, source: Source, token: Secret) -> None:
+        self._base = source.base_url
         self._host = httpx.URL(source.base_url).netloc
         self._token = token
         self._from = source.credentials_from
@@ -282,8 +377,9 @@ class Token(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             raise SignInFailed(
-                f"{self._from}: the service refuses the token (401): it expired or was withdrawn. "
-                "Make a new one in AIMS360's user settings and set it there"
+                f"{self._from}: the service refuses the token (401): it expired or was withdrawn, or its tenant lives "
+                f"in the other region, at another base address than {self._base}. Make a new one in AIMS360's user "
+                "settings and set it there"
             )
 
     def masked(self, text: str) -> str:
@@ -343,7 +439,8 @@ class Grant(httpx.Auth):
             wait = retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
+            way_out = _way_in(response, self._base, self._from)
+            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
         try:
             answer: Any = json.loads(response.content)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
@@ -369,13 +466,57 @@ def trust(base_url: str) -> ssl.SSLContext | bool:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if httpx.URL(base_url).scheme == "http" else True
 
 
-def _way_out(status: int) -> str:
+def _client(base_url: str, **how: Any) -> httpx.Client:
+    """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
+    try:
+        return httpx.Client(verify=trust(base_url), **how)
+    except OSError:  # of the files that it reads
+        raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
+    except (ValueError, ImportError, httpx.InvalidURL):
+        proxy = network.proxy_of(base_url)
+        name = proxy.variable if proxy else "HTTPS_PROXY"
+        raise ConfigError(f"{name}: is no proxy's address; it is written http://user:password@host:port") from None
+
+
+def _hindrance(error: Exception, base_url: str) -> network.Hindrance | None:
+    """What was in the way of a connection. One that was made, and then waited too long, is the service's matter."""
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return None
+    return network.hindrance(error, base_url, network.proxy_of(base_url), isinstance(error, httpx.ProxyError))
+
+
+def _way_out(status: int, base_url: str) -> str:
     """What to do about a request that the service refuses."""
     if status == 403:
-        return "have AIMS360 let this user read background jobs"
+        return "; or ".join(filter(None, ("have AIMS360 let this user read background jobs", _who_else(base_url))))
     if status == 404 or 300 <= status < 400:
-        return "check the base address: the service isn't there"
+        return "check the base address: the service isn't there; each of the two regions has its own"
+    if status == 407:
+        return _who_else(base_url) or "a proxy wants to know who asks"
     return "`aims360-etl doctor` says what the service honours"
+
+
+def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
+    """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
+    status = response.status_code
+    if status in (404, 405, 407) or 300 <= status < 400:
+        return _way_out(407 if status == 407 else 404, base_url)
+    try:
+        why = json.loads(response.content).get("error")
+    except (ValueError, AttributeError):
+        why = None
+    if why in ("invalid_client", "unauthorized_client"):
+        return f"check {credentials_from}; it is the client id or its secret that it doesn't know"
+    return (
+        f"check {credentials_from}; one of them is wrong, or the account is in the other region, whose base address "
+        "is another"
+    )
+
+
+def _who_else(base_url: str) -> str:
+    """Who may have answered in the service's place, and what to do about that; nothing where nobody could."""
+    proxy = network.proxy_of(base_url)
+    return network.of_proxy(proxy) if proxy else ""
 
 
 def _without(text: str, *secrets: Secret | None) -> str:

@@ -77,7 +77,8 @@ def parse_page(body: bytes) -> Answer:
         try:
             envelope, rows = _opened_by_hand(body)
         except (msgspec.MsgspecError, RecursionError):
-            raise BadAnswer("the answer is no page of jobs, no JSON, or was cut short") from None
+            what = "an HTML page, as of a gateway or a proxy" if _is_html(body) else "no JSON, or was cut short"
+            raise BadAnswer(f"the answer is no page of jobs: it is {what}") from None
     if envelope.error is not msgspec.UNSET and bytes(envelope.error) != b"null":
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
     if envelope.value is msgspec.UNSET:
@@ -87,19 +88,42 @@ def parse_page(body: bytes) -> Answer:
     return Answer(rows, count if is_count else None, replaced)  # type: ignore[arg-type]
 
 
+class _Acceptance(msgspec.Struct):
+    job_id: object = msgspec.field(default=None, name="jobId")
+    error: object = None
+
+
+def is_answer_about(job_id: str, body: bytes) -> bool:
+    """Whether an answer to a rerun is one: an object that speaks of that job, and of no error."""
+    try:
+        answer = msgspec.json.decode(body, type=_Acceptance)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return answer.error is None and str(answer.job_id).lower() == job_id.lower()
+
+
 def error_message(body: bytes) -> str:
     """What an error answer says, in a line and without addresses (they may be document links).
 
     It is shortened by whole words: who looks for a secret in it afterwards must not find half of one.
     """
-    said = _shortened(storable(_said(body)[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
+    return harmless(_said(body)) or "no message"
+
+
+def harmless(said: str) -> str:
+    """A text of the source's for a message: a line without addresses, people and what may be a key."""
+    said = _shortened(storable(said[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
-    return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE) or "no message"
+    return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE)
 
 
 def _shortened(text: str, characters: int) -> str:
     return shorten(text, characters, placeholder=" …", break_long_words=False, break_on_hyphens=False)
+
+
+def _is_html(body: bytes) -> bool:
+    return b"<html" in body[:2000].lower()
 
 
 def _said(body: bytes) -> str:
@@ -109,7 +133,7 @@ def _said(body: bytes) -> str:
     except (ValueError, RecursionError):
         if body.lstrip()[:1] in (b"{", b"["):  # rows, perhaps
             return "JSON that was cut short"
-        return "an HTML page" if b"<html" in body[:2000].lower() else body[:_LONGEST_TEXT].decode("utf-8", "replace")
+        return "an HTML page" if _is_html(body) else body[:_LONGEST_TEXT].decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
     error = value.get("error", value)

@@ -65,6 +65,7 @@ _Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
 _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
 _PLAIN = ("base_url", "client_id", "username", *_SHARED)
+KEYS = (*_PLAIN, *_SECRETS)  # what describes a source
 
 
 @dataclass(frozen=True, slots=True, repr=False)
