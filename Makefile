@@ -66,7 +66,7 @@ bench: setup ## what each command costs, against floors of the same run; SCALE=0
 dist: setup ## dist/*.tar.gz and dist/*.whl, proven: installed afresh and run from an empty folder
 	@$(BIN)/python tests/prove_wheel.py
 
-test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; installs what it may
+test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; Prometheus, systemd, the image; installs what it may
 	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 tests/clients $(PYTEST_ARGS)
 
 client-programs:
@@ -90,6 +90,12 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tes
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
 	   $(COMPILE) pyproject.toml --extra dev; \
 	} > pins.txt.new && mv pins.txt.new pins.txt
+	@{ echo "# What the image installs: pins.txt without extras. Made by make pins."; \
+	   $(COMPILE) pyproject.toml -c pins.txt; \
+	} > deploy/pins.txt.new && mv deploy/pins.txt.new deploy/pins.txt
+	@{ echo "# What builds the wheel of the image, as in pins.txt. Made by make pins."; \
+	   echo hatchling | $(COMPILE) - -c pins.txt; \
+	} > deploy/pins-build.txt.new && mv deploy/pins-build.txt.new deploy/pins-build.txt
 	@{ echo "# What the clients need beside pins.txt. Made by make pins; make test-clients installs them."; \
 	   $(COMPILE) pyproject.toml --extra clients -c pins.txt \
 	     $$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\).*==.*/--no-emit-package \1/p' pins.txt); \

@@ -15,6 +15,7 @@ NAV = {
     "In operation": [
         "docs/settings",
         "docs/schedule",
+        "docs/watch",
         "docs/by-hand",
         "docs/commands",
         "docs/completions",

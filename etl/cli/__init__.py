@@ -8,6 +8,7 @@ every import each minute, and one that finds its source held shall not pay for a
     init       init
     running    a run as commands make it
     serving    sync --every
+    telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
     reading    status, report
     jobs       jobs list, show, wait, rerun, export

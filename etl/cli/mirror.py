@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
 from etl import settings, terminal
-from etl.cli import wiring
+from etl.cli import telling, wiring
 from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
 from etl.cli.running import parts, report
 from etl.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 @main.command()
@@ -56,6 +53,7 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
 @click.option("--migrate", "migrate_first", is_flag=True, help="Run migrations first.")
+@telling.metrics_options
 @log_options
 @json_option
 @click.pass_context
@@ -66,6 +64,9 @@ def sync(
     every: timedelta | None,
     migrate_first: bool,
     as_json: bool,
+    metrics_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
     **order: bool,
 ) -> None:
     """Bring the mirror up to date.
@@ -78,6 +79,7 @@ def sync(
         raise ConfigError("--rewrite goes with --full")
     if every is not None and (lost := [f"--{name.replace('_', '-')}" for name, wished in order.items() if wished]):
         raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
+    telling.judge(every, metrics_port)
     found = wiring.read_settings()
     chosen = found.source(source)
     if migrate_first:
@@ -86,31 +88,33 @@ def sync(
     if every is not None:
         from etl.cli.serving import serve
 
-        serve(source, every, log, as_json)
+        serve(source, every, log, as_json, telling.Wish(metrics_file, metrics_port, metrics_host))
         return
-    with parts(found, chosen, log) as (given, watch):
+    with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
         run = run_sync(*given, Order(**order), watch)
+        ended(run, given.db)
     report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@telling.metrics_file_option
 @log_options
 @json_option
 @click.pass_context
-def purge(ctx: click.Context, source: str | None, dry_run: bool, as_json: bool) -> None:
+def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: Path | None, as_json: bool) -> None:
     """Purge what is due now.
 
     Every sync does it too; this one also asks the source at once about jobs just past their date.
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    log = a_log(ctx.meta, chosen.name)
-    with parts(found, chosen, log) as (given, watch):
+    log, file = a_log(ctx.meta, chosen.name), None if dry_run else metrics_file
+    with telling.run(chosen.name, file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
@@ -122,6 +126,7 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, as_json: bool) 
             terminal.say(terminal.as_json(due) if as_json else said)
             return
         run = purge_now(*given, watch)
+        ended(run, given.db)
     report(ctx, run, log, as_json)
 
 
@@ -129,10 +134,13 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, as_json: bool) 
 @source_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
+@telling.metrics_file_option
 @log_options
 @json_option
 @click.pass_context
-def reconcile(ctx: click.Context, source: str | None, repair: bool, force: bool, as_json: bool) -> None:
+def reconcile(
+    ctx: click.Context, source: str | None, repair: bool, force: bool, metrics_file: Path | None, as_json: bool
+) -> None:
     """Compare all keys with the source's.
 
     Tells what is missing, stale, or no longer there, beyond what the next sync brings anyway. Exit code 4 where
@@ -143,11 +151,12 @@ def reconcile(ctx: click.Context, source: str | None, repair: bool, force: bool,
     found = wiring.read_settings()
     chosen = found.source(source)
     log = a_log(ctx.meta, chosen.name)
-    with parts(found, chosen, log) as (given, watch):
+    with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish
         from etl.sync import reconcile_now
 
         run = reconcile_now(*given, Wish(repair, force), watch)
+        ended(run, given.db)
     report(ctx, run, log, as_json)
 
 

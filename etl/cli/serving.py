@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from etl import failures, service, settings, terminal
-from etl.cli import wiring
+from etl.cli import telling, wiring
 from etl.cli.running import watching
 from etl.errors import ConfigError, DatabaseError, Locked
 from etl.service import Ending
@@ -17,18 +17,19 @@ from etl.systemd import Systemd
 
 if TYPE_CHECKING:
     from etl.api import Api
+    from etl.cli.telling import Ended
     from etl.log import Log
     from etl.model import Progress, Run
 
 _A_SECOND = timedelta(seconds=1)
 
 
-def serve(name: str | None, every: timedelta, log: Log, as_json: bool) -> None:
+def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: telling.Wish) -> None:
     """Runs a sync of the source `every` so often, until it is stopped. Raises ConfigError where none could succeed."""
     if every < _A_SECOND:
         raise ConfigError("--every: a second at least")
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        found = _Service(name, log, as_json, stack)
+        found = _Service(name, log, as_json, wish, stack)
         stack.callback(found.stopping)
         found.ready(every)
         service.serve(found.once, every, found.clock, found.waits, found.alive)
@@ -37,10 +38,12 @@ def serve(name: str | None, every: timedelta, log: Log, as_json: bool) -> None:
 class _Service:
     """What stays between two runs: the client with its token and connections, as long as the settings are the same."""
 
-    def __init__(self, name: str | None, log: Log, as_json: bool, stack: ExitStack) -> None:
+    def __init__(self, name: str | None, log: Log, as_json: bool, wish: telling.Wish, stack: ExitStack) -> None:
         self._name, self._log, self._as_json = name, log, as_json
         self._systemd = Systemd(os.environ)
         self.clock = wiring.clock(self.alive)
+        self._wish, self._metrics = wish, telling.kept(wish, self.clock, log)
+        self._called = name or ""
         self._source: settings.Source | None = None
         self._api: Api | None = None
         stack.callback(self._close)
@@ -49,8 +52,10 @@ class _Service:
         """Says so once the settings are right and the database, if it is up, is at this program's revision."""
         found = wiring.read_settings()
         chosen = found.source(self._name)
-        with suppress(DatabaseError), wiring.database(found):  # one that is down comes back, and the run says so
-            pass
+        self._called = chosen.name
+        telling.begins(self._metrics, chosen.name, self._wish)
+        with suppress(DatabaseError), wiring.database(found) as db:  # one that is down comes back, and the run says so
+            telling.stands(self._metrics, chosen.name, db)
         self._systemd.ready()
         seconds = every.total_seconds()
         self._log.service(f"a sync of {chosen.name!r} every {seconds:g} s, until SIGTERM", every=seconds)
@@ -59,8 +64,9 @@ class _Service:
         """One run. Settings are read anew: a secret in a file may have been renewed."""
         self.alive()
         try:
-            found = wiring.read_settings()
-            run = self._sync(found, found.source(self._name))
+            with telling.the_next(self._metrics, self._called) as ended:
+                found = wiring.read_settings()
+                run = self._sync(found, found.source(self._name), ended)
             if self._as_json:
                 terminal.say(terminal.as_json(run))
         except Locked as held:
@@ -89,7 +95,7 @@ class _Service:
         self._systemd.stopping()
         self._log.service("stopped; the next start goes on from here")
 
-    def _sync(self, found: settings.Settings, chosen: settings.Source) -> Run:
+    def _sync(self, found: settings.Settings, chosen: settings.Source, ended: Ended) -> Run:
         from etl.sync import sync
 
         with wiring.database(found) as db, watching(self._log, self.clock) as watch:
@@ -98,7 +104,9 @@ class _Service:
                 self.alive()
                 watch(progress)
 
-            return sync(chosen, lambda: self._client(chosen), db, self.clock, watch=watches)
+            run = sync(chosen, lambda: self._client(chosen), db, self.clock, watch=watches)
+            ended(run, db)
+            return run
 
     @contextmanager
     def _client(self, chosen: settings.Source) -> Iterator[Api]:

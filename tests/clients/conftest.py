@@ -9,11 +9,11 @@ from psycopg import conninfo
 
 from etl import access, schema
 from etl.database import connect
-from etl.emulator import populated
+from etl.emulator import Emulator, populated
 from tests.clients.expected import Login
 from tests.conftest import a_database
 from tests.logins import PASSWORD, a_login
-from tests.scene import Scene, a_source
+from tests.scene import TOKEN, Scene, a_source
 
 TENANT = "AZ022"
 _START = datetime.now(UTC) - timedelta(days=2)
@@ -45,6 +45,16 @@ def _live(scene: Scene) -> None:
         jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z"
     )
     scene.sync()
+
+
+@pytest.fixture
+def emulator() -> Emulator:
+    """A pretend AIMS360 of today, with some jobs: its clock is this machine's."""
+    return Emulator(populated(300, seed=1, now=_now(), rate=0), token=TOKEN, clock=_now)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ look() {
   need "zsh" zsh any zsh
   need "fish" fish any fish
   need "pgjdbc (its jar in PGJDBC)" libpostgresql-jdbc-java test -e "${PGJDBC:-/usr/share/java/postgresql.jar}"
+  need "Prometheus (prometheus and promtool)" prometheus any promtool
+  need "systemd-analyze" systemd any systemd-analyze
 }
 
 look
