@@ -4,12 +4,11 @@ Nobody knows the real service from here (api.md): what it does with a query is f
 against its question.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from etl import database, odata, payload, schema, settings
@@ -62,15 +61,14 @@ class Question(NamedTuple):
 
 
 def examine(
-    environ: Mapping[str, str],
-    directory: Path,
+    read_settings: Callable[[], settings.Settings],
     name: str | None,
     clock: Clock,
     database_url: Callable[[settings.Settings], str],
 ) -> Iterator[Check]:
     """Every check in order; those that build on a failed one are left out."""
     try:
-        found = settings.read(environ, directory)
+        found = read_settings()
     except EtlError as error:
         yield from _failures("settings", error)
         return
@@ -87,6 +85,8 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
         return
     kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
+    if source.is_in_the_clear:
+        yield Check("settings", Standing.NOTE, "http sends the token in the clear: whoever is on the way can read it")
     with Api(source, clock) as api:
         yield from service(api, clock)
 

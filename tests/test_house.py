@@ -54,8 +54,11 @@ def test_readme_names_every_command_and_exit_code() -> None:
     for name, command in commands():
         [line] = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line.replace(_US, "")]
         for option in command.params if name != "emulator" else ():
-            assert option.name in ("database", "debug", "name") or f"`{option.opts[0]}`" in line, option.opts
+            assert option.name in ("database", "debug", "insecure_http", "name") or f"`{option.opts[0]}`" in line, (
+                option.opts
+            )
     assert "`--debug`" in README
+    assert "`--insecure-http`" in README
     for code, meaning in EXIT_CODES:
         assert f"| {code} | {meaning} |" in README
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import json_option, main, source_option
+from etl.cli.program import insecure_http_option, json_option, main, source_option
 
 
 @main.command()
@@ -34,6 +31,7 @@ def grant(role: str, links: bool, accounts: tuple[str, ...], source: str | None)
 
 @main.command()
 @source_option
+@insecure_http_option
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
@@ -43,6 +41,6 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     """
     from etl import doctor as room
 
-    checks = list(room.examine(os.environ, Path.cwd(), source, wiring.clock(), wiring.database_url))
+    checks = list(room.examine(wiring.read_settings, source, wiring.clock(), wiring.database_url))
     terminal.say(terminal.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)

@@ -6,7 +6,7 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import json_option, main, source_option
+from etl.cli.program import insecure_http_option, json_option, main, source_option
 from etl.errors import ConfigError
 from etl.model import Run, Verdict
 
@@ -22,6 +22,7 @@ def migrate() -> None:
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
@@ -50,6 +51,7 @@ def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migra
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
@@ -77,6 +79,7 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
 @json_option
