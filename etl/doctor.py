@@ -28,7 +28,7 @@ SELECT r.name || ' on ' || t.schemaname || '.' || t.tablename
 FROM pg_tables AS t
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
 WHERE t.schemaname IN ('aims360', 'etl')
-  AND t.tablename NOT IN ('alembic_version', 'definitions')
+  AND t.tablename NOT IN ('alembic_version', 'definitions', 'erasures')
   AND NOT coalesce(has_table_privilege(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename), r.name), false)
 ORDER BY t.schemaname, t.tablename, r.name
 """
@@ -144,10 +144,7 @@ def _right_to_write(db: database.Connection) -> Check:
     if not missing:
         return Check("rights", Standing.FINE, f"{user} may read and write every table of the mirror")
     more = f", nor {len(missing) - 1} more" if missing[1:] else ""
-    cure = (
-        f'GRANT USAGE ON SCHEMA aims360, etl TO "{user}"; '
-        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO "{user}"'
-    )
+    cure = f'let the owner of the mirror run `aims360-etl grant --writer "{user}"`'
     return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
 
 

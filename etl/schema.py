@@ -31,6 +31,12 @@ _NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
 _ROLES_EXIST = "SELECT count(*) = 3 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links', 'aims360_held')"
+# Roles belong to the server: a writer of another mirror on it is none of this one's.
+_WRITER_IS_OURS = """
+SELECT EXISTS (
+    SELECT FROM pg_roles WHERE rolname = 'aims360_writer' AND has_table_privilege(oid, 'aims360.jobs', 'INSERT')
+)
+"""
 # A sync that is under way in another session has its totals right once both have ended: it adds what it changed to
 # what was counted before it, or had changed them before they are counted.
 _KEEP_SYNCS_AWAY = "LOCK TABLE aims360.live_daily IN EXCLUSIVE MODE"
@@ -155,8 +161,9 @@ def _define(db: Connection) -> None:
     files = [text for kind in ("functions", "access", "views") for text in _files(kind)]  # each uses those before
     columns = (folder("sql") / "columns.toml").read_text(encoding="utf-8")
     roles = (folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    writer = (folder("sql") / "writer.sql").read_text(encoding="utf-8")
     tables = _table_comments()
-    digest = hashlib.sha256("\0".join((*files, columns, roles, *tables)).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join((*files, columns, roles, writer, *tables)).encode()).hexdigest()
     if db.execute(_DIGEST).fetchone() == (digest,):
         return
     db.execute(_KEEP_READERS_AWAY)
@@ -165,6 +172,8 @@ def _define(db: Connection) -> None:
     _comment_on_views(db, tomllib.loads(columns))
     if db.execute(_ROLES_EXIST).fetchone() == (True,):
         db.execute(roles.encode())
+    if db.execute(_WRITER_IS_OURS).fetchone() == (True,):
+        db.execute(writer.encode())
     db.execute(_KEEP_SYNCS_AWAY)
     for (source_id,) in db.execute(_SOURCES).fetchall():
         totals.count_all(db, int(str(source_id)))

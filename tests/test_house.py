@@ -70,7 +70,7 @@ def test_every_command_and_option_has_help() -> None:
         for parameter in command.params:
             said = parameter.help if isinstance(parameter, click.Option) else parameter.human_readable_name
             assert said, (name, parameter.name)
-            assert said in command.get_help(click.Context(command)).replace("\n", " ").replace("  ", ""), said
+            assert said in " ".join(command.get_help(click.Context(command)).split()), said
 
 
 def test_every_error_has_an_exit_code_that_is_documented() -> None:

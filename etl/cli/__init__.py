@@ -7,7 +7,7 @@ every import each minute, and one that finds its source held shall not pay for a
     wiring     what commands are built of: settings, clock, database, service
     mirror     migrate, sync, purge, reconcile
     reading    status, report
-    access     grant, doctor
+    access     grant, erase, doctor
     pretend    demo, prove, emulator
     postgres   db start, stop, url
 """
