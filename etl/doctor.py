@@ -24,13 +24,19 @@ _AN_HOUR = timedelta(hours=1)
 _BEYOND = 1_000_000  # rows to skip: more than an hour brings
 _CAN_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _MISSING_RIGHTS = """
-SELECT r.name || ' on ' || t.schemaname || '.' || t.tablename
-FROM pg_tables AS t
+SELECT 'USAGE on schema ' || n.nspname AS missing
+FROM pg_namespace AS n
+WHERE n.nspname IN ('aims360', 'etl') AND NOT has_schema_privilege(n.oid, 'USAGE')
+UNION ALL
+SELECT r.name || ' on ' || n.nspname || '.' || c.relname
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
-WHERE t.schemaname IN ('aims360', 'etl')
-  AND t.tablename NOT IN ('alembic_version', 'definitions', 'erasures')
-  AND NOT coalesce(has_table_privilege(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename), r.name), false)
-ORDER BY t.schemaname, t.tablename, r.name
+WHERE n.nspname IN ('aims360', 'etl')
+  AND c.relkind = 'r'
+  AND c.relname NOT IN ('alembic_version', 'definitions', 'erasures')
+  AND NOT coalesce(has_table_privilege(c.oid, r.name), false)
+ORDER BY 1
 """
 
 

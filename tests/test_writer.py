@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,12 +13,13 @@ from psycopg import sql
 
 from etl import access, erase, reports, schema, status
 from etl.database import Connection, connect
-from etl.emulator import World, populated
+from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ConfigError, DatabaseError
 from etl.prove import events
 from etl.prove.laws import Laws
 from tests.logins import a_login, as_role
-from tests.scene import Scene, a_source
+from tests.scene import TOKEN, Scene, a_source
+from tests.test_cli import Command
 
 
 @pytest.fixture
@@ -138,6 +140,37 @@ def test_a_writer_changes_no_table_and_no_right(
     for grant in (access.grant, access.grant_writer):
         with pytest.raises(DatabaseError, match="administrator"):
             grant(writer, writer.info.user)
+
+
+def test_doctor_finds_nothing_in_a_writers_way(
+    writer: Connection, db: Connection, url: str, roles: Callable[[str], str], tmp_path: Path
+) -> None:
+    """And who misses a right is told what gives it."""
+    with serve(Emulator(populated(60, seed=1), token=TOKEN)) as server:
+        command = Command(server.url, as_role(url, writer.info.user), tmp_path)
+        code, output, _ = command.run("doctor")
+        assert (code, "may read and write every table of the mirror" in output) == (0, True)
+        assert command.run("sync")[0] == 0
+        command.environ["DATABASE_URL"] = as_role(url, name := roles("newcomer"))
+        for right in ("USAGE ON SCHEMA etl", "SELECT ON etl.alembic_version"):
+            db.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(right), sql.Identifier(name)))
+        code, output, _ = command.run("doctor")
+    assert code == 1
+    assert f'let the owner of the mirror run `aims360-etl grant --writer "{name}"`' in output
+
+
+def test_grant_takes_one_of_two(url: str, tmp_path: Path) -> None:
+    """--bi or --writer; what narrows a reader is refused for a writer."""
+    command = Command("http://127.0.0.1:1", url, tmp_path)
+    for words, said in (
+        ((), "--bi ROLE, which reads, or --writer ROLE, which syncs"),
+        (("--bi", "a", "--writer", "b"), "one of the two"),
+        (("--writer", "b", "--links"), "go with --bi"),
+        (("--writer", "b", "--account", "AZ022"), "go with --bi"),
+        (("--writer", "nobody"), "there is no role 'nobody' on this server; make it first: CREATE ROLE"),
+    ):
+        code, _, errors = command.run("grant", *words)
+        assert (code, said in errors) == (2, True), errors
 
 
 def test_erasing_is_the_owners(writer: Connection, db: Connection) -> None:
