@@ -9,6 +9,7 @@ import math
 import random
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,11 +19,14 @@ import httpx
 
 from etl import payload
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
-from etl.model import Clock
+from etl.model import Clock, Exchange, Usage
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
-COLLECTION = "/jobsmanagement/odata/v1.0/backgroundjob"
+JOBS = "/jobsmanagement/"
+COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
 SIGN_IN = "/authentication/v1/authentication/token"
+
+NO_ANSWER = "none"  # the status of a request that got none
 
 _ATTEMPTS = 8
 _LONGEST_WAIT = 60.0  # seconds between two attempts
@@ -64,17 +68,22 @@ class Api:
         clock: Clock,
         transport: httpx.BaseTransport | None = None,
         notice: Callable[[str], None] = lambda _: None,
+        heard: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._base = source.base_url
         self._clock = clock
         self._auth = sign_in(source, clock)
         self._notice = notice  # hears of waits that somebody may wonder about
+        self._heard = heard  # hears of each request
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._slowed_at = -1.0  # monotonic seconds: when it last had that effect
         self._lock = threading.Lock()
-        self.requests = 0
-        self.bears = source.concurrency  # requests at a time, as far as the source has said
+        self._under_way = threading.local()
+        self._requests = self._retries = 0
+        self._statuses: Counter[str] = Counter()
+        self._most = source.concurrency
+        self.bears = self._most  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
         self.monotonic = clock.monotonic
         self._client = httpx.Client(
@@ -83,7 +92,7 @@ class Api:
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
             verify=trust(source.base_url),
-            event_hooks={"request": [self._count]},
+            event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
 
@@ -91,7 +100,22 @@ class Api:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Its connections end."""
         self._client.close()
+
+    def begin_anew(self) -> None:
+        """For another run of the same client: how busy and how far away the source was may be so no more."""
+        with self._lock:
+            self.bears, self.latency = self._most, math.inf
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked so far, sign-ins included."""
+        with self._lock:
+            return Usage(self._requests, self._retries, dict(self._statuses))
 
     def page(
         self, query: str, stop: threading.Event = _NEVER, *, page_size: int | None = None, attempts: int = _ATTEMPTS
@@ -141,6 +165,7 @@ class Api:
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
+            self._went_unanswered(type(error).__name__)
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         return response, b"".join(chunks)
 
@@ -152,6 +177,8 @@ class Api:
                 failed = error
             wait = self._wait(failed, attempt)
             if attempt < attempts:
+                with self._lock:
+                    self._retries += 1
                 if wait >= _WORTH_A_WORD:
                     self._notice(f"{self._base}: {failed}; asked again in {wait:.0f} s")
                 self._pause(wait, stop)
@@ -209,9 +236,36 @@ class Api:
         date, now = _date(response), self._clock.now()
         return now if date is None or date > now + self._far_ahead else date
 
-    def _count(self, _request: httpx.Request) -> None:
+    def _asks(self, request: httpx.Request) -> None:
+        request.extensions["etl.began"] = self.monotonic()
+        self._under_way.request = request
         with self._lock:
-            self.requests += 1
+            self._requests += 1
+
+    def _answers(self, response: httpx.Response) -> None:
+        self._under_way.request = None
+        self._hears(response.request, response.status_code)
+
+    def _went_unanswered(self, why: str) -> None:
+        """The request of this thread that is under way got no answer; one whose body was cut had its headers."""
+        request = getattr(self._under_way, "request", None)
+        if request is not None:
+            self._under_way.request = None
+            self._hears(request, None, why)
+
+    def _hears(self, request: httpx.Request, status: int | None, why: str = "") -> None:
+        with self._lock:
+            self._statuses[NO_ANSWER if status is None else str(status)] += 1
+        if self._heard is None:
+            return
+        seconds = self.monotonic() - request.extensions["etl.began"]
+        self._heard(Exchange(request.method, self._without_secrets(request.url), status, round(seconds, 3), why))
+
+    def _without_secrets(self, url: httpx.URL) -> str:
+        """An address for a log: links to outputs carry their key in path and query, so of them the host is all."""
+        text = str(url).replace("%20", " ")
+        ours = any(text.startswith(self._base + path) for path in (JOBS, SIGN_IN))
+        return self._auth.masked(text.removeprefix(self._base)) if ours else f"{url.scheme}://{url.host}/…"
 
 
 class Token(httpx.Auth):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import conninfo, errors
 
-from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError
+from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError, carry_over
 from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -123,8 +123,7 @@ def connected(url: str) -> Iterator[Connection]:
         yield db
     except psycopg.Error as error:
         told = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
-        for note in getattr(error, "__notes__", []):  # the run in which it happened
-            told.add_note(note)
+        carry_over(error, told)
         raise told from error
     finally:
         db.close()

@@ -20,6 +20,8 @@ What happens inside of a run carries its number as a note, whatever kind of erro
 
 import re
 
+_RESULT = "_etl_result"
+
 
 class EtlError(Exception):
     """Anything the command line reports in a line, without a traceback."""
@@ -83,9 +85,22 @@ class EmbeddedError(EtlError):
     """The embedded Postgres can't be made, started or stopped."""
 
 
-def in_run(error: BaseException, run_id: int) -> None:
-    """Notes the run in which it happened."""
+def in_run(error: BaseException, run_id: int, result: object) -> None:
+    """Notes the run in which it happened, and what that had come to."""
     error.add_note(f"run {run_id}")
+    error.__dict__[_RESULT] = result
+
+
+def result_of(error: BaseException) -> object:
+    """What the run in which it happened had come to, an `etl.model.Run`; None where there was none."""
+    return error.__dict__.get(_RESULT)
+
+
+def carry_over(error: BaseException, told: BaseException) -> None:
+    """What was noted of a run goes from an error to the one that is raised for it."""
+    for note in getattr(error, "__notes__", []):
+        told.add_note(note)
+    told.__dict__[_RESULT] = result_of(error)
 
 
 def run_of(error: BaseException) -> str | None:

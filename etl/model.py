@@ -283,11 +283,45 @@ class Counts(Struct, frozen=True):
         return self.missing + self.stale + self.ghosts
 
 
+class Usage(Struct, frozen=True):
+    """What a run asked of the source: requests with all retries, how many of them were retries, and their answers.
+
+    `statuses`: how many answers by HTTP status, as text; "none" where none came.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    statuses: dict[str, int] = {}
+
+    def since(self, before: "Usage") -> "Usage":
+        """What was asked since then."""
+        statuses = {status: count - before.statuses.get(status, 0) for status, count in self.statuses.items()}
+        return Usage(
+            self.requests - before.requests,
+            self.retries - before.retries,
+            {status: count for status, count in statuses.items() if count},
+        )
+
+
+class Exchange(Struct, frozen=True):
+    """A request and how it ended, without secrets: its path and query (of an output only the host), the status.
+
+    `status` is None where no answer came: then `failed` says what kind of error. `seconds` until its headers were here.
+    """
+
+    method: str
+    address: str
+    status: int | None
+    seconds: float
+    failed: str = ""
+
+
 class Progress(Struct, frozen=True):
     """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
 
+    run_id: int
     what: str
-    done: int
+    done: int = 0
     of: int | None = None
 
 
@@ -307,7 +341,10 @@ class Verdict(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """The result of a run, as `etl.runs` records it. A purge by itself has no verdict."""
+    """The result of a run, as `etl.runs` records it. A purge by itself has no verdict.
+
+    `retries` and `statuses` are those of `Usage`; `phases`: seconds by phase (probe, scan, purge, deep).
+    """
 
     run_id: int
     source: str
@@ -322,3 +359,6 @@ class Run(Struct, frozen=True):
     strategy: str | None = None
     checks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    retries: int = 0
+    statuses: dict[str, int] = {}
+    phases: dict[str, float] = {}

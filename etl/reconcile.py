@@ -118,7 +118,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
             if wish.repair:
                 with run.transaction():
                     run.save(scan)
-            watch(Progress("keys compared", scan.done, scan.expected))
+            watch(Progress(run.run_id, "keys compared", scan.done, scan.expected))
             if is_late():
                 break
     return scan

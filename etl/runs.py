@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from msgspec.structs import replace
 
-from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources, totals
+from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources, stop, totals
 from etl.database import Connection, said
 from etl.errors import EtlError, in_run
 from etl.load import Rules, load
@@ -30,6 +30,7 @@ from etl.model import (
     Run,
     Scan,
     ScanKind,
+    Usage,
     Verdict,
     Window,
 )
@@ -77,26 +78,37 @@ class Recorder:
         self.has_rejects = True  # as far as is known
         self._clock = clock
         self._began = clock.monotonic()
-        self._requests: Callable[[], int] = lambda: 0
+        self._usage: Callable[[], Usage] = Usage
+        self._phases: dict[str, float] = {}
 
     @contextmanager
     def using(self, service: AbstractContextManager[Api]) -> Iterator[Api]:
         """The client of the run, whose requests from here on are the run's."""
         with service as api:
-            before = api.requests
-            self._requests = lambda: api.requests - before
+            before = api.usage
+            self._usage = lambda: api.usage.since(before)
             yield api
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction of the run: what is noted in one that fails is forgotten with it."""
         before = (self.counts, self.pages, self.state, self.verdict, self.notes[:])
+        with stop.afterwards():
+            try:
+                with self.db.transaction():
+                    yield
+            except BaseException:
+                self.counts, self.pages, self.state, self.verdict, self.notes = before
+                raise
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A part of the run whose seconds are told."""
+        began = self._clock.monotonic()
         try:
-            with self.db.transaction():
-                yield
-        except BaseException:
-            self.counts, self.pages, self.state, self.verdict, self.notes = before
-            raise
+            yield
+        finally:
+            self._phases[name] = round(self._phases.get(name, 0.0) + self._clock.monotonic() - began, 3)
 
     def monotonic(self) -> float:
         """Seconds, for what has only so much time."""
@@ -336,13 +348,14 @@ class Recorder:
 
     def result(self) -> Run:
         """The run as a value."""
+        usage = self._usage()
         return Run(
             run_id=self.run_id,
             source=self.source.name,
             kind=self.kind,
             verdict=self.verdict,
             pages=self.pages,
-            requests=self._requests(),
+            requests=usage.requests,
             seconds=round(self._clock.monotonic() - self._began, 3),
             counts=self.counts,
             watermark=self.state.watermark,
@@ -350,6 +363,9 @@ class Recorder:
             strategy=self.strategy,
             checks=tuple(self.checks),
             notes=tuple(self.notes),
+            retries=usage.retries,
+            statuses=usage.statuses,
+            phases=dict(self._phases),
         )
 
     def _remember(self, batch: Batch) -> None:
@@ -367,7 +383,7 @@ class Recorder:
             window=self.window,
             watermark=self.state.watermark,
             pages=self.pages,
-            requests=self._requests(),
+            requests=self._usage().requests,
             strategy=self.strategy,
             checks=self.checks,
             notes=[payload.storable(note) for note in self.notes],
@@ -399,7 +415,7 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
         except BaseException as error:
-            in_run(error, run.run_id)
+            in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))

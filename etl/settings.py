@@ -49,6 +49,7 @@ SETTINGS = (
     Setting("AIMS360_REREAD_EVERY", "1d", "how often that is"),
     Setting("AIMS360_RECONCILE_EVERY", "7d", "how often a sync compares all keys, and repairs; `0` for never"),
     Setting("AIMS360_KEEP_RUNS", "90d", "how long `bi.runs` remembers a run"),
+    Setting("AIMS360_LOG_FORMAT", "auto", "how a run tells what happens, on stderr: `human`, `json`, or what suits"),
     Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
     Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),

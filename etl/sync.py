@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
 _ASKED_AT_A_TIME = 2_000  # jobs: a hundred requests
+_BEGINS = "jobs: asking the source"
 _DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
 # Opens the client of the source. Called under the lock, so that a run that finds its source held ends at once.
@@ -67,23 +68,31 @@ def sync(
 ) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
     with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), order.same_source)
-        run.retry_rejects(found.as_of)
-        told = run.look_for_a_restore(api, found)
-        found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
-        if not told and (told := run.state.went_back):  # by a row that was just read
-            again = run.recognise(probe(api), order.same_source)
-            found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
-        _follow_purge(run, api, found, watch)
-        _go_deep(run, api, found, watch)
+        watch(Progress(run.run_id, _BEGINS))
+        with run.phase("probe"):
+            found = run.recognise(probe(api), order.same_source)
+            run.retry_rejects(found.as_of)
+            told = run.look_for_a_restore(api, found)
+        with run.phase("scan"):
+            found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
+            if not told and (told := run.state.went_back):  # by a row that was just read
+                again = run.recognise(probe(api), order.same_source)
+                found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
+        with run.phase("purge"):
+            _follow_purge(run, api, found, watch)
+        with run.phase("deep"):
+            _go_deep(run, api, found, watch)
     return run.result()
 
 
 def purge_now(source: Source, service: Service, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
     with runs.record(db, source, runs.PURGE, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), same_source=False)
-        _follow_purge(run, api, found, watch, ask_now=True)
+        watch(Progress(run.run_id, _BEGINS))
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
+        with run.phase("purge"):
+            _follow_purge(run, api, found, watch, ask_now=True)
     return run.result()
 
 
@@ -97,12 +106,15 @@ def reconcile_now(
 ) -> Run:
     """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
     with runs.record(db, source, ScanKind.RECONCILE, clock) as run, run.using(service()) as api:
-        found = run.recognise(probe(api), same_source=False)
+        watch(Progress(run.run_id, _BEGINS))
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
         if run.state.watermark is None:
             raise ConfigError("nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first")
         scan = comparison(run, api, found, wish.repair)
         run.begin(scan)
-        reconcile(run, api, scan, found, wish, watch)
+        with run.phase("deep"):
+            reconcile(run, api, scan, found, wish, watch)
     return run.result()
 
 
@@ -182,7 +194,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
             for some in answers:
                 scan = _loaded(run, scan, changes, some)
                 some.clear()  # memory that is not needed while the next are waited for
-                watch(Progress(what, scan.done, scan.expected))
+                watch(Progress(run.run_id, what, scan.done, scan.expected))
                 if until is not None and run.monotonic() > until:
                     break
     except KeyRefused:
@@ -249,7 +261,7 @@ def _purge(run: Recorder, found: Probe, job_ids: Sequence[str], watch: Watch) ->
     with run.transaction():
         purge.remove(run.db, run.source_id, run.source.purge, job_ids, found.as_of)
         run.purged(len(job_ids))
-    watch(Progress("jobs purged", run.counts.purged))
+    watch(Progress(run.run_id, "jobs purged", run.counts.purged))
 
 
 def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, watch: Watch) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from etl.model import Progress, Watch
 
 _PATIENCE = 2.0  # seconds before anything is shown
-_EVERY = 5.0  # seconds between two plain lines
+_EVERY = 5.0  # seconds between the first two lines of progress
+_LONGEST = 60.0  # seconds between two at the most
 
 
 def say(text: str, err: bool = False) -> None:
@@ -49,25 +50,29 @@ def _echo(said: str | bytes, err: bool, nl: bool) -> None:
 
 
 @contextmanager
-def progress(clock: Clock) -> Iterator[Watch]:
-    """Watches for whoever called the command, after two seconds: quick work stays quiet."""
+def progress(clock: Clock, tell: Callable[[Progress, float], None], shows_bars: bool) -> Iterator[Watch]:
+    """Watches for whoever called the command, after two seconds: quick work stays quiet.
+
+    Bars, or what `tell` makes of it, with the seconds it took so far: at longer and longer intervals, up to a minute.
+    """
     began = last = clock.monotonic()
+    apart = _EVERY
     with ExitStack() as stack:
         shows: Watch | None = None
         said: Progress | None = None
 
         def watch(progress: Progress) -> None:
-            nonlocal shows, last, said
+            nonlocal shows, last, apart, said
             now = clock.monotonic()
             if now - began < _PATIENCE or progress == said:
                 return
             said = progress
-            if is_terminal(sys.stderr):
+            if shows_bars:
                 shows = shows or stack.enter_context(bars(_stderr()))
                 shows(progress)
-            elif now - last >= _EVERY:
-                last = now
-                say(_line(progress, now - began), err=True)
+            elif now - last >= apart:
+                last, apart = now, min(2 * apart, _LONGEST)
+                tell(progress, now - began)
 
         yield watch
 
@@ -96,11 +101,6 @@ def status() -> Iterator[Callable[[str], None]]:
     console = _stderr()
     with console.status("") as shown:
         yield shown.update
-
-
-def _line(progress: Progress, seconds: float) -> str:
-    of = f" of about {progress.of:,}" if progress.of else ""
-    return f"{progress.done:,}{of} {progress.what}, {seconds:.0f} s"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

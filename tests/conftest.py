@@ -15,7 +15,10 @@ from psycopg import sql
 
 from etl import embedded, schema, settings
 from etl.database import Connection, connect, sibling
+from etl.emulator import Emulator, Server, World, populated, serve
 from etl.tables import definitions, metadata
+from tests.command import Command
+from tests.scene import TOKEN
 
 # HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
 for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
@@ -98,3 +101,28 @@ def db(url: str) -> Iterator[Connection]:
 def samples() -> Path:
     """The documented payloads."""
     return Path(__file__).parent / "samples"
+
+
+@pytest.fixture
+def world() -> World:
+    """Some jobs that stand still."""
+    return populated(300, seed=1, rate=0)
+
+
+@pytest.fixture
+def emulator(world: World) -> Emulator:
+    """A pretend AIMS360 with those jobs."""
+    return Emulator(world, token=TOKEN)
+
+
+@pytest.fixture
+def service(emulator: Emulator) -> Iterator[Server]:
+    """It, on a socket."""
+    with serve(emulator) as server:
+        yield server
+
+
+@pytest.fixture
+def command(service: Server, url: str, tmp_path: Path) -> Command:
+    """The command for that service and a migrated, empty database."""
+    return Command(service.url, url, tmp_path)

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,73 +18,16 @@ from psycopg import conninfo, sql
 
 from etl import schema
 from etl.database import Connection, connect, connected
-from etl.emulator import Emulator, Generation, Server, World, populated, serve
+from etl.emulator import Emulator, Generation, World, populated, serve
 from etl.prove import paging
 from etl.prove.kills import wait_for_the_lock
 from etl.prove.oracle import differences
 from etl.runs import record
+from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import TOKEN, Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-
-
-class Command:
-    """The command with a service and a database in its environment, run from an empty folder."""
-
-    def __init__(self, service: str, database: str, folder: Path) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIMS360_")}
-        self.environ = {
-            **inherited,
-            "AIMS360_BASE_URL": service,
-            "AIMS360_TOKEN": TOKEN,
-            "DATABASE_URL": database,
-            "HOME": str(folder),
-        }
-        self.folder = folder
-
-    def start(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> "subprocess.Popen[str]":
-        """The command, running."""
-        return subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            env=self.environ,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> tuple[int, str, str]:
-        """Exit code, output and errors of the command at its end."""
-        with self.start(*arguments, program=program) as process:
-            output, errors = process.communicate(timeout=120)
-        return process.returncode, output, errors
-
-
-@pytest.fixture
-def world() -> World:
-    """Some jobs that stand still."""
-    return populated(300, seed=1, rate=0)
-
-
-@pytest.fixture
-def emulator(world: World) -> Emulator:
-    """A pretend AIMS360 with those jobs."""
-    return Emulator(world, token=TOKEN)
-
-
-@pytest.fixture
-def service(emulator: Emulator) -> Iterator[Server]:
-    """It, on a socket."""
-    with serve(emulator) as server:
-        yield server
-
-
-@pytest.fixture
-def command(service: Server, url: str, tmp_path: Path) -> Command:
-    """The command for that service and a migrated, empty database."""
-    return Command(service.url, url, tmp_path)
 
 
 def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(

@@ -22,8 +22,8 @@ from etl.errors import ConfigError, Locked
 from etl.prove import events
 from etl.prove.laws import Laws
 from etl.settings import PURGE_MODES
+from tests.command import Command
 from tests.scene import Scene, a_source
-from tests.test_cli import Command
 from tests.test_totals import TOTALS
 
 ANN = "ann.o'lee+etl@example.com"

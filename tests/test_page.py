@@ -16,8 +16,8 @@ from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, SchemaError
 from etl.page import jobs, questions, upkeep, words
+from tests.command import Command
 from tests.scene import Scene, a_source
-from tests.test_cli import Command
 
 NOW = datetime.now(UTC)
 CHARTS = 6

@@ -14,9 +14,9 @@ from etl import access, reports
 from etl.database import Connection
 from etl.emulator import START, World
 from etl.reports import Asked
+from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import Scene
-from tests.test_cli import Command
 from tests.test_reports import HOSTILE, busy, ran
 
 

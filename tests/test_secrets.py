@@ -24,8 +24,8 @@ from etl.errors import EtlError
 from etl.reconcile import Wish
 from etl.settings import PasswordGrant, Secret, read
 from etl.sync import reconcile_now
+from tests.command import Command
 from tests.scene import Scene, a_source
-from tests.test_cli import Command
 from tests.test_house import commands
 
 TOKEN = "eyT0k3n/of+the-h0use.0123456789.abcdef=="

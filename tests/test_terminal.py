@@ -3,30 +3,29 @@
 from datetime import UTC, datetime
 from io import StringIO
 
-import pytest
 from rich.console import Console
 
 from etl import terminal
 from etl.model import Clock, Progress
 
 
-def test_without_a_terminal_a_line_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    """How many of how many, of what, after which time; what takes two seconds says nothing."""
-    seconds = iter([0.0, 1.9, 4.9, 5.1, 6.0, 10.2])
+def test_without_a_terminal_a_line_now_and_then() -> None:
+    """What takes two seconds says nothing; then after five, and after twice as long each time."""
+    seconds = iter([0.0, 1.9, 4.9, 5.1, 9.0, 15.2])
     clock = Clock(lambda: datetime.now(UTC), lambda: next(seconds), lambda _: None)
-    with terminal.progress(clock) as watch:
-        for done in range(1_000, 5_000, 1_000):
-            watch(Progress("jobs read", done, 10_000))
-        watch(Progress("jobs purged", 5))
-    assert capsys.readouterr().err == "3,000 of about 10,000 jobs read, 5 s\n5 jobs purged, 10 s\n"
+    told: list[tuple[int, float]] = []
+    with terminal.progress(clock, lambda progress, after: told.append((progress.done, after)), False) as watch:
+        for done in range(1_000, 6_000, 1_000):
+            watch(Progress(1, "jobs read", done, 10_000))
+    assert told == [(3_000, 5.1), (5_000, 15.2)]
 
 
 def test_on_a_terminal_a_bar_for_each_kind_of_work() -> None:
     """What was done and of how many; it goes when the work is done."""
     screen = StringIO()
     with terminal.bars(Console(file=screen, force_terminal=True, width=100)) as watch:
-        watch(Progress("jobs read", 250, 1_000))
-        watch(Progress("jobs purged", 7))
+        watch(Progress(1, "jobs read", 250, 1_000))
+        watch(Progress(1, "jobs purged", 7))
     assert "jobs read" in screen.getvalue()
     assert "250/1000" in screen.getvalue()
     assert "jobs purged" in screen.getvalue()

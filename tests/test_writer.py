@@ -17,9 +17,9 @@ from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ConfigError, DatabaseError
 from etl.prove import events
 from etl.prove.laws import Laws
+from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import TOKEN, Scene, a_source
-from tests.test_cli import Command
 
 
 @pytest.fixture

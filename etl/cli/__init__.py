@@ -5,6 +5,8 @@ every import each minute, and one that finds its source held shall not pay for a
 
     program    the group of commands: what goes wrong in one becomes a line and an exit code
     wiring     what commands are built of: settings, clock, database, service
+    running    a run as commands make it
+    serving    sync --every
     mirror     migrate, sync, purge, reconcile
     reading    status, report
     access     grant, erase, doctor

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
 import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import insecure_http_option, json_option, main, source_option
+from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
+from etl.cli.running import parts, report
 from etl.errors import ConfigError
-from etl.model import Run, Verdict
+
+if TYPE_CHECKING:
+    pass
 
 
 @main.command()
@@ -23,58 +29,79 @@ def migrate() -> None:
 @main.command()
 @source_option
 @insecure_http_option
+@click.option("--every", metavar="DURATION", callback=as_duration, help="Run again and again, such as 60s: a service.")
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
 @click.option("--migrate", "migrate_first", is_flag=True, help="Run migrations first.")
+@log_options
 @json_option
-def sync(source: str | None, full: bool, rewrite: bool, same_source: bool, migrate_first: bool, as_json: bool) -> None:
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    /,
+    source: str | None,
+    every: timedelta | None,
+    migrate_first: bool,
+    as_json: bool,
+    **order: bool,
+) -> None:
     """Bring the mirror up to date.
 
     Reads what changed since the last run, writes what differs, purges what is due. Made for a schedule: a run that
-    fails or is killed is gone on with by the next.
+    fails or is killed is gone on with by the next. As a service it goes on until SIGTERM or Ctrl-C, which let it finish
+    the page in hand.
     """
-    if rewrite and not full:
+    if order["rewrite"] and not order["full"]:
         raise ConfigError("--rewrite goes with --full")
+    if every is not None and (lost := [f"--{name.replace('_', '-')}" for name, wished in order.items() if wished]):
+        raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
     found = wiring.read_settings()
     chosen = found.source(source)
     if migrate_first:
         _migrate(found, quietly=True)
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name, is_stamped=every is not None)
+    if every is not None:
+        from etl.cli.serving import serve
+
+        serve(source, every, log, as_json)
+        return
+    with parts(found, chosen, log) as (given, watch):
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        with terminal.progress(wiring.clock()) as watch:
-            run = run_sync(chosen, wiring.service(chosen), db, wiring.clock(), Order(full, rewrite, same_source), watch)
-    _report(run, as_json)
+        run = run_sync(*given, Order(**order), watch)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
 @source_option
 @insecure_http_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@log_options
 @json_option
-def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
+@click.pass_context
+def purge(ctx: click.Context, source: str | None, dry_run: bool, as_json: bool) -> None:
     """Purge what is due now.
 
     Every sync does it too; this one also asks the source at once about jobs just past their date.
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name)
+    with parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
 
         if dry_run:
-            due = what_is_due(chosen, db, wiring.clock())
+            due = what_is_due(chosen, given.db, given.clock)
             said = (
                 f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
                 f"{due.to_ask} more are past their date and would be asked for at the source"
             )
             terminal.say(terminal.as_json(due) if as_json else said)
             return
-        with terminal.progress(wiring.clock()) as watch:
-            run = purge_now(chosen, wiring.service(chosen), db, wiring.clock(), watch)
-    _report(run, as_json)
+        run = purge_now(*given, watch)
+    report(ctx, run, log, as_json)
 
 
 @main.command()
@@ -82,8 +109,10 @@ def purge(source: str | None, dry_run: bool, as_json: bool) -> None:
 @insecure_http_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
+@log_options
 @json_option
-def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> None:
+@click.pass_context
+def reconcile(ctx: click.Context, source: str | None, repair: bool, force: bool, as_json: bool) -> None:
     """Compare all keys with the source's.
 
     Tells what is missing, stale, or no longer there, beyond what the next sync brings anyway. Exit code 4 where
@@ -93,13 +122,13 @@ def reconcile(source: str | None, repair: bool, force: bool, as_json: bool) -> N
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
     chosen = found.source(source)
-    with wiring.database(found) as db:
+    log = a_log(ctx.meta, chosen.name)
+    with parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish
         from etl.sync import reconcile_now
 
-        with terminal.progress(wiring.clock()) as watch:
-            run = reconcile_now(chosen, wiring.service(chosen), db, wiring.clock(), Wish(repair, force), watch)
-    _report(run, as_json)
+        run = reconcile_now(*given, Wish(repair, force), watch)
+    report(ctx, run, log, as_json)
 
 
 def _migrate(found: settings.Settings, quietly: bool = False) -> None:
@@ -108,16 +137,3 @@ def _migrate(found: settings.Settings, quietly: bool = False) -> None:
     before, after = schema.migrate(wiring.database_url(found))
     if not quietly:
         terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
-
-
-def _report(run: Run, as_json: bool) -> None:
-    """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
-    terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
-    for note in run.notes:
-        terminal.say(f"note: {note}", err=True)
-    if run.counts.rejected:
-        terminal.say(
-            f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects", err=True
-        )
-    if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
-        click.get_current_context().exit(4)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import atexit
 import gc
-import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import click
 
-from etl import settings, terminal
+from etl import log, settings, stop, terminal
+from etl.cli import wiring
 from etl.errors import EtlError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXIT_CODES = (
     (0, "done"),
@@ -36,12 +40,44 @@ source_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-_DEBUG = "etl.debug"
+def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None) -> timedelta | None:
+    """Callback of an option whose value is a duration, written as the settings write it."""
+    try:
+        return None if value is None else settings.duration(value)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_DEBUG, LOG, LOG_FORMAT, VERBOSE = "etl.debug", "etl.log", "etl.log_format", "etl.verbose"
 _INSECURE_HTTP = "etl.insecure_http"
 
 
 def _remember_debug(ctx: click.Context, _option: click.Parameter, wished: bool) -> None:
     ctx.meta[_DEBUG] = wished or ctx.meta.get(_DEBUG, False)
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    def remember(ctx: click.Context, _option: click.Parameter, value: object) -> None:
+        ctx.meta[key] = value
+
+    return remember
+
+
+def log_options(command: Command) -> Command:
+    """A command that tells what happens while it runs: how, and how much of it."""
+    verbose = click.option(
+        "--verbose", is_flag=True, expose_value=False, callback=_remember(VERBOSE), help="Tell each request too."
+    )
+    form = click.option(
+        "--log-format",
+        type=click.Choice(log.FORMATS),
+        default="auto",
+        envvar="AIMS360_LOG_FORMAT",
+        expose_value=False,
+        callback=_remember(LOG_FORMAT),
+        help="How stderr is written; auto: for people on a terminal, elsewhere JSON, a line an event.",
+    )
+    return form(verbose(command))
 
 
 _debug_option = click.option(
@@ -90,13 +126,13 @@ class _Program(_Commands):
 
     def invoke(self, ctx: click.Context) -> Any:
         _suit_python()
-        signal.signal(signal.SIGTERM, _interrupt)  # a service manager's wish is no less than a Ctrl-C
+        stop.heed()
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody above could say it better
-            _tell(error, ctx.meta[_DEBUG])
+            _tell(error, ctx.meta)
             code = error.exit_code if isinstance(error, EtlError) else 1
         raise click.exceptions.Exit(code)
 
@@ -112,18 +148,21 @@ def _suit_python() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _tell(error: BaseException, debug: bool) -> None:
+def _tell(error: BaseException, meta: dict[str, Any]) -> None:
     from etl import failures
 
-    if debug:
+    if meta[_DEBUG]:
         terminal.say(failures.way(error), err=True)
-    for line in failures.line(error).splitlines():
-        terminal.say(f"aims360-etl: {line}", err=True)
+    a_log(meta).failed(error)
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second would get in the way of the tidying up
-    raise KeyboardInterrupt
+def a_log(meta: dict[str, Any], source: str = "", *, is_stamped: bool = False) -> log.Log:
+    """The log of the command: made when it is first asked for. Commands without `log_options` speak to people."""
+    if LOG not in meta:
+        form = log.chosen(meta.get(LOG_FORMAT, "human"), terminal.is_terminal(sys.stderr))
+        meta[LOG] = log.Log(form, wiring.clock(), source, is_stamped=is_stamped, is_verbose=meta.get(VERBOSE, False))
+    found: log.Log = meta[LOG]
+    return found
 
 
 @click.group(cls=_Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

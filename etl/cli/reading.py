@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import json_option, main
+from etl.cli.program import as_duration, json_option, main
 from etl.errors import ConfigError
 
 WITH_DEFAULTS = {"show_default": True}
@@ -22,13 +22,32 @@ _FORMATS = ("table", "csv", "parquet", "json")
 
 
 @main.command()
+@click.option("--source", metavar="NAME", help="This source alone.")
+@click.option("--check", is_flag=True, help="Only a line; exit code 1 where the promise is broken. For monitors.")
+@click.option(
+    "--max-lag",
+    metavar="DURATION",
+    callback=as_duration,
+    default="15m",
+    show_default=True,
+    help="With --check: how far behind it may be.",
+)
 @json_option
-def status(as_json: bool) -> None:
-    """Say how fresh and complete the mirror is."""
+@click.pass_context
+def status(ctx: click.Context, source: str | None, check: bool, max_lag: timedelta, as_json: bool) -> None:
+    """Say how fresh and complete the mirror is.
+
+    Freshness and lag of each source, its open and stuck jobs, rejected rows, when the next deep passes are due, and the
+    last runs.
+    """
     from etl import status as room
 
     with wiring.database(wiring.read_settings()) as db:
-        found = room.read(db)
+        if check:
+            is_kept, said = room.check(db, max_lag, source)
+            terminal.say(terminal.as_json({"ok": is_kept, "message": said}) if as_json else said)
+            ctx.exit(0 if is_kept else 1)
+        found = room.read(db, source)
     terminal.say(terminal.as_json(found) if as_json else room.text(found))
 
 

@@ -20,14 +20,21 @@ from etl.model import Clock
 if TYPE_CHECKING:
     from etl.api import Api
     from etl.database import Connection
+    from etl.log import Log
 
 
 def read_settings() -> settings.Settings:
     return settings.read(os.environ, Path.cwd(), insecure_http())
 
 
-def clock() -> Clock:
-    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=time.sleep)
+def clock(alive: Callable[[], None] = lambda: None) -> Clock:
+    """The machine's clock; `alive` is called before each sleep."""
+
+    def sleep(seconds: float) -> None:
+        alive()
+        time.sleep(seconds)
+
+    return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=sleep)
 
 
 def data_dir(found: settings.Settings) -> Path:
@@ -69,12 +76,12 @@ def database(found: settings.Settings) -> Iterator[Connection]:
         yield connection
 
 
-def service(source: settings.Source) -> Callable[[], Api]:
+def service(source: settings.Source, log: Log, clock: Clock) -> Callable[[], Api]:
     """Makes the client of a source when it is wanted."""
 
     def service() -> Api:
         from etl.api import Api
 
-        return Api(source, clock(), notice=lambda said: terminal.say(said, err=True))
+        return Api(source, clock, notice=log.notice, heard=log.heard if log.is_verbose else None)
 
     return service

@@ -1,0 +1,114 @@
+"""`sync --every`: the service, which tells systemd and its log what it does, and outlives whatever fails in a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from etl import failures, service, settings, terminal
+from etl.cli import wiring
+from etl.cli.running import watching
+from etl.errors import ConfigError, DatabaseError, Locked
+from etl.service import Ending
+from etl.systemd import Systemd
+
+if TYPE_CHECKING:
+    from etl.api import Api
+    from etl.log import Log
+    from etl.model import Progress, Run
+
+_A_SECOND = timedelta(seconds=1)
+
+
+def serve(name: str | None, every: timedelta, log: Log, as_json: bool) -> None:
+    """Runs a sync of the source `every` so often, until it is stopped. Raises ConfigError where none could succeed."""
+    if every < _A_SECOND:
+        raise ConfigError("--every: a second at least")
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        found = _Service(name, log, as_json, stack)
+        stack.callback(found.stopping)
+        found.ready(every)
+        service.serve(found.once, every, found.clock, found.waits, found.alive)
+
+
+class _Service:
+    """What stays between two runs: the client with its token and connections, as long as the settings are the same."""
+
+    def __init__(self, name: str | None, log: Log, as_json: bool, stack: ExitStack) -> None:
+        self._name, self._log, self._as_json = name, log, as_json
+        self._systemd = Systemd(os.environ)
+        self.clock = wiring.clock(self.alive)
+        self._source: settings.Source | None = None
+        self._api: Api | None = None
+        stack.callback(self._close)
+
+    def ready(self, every: timedelta) -> None:
+        """Says so once the settings are right and the database, if it is up, is at this program's revision."""
+        found = wiring.read_settings()
+        chosen = found.source(self._name)
+        with suppress(DatabaseError), wiring.database(found):  # one that is down comes back, and the run says so
+            pass
+        self._systemd.ready()
+        seconds = every.total_seconds()
+        self._log.service(f"a sync of {chosen.name!r} every {seconds:g} s, until SIGTERM", every=seconds)
+
+    def once(self) -> Ending:
+        """One run. Settings are read anew: a secret in a file may have been renewed."""
+        self.alive()
+        try:
+            found = wiring.read_settings()
+            run = self._sync(found, found.source(self._name))
+            if self._as_json:
+                terminal.say(terminal.as_json(run))
+        except Locked as held:
+            self._log.notice(str(held))
+            return Ending.HELD
+        except Exception as error:  # noqa: BLE001 - the next run may do better, and the log has said what happened
+            self._log.failed(error)
+            self._systemd.doing(f"the last run failed: {failures.line(error)}")
+            return Ending.FAILED
+        self._log.ended(run)
+        self._log.notes(run)
+        self._systemd.doing(terminal.summary(run))
+        return Ending.DONE
+
+    def waits(self, seconds: float, failed: int) -> None:
+        """How long it is until the next run, where that isn't as usual."""
+        if failed > 1:
+            self._log.service(f"{failed} runs in a row failed; the next begins in {seconds:.0f} s", failed=failed)
+
+    def alive(self) -> None:
+        """A sign of life for the watchdog."""
+        self._systemd.alive(self.clock.monotonic())
+
+    def stopping(self) -> None:
+        """The last word."""
+        self._systemd.stopping()
+        self._log.service("stopped; the next start goes on from here")
+
+    def _sync(self, found: settings.Settings, chosen: settings.Source) -> Run:
+        from etl.sync import sync
+
+        with wiring.database(found) as db, watching(self._log, self.clock) as watch:
+
+            def watches(progress: Progress) -> None:
+                self.alive()
+                watch(progress)
+
+            return sync(chosen, lambda: self._client(chosen), db, self.clock, watch=watches)
+
+    @contextmanager
+    def _client(self, chosen: settings.Source) -> Iterator[Api]:
+        if self._api is None or self._source != chosen:
+            self._close()
+            self._source, self._api = chosen, wiring.service(chosen, self._log, self.clock)()
+        self._api.begin_anew()
+        yield self._api
+
+    def _close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+        self._api = None

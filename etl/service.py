@@ -1,0 +1,71 @@
+"""A sync again and again, in one process: when the next run begins, and what a failed one changes about that.
+
+Runs begin on a grid, `every` apart, counted from the first: however long they take, the grid doesn't drift. A run that
+takes longer than that leaves out what it slept through. Each begins a little late, by chance, so that many services
+don't ask all at once; while a source or a database is down, fewer and fewer are tried.
+"""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+
+from etl.model import Clock
+
+_LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
+_JITTER = 0.1  # of the time between two runs, or
+_LONGEST_JITTER = 30.0  # seconds
+_PIECE = 1.0  # seconds slept at a time: signs of life go out between
+
+
+class Ending(StrEnum):
+    """How a run ended, as far as the next one depends on it."""
+
+    DONE = "done"
+    HELD = "held"  # another run was at work on the source: no failure
+    FAILED = "failed"
+
+
+def next_start(began: float, every: float, now: float, failures: int) -> float:
+    """When the next run begins, without jitter: a point of the grid that began at `began`; all in seconds.
+
+    It is the next one, or after so many failures in a row the first one past the back-off.
+    """
+    earliest = now + back_off(every, failures)
+    return began + (max(0.0, earliest - began) // every + 1) * every
+
+
+def back_off(every: float, failures: int) -> float:
+    """Seconds that are waited beyond the next run's time: none after one failure, then doubling, up to five minutes."""
+    skipped = 2.0 ** min(failures - 1, 16) - 1 if failures else 0.0
+    return min(every * skipped, max(0.0, _LONGEST_BACK_OFF - every))
+
+
+def jitter(every: float) -> float:
+    """Seconds by which a run begins late."""
+    return random.uniform(0.0, min(every * _JITTER, _LONGEST_JITTER))  # noqa: S311 - no secret
+
+
+def serve(
+    once: Callable[[], Ending],
+    every: timedelta,
+    clock: Clock,
+    waits: Callable[[float, int], None],
+    alive: Callable[[], None],
+    late: Callable[[float], float] = jitter,
+) -> None:
+    """Runs `once` for ever; KeyboardInterrupt ends it, and so does whatever else `once` raises.
+
+    `waits` hears how many seconds it is until the next, and how many failed in a row; `alive` is called at least once
+    a second while nothing happens.
+    """
+    apart, failures = every.total_seconds(), 0
+    began = clock.monotonic()
+    while True:
+        failures = failures + 1 if once() is Ending.FAILED else 0
+        now = clock.monotonic()
+        start = next_start(began, apart, now, failures) + late(apart)
+        waits(start - now, failures)
+        while (left := start - clock.monotonic()) > 0:
+            alive()
+            clock.sleep(min(left, _PIECE))

@@ -1,0 +1,101 @@
+"""The status: what it says of a mirror, and when it says that the promise is broken."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from etl import status
+from etl.database import Connection
+from etl.emulator import populated
+from tests.command import Command
+from tests.scene import Scene
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+_15_MIN = timedelta(minutes=15)
+_MOVE_BACK = "UPDATE etl.sources SET complete_through = now() - %s::interval"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3_600, "1 h"), (93_600, "1 d 2 h"), (86_405, "1 d"), (-3, "0 s")],
+)
+def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
+    """People don't read 93600.4 s."""
+    assert status.ago(seconds) == said
+
+
+def test_a_mirror_without_a_run_keeps_no_promise(db: Connection) -> None:
+    """Nothing synced yet, at all or of the source that is asked for."""
+    assert status.check(db, _15_MIN) == (False, "nothing was synced yet: run `aims360-etl sync`")
+    assert status.check(db, _15_MIN, "west")[1].startswith("nothing was synced yet of a source 'west'")
+
+
+def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None:
+    """Complete up to now is fine; up to a moment longer ago than is wished, incomplete or gone back is not."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    db.execute(_MOVE_BACK, ("14 min",))
+    assert status.check(db, _15_MIN) == (True, "aims360 is complete up to 14 min ago")
+    db.execute(_MOVE_BACK, ("16 min",))
+    said = "aims360 is complete up to 16 min ago only, more than 15 min (its last run: succeeded)"
+    assert status.check(db, _15_MIN) == (False, said)
+    assert status.check(db, timedelta(hours=1))[0]
+    db.execute("UPDATE etl.sources SET complete_through = now(), went_back = 'x'")
+    assert status.check(db, _15_MIN)[0] is False
+    db.execute("UPDATE etl.sources SET complete_through = NULL, went_back = NULL")
+    assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: succeeded)")
+
+
+def test_one_source_of_several_can_be_asked_about(db: Connection) -> None:
+    """One that is behind breaks the promise of all, but not of the other."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    scene.set(name="west")
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now() - '1 h'::interval WHERE name = 'west'")
+    db.execute("UPDATE etl.sources SET complete_through = now() WHERE name = 'aims360'")
+    assert status.check(db, _15_MIN)[0] is False
+    assert status.check(db, _15_MIN, "aims360")[0] is True
+    assert [row["source"] for row in status.read(db, "west")["sources"]] == ["west"]
+    assert {row["source"] for row in status.read(db, "west")["runs"]} == {"west"}
+
+
+def test_rejected_rows_are_told_and_break_nothing(db: Connection) -> None:
+    """The rest of the mirror is complete; `bi.freshness`, metrics and the run's exit code tell of them too."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    job = next(iter(scene.world.jobs()))
+    scene.world.change(job, overrides={"percentCompleted": "what is no number"})
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    is_kept, said = status.check(db, _15_MIN)
+    assert is_kept
+    assert said.endswith("; 1 rows wait in etl.rejects")
+    assert "1 rejected rows" in status.text(status.read(db))
+
+
+def test_the_status_tells_of_open_and_stuck_jobs_and_of_the_next_deep_passes(db: Connection) -> None:
+    """What an operator looks for first."""
+    scene = Scene(db, populated(200, seed=1, now=NOW, rate=5))
+    scene.sync()
+    [source] = status.read(db)["sources"]
+    expected = scene.rows("SELECT count(*) FILTER (WHERE is_open), count(*) FILTER (WHERE is_stuck) FROM bi.jobs")
+    assert [(source["open"], source["stuck"])] == expected
+    said = status.text({"sources": [source], "runs": []})
+    assert f"({source['open']} open, {source['stuck']} stuck)" in said
+    assert f"last days read again after {source['reread_due_at_utc']:%Y-%m-%d %H:%M:%S} UTC" in said
+
+
+def test_the_command_tells_a_monitor_with_its_exit_code(command: Command, db: Connection) -> None:
+    """One line and 1 while the promise is broken, one line and 0 when it is kept again."""
+    assert command.run("status", "--check")[:2] == (1, "nothing was synced yet: run `aims360-etl sync`\n")
+    command.run("sync")
+    db.execute(_MOVE_BACK, ("0",))  # the source's clock stands still, in another year
+    code, output, errors = command.run("status", "--check")
+    assert (code, errors, len(output.splitlines())) == (0, "", 1)
+    db.execute(_MOVE_BACK, ("2 min",))
+    code, output, _ = command.run("status", "--check", "--max-lag", "60s", "--json")
+    assert code == 1
+    assert output.startswith('{"ok": false, "message": "aims360 is complete up to 2 min')
+    db.execute(_MOVE_BACK, ("0",))
+    assert command.run("status", "--check", "--max-lag", "60s")[0] == 0
+    assert command.run("status", "--check", "--max-lag", "never")[0] == 2
