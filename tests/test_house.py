@@ -29,13 +29,6 @@ from tests.scene import Scene
 HOUSE = Path(__file__).parent.parent
 # Arguments, and what README tells of by itself.
 _EVERYWHERE = ("database", "debug", "insecure_http", "name", "log_format", "verbose")
-    "database",
-    "debug",
-    "insecure_http",
-    "name",
-    "log_format",
-    "verbose",
-)  # arguments, and what README tells of by itself
 _US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
