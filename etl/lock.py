@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import NamedTuple
 
 import psycopg
 
@@ -32,6 +34,55 @@ WHERE l.locktype = 'advisory'
 ORDER BY r.run_id DESC NULLS LAST
 LIMIT 1
 """
+# The same as a statement for somebody else's session, which fails.
+HOLD_ALL = """
+DO $$
+DECLARE
+    names text;
+BEGIN
+    SELECT string_agg(quote_literal(name), ', ') INTO names
+    FROM (SELECT name, pg_try_advisory_xact_lock(360361, source_id) AS is_ours FROM etl.sources) AS s
+    WHERE NOT is_ours;
+    IF names IS NOT NULL THEN
+        RAISE EXCEPTION 'a sync of % is under way: its tables can''t change now; run this again after that', names;
+    END IF;
+END
+$$
+"""
+# What any session holds of our tables keeps a migration from changing them, and so does another migration.
+_HOLDERS = """
+SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unnamed'), a.xact_start, a.state
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+LEFT JOIN pg_class AS c ON c.oid = l.relation
+WHERE l.granted
+  AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (
+      c.relnamespace IN (to_regnamespace('bi'), to_regnamespace('aims360'), to_regnamespace('etl'))
+      OR (l.locktype = 'advisory' AND l.classid = 360360 AND l.objid = 0 AND l.objsubid = 2)
+  )
+ORDER BY a.xact_start NULLS LAST, a.pid
+LIMIT 5
+"""
+
+
+class Holder(NamedTuple):
+    """A session that is in the way of a migration. Of others' sessions not everyone sees more than the name."""
+
+    pid: int
+    name: str
+    since: datetime | None
+    state: str | None
+
+    def __str__(self) -> str:
+        since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else None
+        return f"process {self.pid} ({', '.join(filter(None, (self.name, since, self.state)))})"
+
+
+def holders(db: Connection) -> list[Holder]:
+    """The sessions that hold locks on our tables and views, those that have done so longest first."""
+    return [Holder(*row) for row in db.execute(_HOLDERS).fetchall()]  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -1,22 +1,24 @@
 """The schema in the database: makes it, brings it up to date, and says when it isn't.
 
 Tables change by the numbered migrations in `migrations/`. Functions, views and comments have no data to carry along:
-`migrate` writes them anew where they changed, from `sql/` and `etl/tables.py`, in the same transaction.
+`migrate` writes them anew where they changed, from `sql/` and `etl/tables.py`, in the same transaction. What it does is
+statements of SQL, so that `etl/script.py` can print them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from etl import lock, totals
-from etl.database import Connection, connect, masked, said
+from etl.database import Connection, connect, connected, masked, said
 from etl.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
@@ -27,23 +29,17 @@ _VERSION = "SELECT version_num FROM etl.alembic_version"
 _EXISTS = "SELECT to_regclass('etl.alembic_version') IS NOT NULL"
 # A function or operator that somebody put into schema public, and that fits better than Postgres' own, would become
 # part of our definitions for good, and run with the rights of whoever reads a view.
-_NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
+NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
-_ROLES_EXIST = "SELECT count(*) = 3 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links', 'aims360_held')"
-# Roles belong to the server: a writer of another mirror on it is none of this one's.
-_WRITER_IS_OURS = """
-SELECT EXISTS (
-    SELECT FROM pg_roles WHERE rolname = 'aims360_writer' AND has_table_privilege(oid, 'aims360.jobs', 'INSERT')
-)
-"""
+LOCK_TIMEOUT = timedelta(seconds=30)
+_WAIT_FOR_LOCKS = sql.SQL("SET LOCAL lock_timeout = {}")
 # A sync that is under way in another session has its totals right once both have ended: it adds what it changed to
 # what was counted before it, or had changed them before they are counted.
 _KEEP_SYNCS_AWAY = "LOCK TABLE aims360.live_daily IN EXCLUSIVE MODE"
-_SOURCES = "SELECT source_id FROM etl.sources ORDER BY source_id"
 # A reader locks a view, then the tables below it. Taken the other way round, as migrations come before views, the same
 # locks would end in a deadlock: so the views come first, with all that is below them.
-_KEEP_READERS_AWAY = """
+KEEP_READERS_AWAY = """
 DO $$
 DECLARE
     names text;
@@ -57,15 +53,60 @@ BEGIN
 END
 $$
 """
-_VIEW_COLUMNS = """
-SELECT c.relname, a.attname
-FROM pg_class AS c
-JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relnamespace = 'bi'::regnamespace AND c.relkind = 'v'
-ORDER BY c.relname, a.attnum
-"""
+# Which columns the views have is asked there, so that somebody's own view in bi is passed over.
+_COMMENT_ON_VIEWS = sql.SQL("""
+DO $comments$
+DECLARE
+    texts CONSTANT jsonb := {};
+    place record;
+    said text;
+BEGIN
+    FOR place IN
+        SELECT c.relname::text AS of_view, a.attname::text AS name
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'bi'::regnamespace AND c.relkind = 'v'
+        ORDER BY c.relname, a.attnum
+    LOOP
+        CONTINUE WHEN NOT texts ? place.of_view;
+        said := coalesce(
+            texts -> place.of_view ->> place.name,
+            texts -> 'every' ->> place.name,
+            texts -> place.of_view ->> regexp_replace(place.name, '[^_]*$', '{{bound}}')
+        );
+        IF said IS NULL THEN
+            RAISE EXCEPTION 'sql/columns.toml says nothing of bi.%.%', place.of_view, place.name;
+        END IF;
+        said := replace(said, '{{bound}}', substring(place.name FROM '[^_]*$'));
+        EXECUTE format('COMMENT ON COLUMN bi.%I.%I IS %L', place.of_view, place.name, said);
+    END LOOP;
+END
+$comments$
+""")
+_GRANT_WHERE_ROLES_EXIST = sql.SQL("""
+DO $grants$
+BEGIN
+    IF (SELECT count(*) = 3 FROM pg_roles WHERE rolname IN ('aims360_bi', 'aims360_links', 'aims360_held')) THEN
+        EXECUTE {};
+    END IF;
+END
+$grants$
+""")
+# Roles belong to the server: a writer of another mirror on it is none of this one's.
+_GRANT_WHERE_A_WRITER_IS = sql.SQL("""
+DO $grants$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_roles
+        WHERE rolname = 'aims360_writer' AND has_table_privilege(oid, 'aims360.jobs', 'INSERT')
+    ) THEN
+        EXECUTE {};
+    END IF;
+END
+$grants$
+""")
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
-_REMEMBER_DIGEST = "INSERT INTO etl.definitions (digest) VALUES (%s)"
+_REMEMBER_DIGEST = sql.SQL("INSERT INTO etl.definitions (digest) VALUES ({})")
 
 
 def folder(name: str) -> Path:
@@ -75,9 +116,14 @@ def folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def revisions() -> list[str]:
+    """The numbers of the migrations, in order."""
+    return sorted(path.name[:4] for path in (folder("migrations") / "versions").glob("[0-9]*.py"))
+
+
 def newest() -> str:
     """The revision this program works with: the number of the last migration."""
-    return max(path.name[:4] for path in (folder("migrations") / "versions").glob("[0-9]*.py"))
+    return revisions()[-1]
 
 
 def revision(db: Connection) -> str | None:
@@ -98,19 +144,22 @@ def require(db: Connection) -> None:
         raise SchemaError(f"the schema is at {found}, newer than this program's {wanted}: upgrade aims360-etl")
 
 
-def migrate(url: str) -> tuple[str | None, str]:
+def migrate(url: str, lock_timeout: timedelta = LOCK_TIMEOUT) -> tuple[str | None, str]:
     """Brings the database at `url` to the newest revision, all or nothing; the revisions before and after.
 
-    Raises SchemaError where the database is newer than this program, DatabaseError where Postgres refuses, Locked
-    where tables are to change that a run is at work on.
+    Waits for each lock no longer than `lock_timeout`: readers that come meanwhile wait behind it. Raises SchemaError
+    where the database is newer than this program, DatabaseError where Postgres refuses or somebody is in the way,
+    Locked where tables are to change that a run is at work on.
     """
     import sqlalchemy as sa
 
     try:
         with engine(url).begin() as connection:
-            return _migrate(connection)
+            return _migrate(connection, lock_timeout)
     except (sa.exc.DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        if isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise _in_the_way(url, lock_timeout) from None
         why = said(cause) if isinstance(cause, psycopg.Error) else "no connection"
         hint = "`aims360-etl doctor` says which right is missing" if _is_forbidden(cause) else "run it again"
         raise DatabaseError(f"{masked(url)}: can't migrate: {why}; nothing was changed, {hint}") from None
@@ -127,36 +176,69 @@ def _is_forbidden(error: object) -> bool:
     return isinstance(error, psycopg.errors.InsufficientPrivilege)
 
 
-def _migrate(connection: SqlConnection) -> tuple[str | None, str]:
-    from alembic import command
-    from alembic.config import Config
+def _in_the_way(url: str, waited: timedelta) -> DatabaseError:
+    """Who holds what a migration waited for, and what can be done about it."""
+    with connected(url) as db:
+        holders = lock.holders(db)
+    by = ", ".join(map(str, holders)) or "a session that has ended since"
+    ending = "".join(f"; SELECT pg_terminate_backend({holder.pid}) ends it" for holder in holders[:1])
+    return DatabaseError(
+        f"{masked(url)}: can't migrate: waited {waited.total_seconds():g}s for tables that are held by {by}; nothing "
+        f"was changed. Run it again after that, or with a longer --lock-timeout{ending}"
+    )
 
-    connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
-    connection.exec_driver_sql(_NOTHING_OF_OTHERS)
-    connection.exec_driver_sql(_ONE_AT_A_TIME)
+
+def wait_for_locks(longest: timedelta) -> str:
+    """The statement that bounds how long the transaction waits for each lock."""
+    return _WAIT_FOR_LOCKS.format(sql.Literal(f"{round(longest / timedelta(milliseconds=1))}ms")).as_string()
+
+
+def _migrate(connection: SqlConnection, lock_timeout: timedelta) -> tuple[str | None, str]:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
+    for statement in (wait_for_locks(lock_timeout), NOTHING_OF_OTHERS, ONE_AT_A_TIME):
+        driver.execute(statement.encode())
     before = revision(driver)
     if before is not None and before > newest():
         require(driver)
     if before != newest():
-        driver.execute(_KEEP_READERS_AWAY)
+        driver.execute(KEEP_READERS_AWAY)
     if before not in (None, newest()):
         lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
-    config = Config()
-    config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    _define(driver)
+    upgrade(connection=connection)
+    wanted = definitions()
+    if not wanted.are_in(driver):
+        for statement in wanted.statements:
+            driver.execute(statement.encode())
     return before, newest()
 
 
-def _define(db: Connection) -> None:
-    """Functions, views, comments and grants as this program has them, and the day totals that follow them.
+def upgrade(since: str | None = None, until: str = "head", **alembic: object) -> None:
+    """Alembic's part: on a `connection`; or, with a `buffer`, the statements from a revision on as text."""
+    from alembic import command
+    from alembic.config import Config
 
-    Nothing where they are that already: it would lock readers out.
-    """
-    import tomllib  # here, since a sync has no use for it
+    config = Config()
+    config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
+    config.attributes.update(alembic)
+    command.upgrade(config, f"{since}:{until}" if since else until, sql="buffer" in alembic)
+
+
+class Definitions(NamedTuple):
+    """Functions, views, comments and grants as this program has them, and the day totals that follow them."""
+
+    digest: str
+    statements: Sequence[str]
+
+    def are_in(self, db: Connection) -> bool:
+        """Whether they are there already: to write them would lock readers out."""
+        return db.execute(_DIGEST).fetchone() == (self.digest,)
+
+
+def definitions() -> Definitions:
+    """What is written anew where any of it changed."""
+    import json  # here, since a sync has no use for them
+    import tomllib
 
     files = [text for kind in ("functions", "access", "views") for text in _files(kind)]  # each uses those before
     columns = (folder("sql") / "columns.toml").read_text(encoding="utf-8")
@@ -164,40 +246,26 @@ def _define(db: Connection) -> None:
     writer = (folder("sql") / "writer.sql").read_text(encoding="utf-8")
     tables = _table_comments()
     digest = hashlib.sha256("\0".join((*files, columns, roles, writer, *tables)).encode()).hexdigest()
-    if db.execute(_DIGEST).fetchone() == (digest,):
-        return
-    db.execute(_KEEP_READERS_AWAY)
-    for statement in (*files, *tables):
-        db.execute(statement.encode())
-    _comment_on_views(db, tomllib.loads(columns))
-    if db.execute(_ROLES_EXIST).fetchone() == (True,):
-        db.execute(roles.encode())
-    if db.execute(_WRITER_IS_OURS).fetchone() == (True,):
-        db.execute(writer.encode())
-    db.execute(_KEEP_SYNCS_AWAY)
-    for (source_id,) in db.execute(_SOURCES).fetchall():
-        totals.count_all(db, int(str(source_id)))
-    db.execute(_FORGET_DIGEST)
-    db.execute(_REMEMBER_DIGEST, (digest,))
+    texts = json.dumps(tomllib.loads(columns), ensure_ascii=False, indent=1)
+    statements = (
+        KEEP_READERS_AWAY,
+        *files,
+        *tables,
+        _COMMENT_ON_VIEWS.format(sql.Literal(texts)).as_string(),
+        _GRANT_WHERE_ROLES_EXIST.format(sql.Literal(roles)).as_string(),
+        _GRANT_WHERE_A_WRITER_IS.format(sql.Literal(writer)).as_string(),
+        _KEEP_SYNCS_AWAY,
+        *totals.count_everything(),
+        _FORGET_DIGEST,
+        _REMEMBER_DIGEST.format(sql.Literal(digest)).as_string(),
+    )
+    return Definitions(digest, statements)
 
 
 def _files(kind: str) -> list[str]:
     """The statements of a folder of `sql`; views that read other views come last."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((folder("sql") / kind).glob("*.sql"))]
     return sorted(texts, key=lambda text: re.search(r"(FROM|JOIN) bi\.", text) is not None)
-
-
-def _comment_on_views(db: Connection, texts: Mapping[str, Mapping[str, str]]) -> None:
-    for view, column in db.execute(_VIEW_COLUMNS).fetchall():
-        own = texts.get(str(view))
-        if own is None:  # somebody's own view
-            continue
-        name, _, bound = str(column).rpartition("_")
-        found = own.get(str(column)) or texts["every"].get(str(column)) or own.get(f"{name}_{{bound}}")
-        if found is None:
-            raise LookupError(f"sql/columns.toml says nothing of bi.{view}.{column}")
-        place = sql.Identifier("bi", str(view), str(column))
-        db.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(found.replace("{bound}", bound))))
 
 
 def _table_comments() -> list[str]:

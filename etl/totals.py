@@ -87,6 +87,15 @@ _LIVE = sql.SQL("""
     OFFSET 0
 ) AS shares
 """).format(share=_SHARE)
+_EVERYTHING = sql.SQL("""
+(
+    SELECT {share}
+    FROM etl.sources AS s
+    JOIN aims360.jobs AS j USING (source_id)
+    WHERE s.complete_through IS NOT NULL
+    OFFSET 0
+) AS shares
+""").format(share=_SHARE)
 _CHOSEN = sql.SQL("""
 (
     SELECT {share}
@@ -111,7 +120,6 @@ _RECOUNT = _add(
 _ALL_AT_ONCE = "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '32MB'"
 _FORGET = "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s"
 _COUNT_ALL = _add("live_daily", sql.SQL("({}) AS sums").format(_sums(_LIVE)))
-
 # One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
 # Tombstones come in the order of their index.
 BURY = sql.SQL("""
@@ -203,6 +211,12 @@ def count_all(db: Connection, source_id: int) -> None:
     db.execute(_ALL_AT_ONCE)
     db.execute(_FORGET, given)
     db.execute(_COUNT_ALL, given)
+
+
+def count_everything() -> tuple[str, ...]:
+    """The live totals of all sources anew: statements of a migration, which has nothing to put into them."""
+    count = _add("live_daily", sql.SQL("({}) AS sums").format(_sums(_EVERYTHING)))
+    return (*_ALL_AT_ONCE.split("; "), "DELETE FROM aims360.live_daily", count.as_string())
 
 
 def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, now: datetime) -> None:

@@ -65,18 +65,6 @@ def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(
     assert "$filter on ID" in output
 
 
-def test_a_newer_schema_is_left_alone(command: Command, empty_database: str) -> None:
-    """A program that is older than the database touches nothing, and says what to upgrade."""
-    command.environ["DATABASE_URL"] = empty_database
-    assert command.run("migrate")[0] == 0
-    with connect(empty_database) as db:
-        db.execute("UPDATE etl.alembic_version SET version_num = '9999'")
-        for words in ("sync", "migrate", "status"):
-            code, _, errors = command.run(words)
-            assert (code, "newer than this program's" in errors) == (2, True)
-        db.execute("UPDATE etl.alembic_version SET version_num = %s", (schema.newest(),))
-
-
 def test_an_argument_away_migrations_run_first(command: Command) -> None:
     """`sync --migrate` is for those who want one line."""
     code, output, _ = command.run("sync", "--migrate")

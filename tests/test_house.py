@@ -3,25 +3,20 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 import sqlalchemy as sa
-from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from etl import lock, scans, schema, sources
 from etl.cli import EXIT_CODES, main
-from etl.database import Connection, connect
+from etl.database import Connection
 from etl.emulator import populated
-from etl.errors import EtlError, Locked
-from etl.model import Counts, Cursor, DocumentRow, JobRow
-from etl.prove.laws import Laws
+from etl.errors import EtlError
+from etl.model import Counts, DocumentRow, JobRow
 from etl.settings import SETTINGS
 from etl.tables import metadata
 from tests.scene import Scene
@@ -112,94 +107,6 @@ def test_migrations_make_the_tables(url: str) -> None:
     }
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
-
-
-@contextmanager
-def released(url: str, revision: str) -> Iterator[sa.Connection]:
-    """A database as an earlier release left it, in a transaction."""
-    with schema.engine(url).begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(schema.folder("migrations")))
-        config.attributes["connection"] = connection
-        alembic.upgrade(config, revision)
-        yield connection
-
-
-def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
-    """A database of the release before, with a scan under way: migrated, and the scan is gone on with."""
-    with released(empty_database, "0002") as connection:
-        connection.exec_driver_sql("""
-            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
-            VALUES ('aims360', 'https://host', 1, 'delete', 'UTC')
-        """)
-        connection.exec_driver_sql("""
-            INSERT INTO etl.scans (source_id, run_id, kind, key, as_of, rewrite, opaque, delivered, cursors)
-            VALUES (1, 1, 'full', 'ID', now(), false, false, 5, '[[0, 7, null, false]]')
-        """)
-    assert schema.migrate(empty_database) == ("0002", schema.newest())
-    with connect(empty_database) as db:
-        scan = scans.find(db, 1)
-        state = sources.find(db, "aims360")
-    assert scan is not None
-    assert (scan.cursors, scan.trusting, scan.lane) == ((Cursor(0, 7, None),), False, "sync")
-    assert state is not None
-    assert (state.strategy, state.highest, state.reconcile_due_at) == ("key", {}, None)
-
-
-def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database: str) -> None:
-    """Documents a job, until when they can be had, and the totals of each day: as if it had been loaded today."""
-    with released(empty_database, "0004") as connection:
-        connection.exec_driver_sql("""
-            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through)
-            VALUES ('west', 'https://host', 1, 'delete', 'America/Los_Angeles', now()),
-                   ('half read', 'https://host', 1, 'delete', 'UTC', NULL);
-            INSERT INTO aims360.jobs (source_id, job_id, account_code, job_status, number_of_attempts, created_date,
-                                      start_date, completed_date, purge_date_time, purged_at, synced_at)
-            SELECT source_id, job_id, 'A1', 'Completed', 0, '2026-03-02 02:00Z', '2026-03-02 02:00:05Z',
-                   '2026-03-02 02:01Z', '2026-04-01Z', purged_at, now()
-            FROM (VALUES (1, 'a', NULL), (1, 'kept', now()), (2, 'b', NULL)) AS j (source_id, job_id, purged_at);
-            INSERT INTO aims360.job_documents (source_id, job_id, position, expiry_date)
-            VALUES (1, 'a', 0, '2026-03-20Z'), (1, 'a', 1, '2026-05-01Z'), (1, 'kept', 0, NULL), (2, 'b', 0, NULL);
-        """)
-    schema.migrate(empty_database)
-    with connect(empty_database) as db:
-        assert [said for said in Laws().broken(db) if "live_daily" in said or "documents" in said] == []
-        days = db.execute(
-            "SELECT source, day::text, jobs, documents, queued_le_5, run_le_60 FROM bi.job_daily"
-        ).fetchall()
-        assert days == [("west", "2026-03-01", 2, 3, 2, 2)]
-        ends = db.execute(
-            "SELECT available_until::date::text, account_code FROM aims360.job_documents ORDER BY 1"
-        ).fetchall()
-        assert ends == [("2026-03-20", "A1"), ("2026-04-01", "A1"), ("2026-04-01", "A1"), (None, "A1")]
-
-
-def test_tables_do_not_change_under_a_run(empty_database: str) -> None:
-    """A run of an earlier release would go on writing, and count nothing of it: its source's lock is waited for."""
-    with released(empty_database, "0004"):
-        pass
-    with connect(empty_database) as db:
-        db.execute("""
-            INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
-            VALUES ('west', 'https://host', 1, 'delete', 'UTC')
-        """)
-        with lock.held(db, "west", 1), pytest.raises(Locked, match="'west' is held by aims360-etl on"):
-            schema.migrate(empty_database)
-        assert schema.revision(db) == "0004"
-    assert schema.migrate(empty_database) == ("0004", schema.newest())
-
-
-def test_migrating_twice_changes_nothing(url: str) -> None:
-    """`migrate` can be run again at any time: where views are the same it leaves them, and their readers, alone."""
-    made = "SELECT xmin::text FROM pg_class WHERE oid = 'bi.jobs'::regclass"
-    commented = "SELECT xmin::text FROM pg_description WHERE objoid = 'bi.jobs'::regclass ORDER BY objsubid"
-    with connect(url) as db:
-        before = [db.execute(statement).fetchall() for statement in (made, commented)]
-        assert schema.migrate(url) == (schema.newest(), schema.newest())
-        assert [db.execute(statement).fetchall() for statement in (made, commented)] == before
-        db.execute("UPDATE etl.definitions SET digest = 'of another release'")
-        schema.migrate(url)
-        assert [db.execute(statement).fetchall() for statement in (made, commented)] != before
 
 
 def test_rows_and_counts_are_columns_of_their_tables() -> None:
