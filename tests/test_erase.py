@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import pytest
 from psycopg import sql
@@ -18,7 +18,7 @@ from psycopg import sql
 from etl import erase, lock
 from etl.database import Connection, connect
 from etl.emulator import World, populated
-from etl.errors import ConfigError, Locked
+from etl.errors import ConfigError, EtlError, Locked
 from etl.prove import events
 from etl.prove.laws import Laws
 from etl.settings import PURGE_MODES
@@ -202,6 +202,25 @@ def test_syncs_go_on_after_an_erasure(db: Connection, seed: int) -> None:
         scene.world.advance(timedelta(hours=20))
         scene.sync()
         assert Laws().broken(db) == []
+
+
+def test_in_the_midst_of_a_first_scan_it_holds_too(db: Connection) -> None:
+    """Nothing is counted yet then: once the scan came to its end all days are right, the erased jobs' too."""
+    scene = Scene(db, populated(300, seed=5, rate=0))
+    calls = iter(range(10**6))
+
+    def goes_away(environ: Any, start: Any) -> Any:
+        if next(calls) > 2:
+            raise ConnectionError
+        return scene.emulator(environ, start)
+
+    with pytest.raises(EtlError):
+        scene.sync(app=goes_away)
+    account = scene.one("SELECT min(account_code) FROM aims360.jobs")
+    assert erase.erase(db, erase.Wish(account=account), scene.clock).jobs > 0
+    scene.sync()
+    assert scene.one("SELECT sum(jobs) FROM bi.job_daily") == 300
+    assert Laws().broken(db) == []
 
 
 def test_a_source_can_be_chosen(db: Connection) -> None:
