@@ -138,10 +138,10 @@ class Api:
             except BadAnswer as error:
                 raise BadAnswer(self._auth.masked(str(error))) from None
         if response.status_code == 429:
-            self._slow_down(began, _retry_after(response, self._clock.now()))
+            self._slow_down(began, retry_after(response, self._clock.now()))
         said = f"HTTP {response.status_code}: {self._auth.masked(payload.error_message(body))}"
         if response.status_code in _AGAIN:
-            raise _Again(said, _retry_after(response, self._clock.now()))
+            raise _Again(said, retry_after(response, self._clock.now()))
         if response.status_code == 401:
             raise SignInFailed(
                 f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
@@ -340,7 +340,7 @@ class Grant(httpx.Auth):
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
         response.read()
         if response.status_code in _AGAIN:
-            wait = _retry_after(response, self._clock.now())
+            wait = retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
             raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
@@ -389,7 +389,7 @@ def _without(text: str, *secrets: Secret | None) -> str:
     return text
 
 
-def _retry_after(response: httpx.Response, now: datetime) -> float | None:
+def retry_after(response: httpx.Response, now: datetime) -> float | None:
     """Retry-After in seconds: a number, a date by the source's clock (ours where it has none), or none."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():

@@ -12,6 +12,7 @@
     |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
     |  `- BrokenPromise      1   a page that contradicts what was asked of it
     |- DatabaseError         1   Postgres can't be reached, or refuses us
+    |- ArchiveError          1   where outputs are kept can't be written
     `- EmbeddedError         1   the embedded Postgres can't be made or started
 
 A message says what happened, to what, and what to do next. It never holds a token, a password or a document link.
@@ -79,6 +80,10 @@ class BrokenPromise(SourceError):
 
 class DatabaseError(EtlError):
     """Postgres can't be reached, or refuses us."""
+
+
+class ArchiveError(EtlError):
+    """Where outputs are kept can't be written, or holds something in their place."""
 
 
 class EmbeddedError(EtlError):

@@ -99,6 +99,7 @@ TYPICAL = (
         share=0.1,
         heap=0.1,
     ),
+    Asked("document_archive", "one job's", "SELECT * FROM bi.document_archive WHERE job_id = %(job)s"),
     Asked("job_status_history", "one job's", "SELECT * FROM bi.job_status_history WHERE job_id = %(job)s"),
     Asked("job_attempts", "one job's", "SELECT * FROM bi.job_attempts WHERE job_id = %(job)s"),
     Asked(

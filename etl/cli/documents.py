@@ -1,0 +1,147 @@
+"""Commands about what the jobs made: documents fetch."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from etl import terminal
+from etl.cli import wiring
+from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
+from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etl.outputs import Output, Recorded
+
+
+def _as_moment(ctx: click.Context, option: click.Parameter, given: str | None) -> datetime | timedelta | None:
+    """A day (UTC), or a duration."""
+    try:
+        return datetime.strptime(given or "", "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return as_duration(ctx, option, given)
+
+
+@main.group()
+def documents() -> None:
+    """Keep what the jobs made.
+
+    AIMS360 deletes the outputs of a job with it.
+    """
+
+
+@documents.command()
+@click.option("--to", metavar="FOLDER", help="Where: a folder, or an address such as s3://bucket/folder.")
+@click.option(
+    "--job", "jobs", metavar="ID", multiple=True, help="Of this job, or of the one that begins so; repeatable."
+)
+@click.option("--category", "categories", metavar="NAME", multiple=True, help="Of this (sub-)category; repeatable.")
+@click.option("--account", "accounts", metavar="CODE", multiple=True, help="Of this account; repeatable.")
+@click.option(
+    "--since", metavar="WHEN", callback=_as_moment, help="Of jobs made since a day (2026-03-01) or in the last 7d."
+)
+@click.option("--older-than", metavar="AGE", callback=as_duration, help="Of jobs made before that, such as 2d.")
+@click.option("--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d.")
+@click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
+@click.option("--dry-run", is_flag=True, help="Only say how many, and how large, by account.")
+@source_option
+@insecure_http_option
+@log_options
+@json_option
+@click.pass_context
+def fetch(
+    ctx: click.Context,
+    /,
+    to: str | None,
+    jobs: tuple[str, ...],
+    categories: tuple[str, ...],
+    accounts: tuple[str, ...],
+    since: datetime | timedelta | None,
+    older_than: timedelta | None,
+    before_purge: timedelta | None,
+    max_size: float | None,
+    dry_run: bool,
+    source: str | None,
+    as_json: bool,
+) -> None:
+    """Download outputs before they expire or are purged.
+
+    Those that the mirror knows and AIMS360 still has, soonest gone first; what is kept already is not fetched again.
+    Never writes over another file. What was kept is in bi.document_archive. Exit code 4 where some could not be had.
+    """
+    if to is None and not dry_run:
+        raise ConfigError("--to is missing: name the folder, or the address, where the files shall be")
+    found, clock = wiring.read_settings(), wiring.clock()
+    chosen = found.source(source)
+    log = a_log(ctx.meta, chosen.name)
+    with wiring.database(found) as db:
+        from etl import outputs
+
+        now = clock.now()
+        wish = outputs.Wish(
+            jobs=jobs,
+            categories=categories,
+            accounts=accounts,
+            since=now - since if isinstance(since, timedelta) else since,
+            until=None if older_than is None else now - older_than,
+            gone_within=before_purge,
+        )
+        source_id = outputs.source_id(db, chosen.name)
+        wanted = outputs.choose(db, source_id, wish, now)
+        if to is None or dry_run:
+            _tell_what(wanted, outputs.recorded(db, source_id, wanted), as_json)
+            return
+        from etl import archive, stores
+        from etl.downloads import Downloads
+
+        store = stores.at(to, lambda: wiring.data_dir(found) / "parts")
+        with (
+            terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
+            Downloads(chosen, clock, heard=log.heard if log.is_verbose else None) as downloads,
+        ):
+            room = archive.Archive(db, (source_id, chosen.name), store, downloads, clock)
+            fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)
+    terminal.say(terminal.as_json(fetched) if as_json else archive.text(fetched))
+    if not wanted:
+        terminal.say(_NOTHING, err=True)
+    for failure in fetched.failures:
+        which = "publish link" if failure.position is None else f"document {failure.position}, {failure.name}"
+        terminal.say(_printable(f"job {failure.job_id}, {which}: {failure.reason}"), err=True)
+    for note in fetched.notes:
+        terminal.say(_printable(f"note: {note}"), err=True)
+    if fetched.failures or fetched.not_tried:
+        ctx.exit(4)
+
+
+_NOTHING = (
+    "note: no completed job that fits has an output that can still be had; what expired or was purged has none, "
+    "whatever AIMS360_PURGE keeps of it"
+)
+
+
+def _printable(text: str) -> str:
+    """Names are the source's: a terminal isn't to obey them."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None:
+    """What a call would fetch."""
+    from etl.outputs import shares_of
+
+    left = [output for output in outputs if output.key not in recorded]
+    shares = shares_of(left)
+    kept = len(outputs) - len(left)
+    if as_json:
+        terminal.say(terminal.as_json({"kept_before": kept, "to_fetch": len(left), "accounts": shares}))
+        return
+    for share in shares:
+        unsized = f", {share.unsized} of unknown size" if share.unsized else ""
+        said = f"{share.account or 'no account'}: {share.outputs} outputs, {share.mb:,.1f} MB{unsized}"
+        terminal.say(_printable(said))
+    mb = sum(share.mb for share in shares)
+    terminal.say(f"{len(left)} outputs, {mb:,.1f} MB, would be fetched; {kept} are recorded as kept before")
+    if not outputs:
+        terminal.say(_NOTHING, err=True)
