@@ -1,4 +1,4 @@
-"""The AIMS360 client: sign-in, time limits, retries; a page, and nothing else. The only room that knows httpx.
+"""The AIMS360 client: sign-in, time limits, retries; a page, one job, a rerun. The only room that knows httpx.
 
 Addresses are built by hand, complete: httpx's `params=` would turn spaces into `+`, which the service doesn't read.
 Redirects are not followed, and the token goes to the configured host alone.
@@ -14,21 +14,24 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 import httpx
 
-from etl import payload
-from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
+from etl import odata, payload
+from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
 JOBS = "/jobsmanagement/"
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
+JOB = f"{JOBS}v1.0/backgroundjob"
 SIGN_IN = "/authentication/v1/authentication/token"
 
 NO_ANSWER = "none"  # the status of a request that got none
 
 _ATTEMPTS = 8
+_ATTEMPTS_TO_CONNECT = 4
 _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
@@ -51,12 +54,23 @@ class Reply(NamedTuple):
     answered_at: datetime
 
 
+class Shown(NamedTuple):
+    """One job as the source shows it: its raw row, and when that was, by the source's clock."""
+
+    row: bytes
+    answered_at: datetime
+
+
 class _Again(SourceError):
     """An attempt failed in a way that another may not."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class _Unsent(_Again):
+    """The request never left: no connection was made."""
 
 
 class Api:
@@ -127,10 +141,59 @@ class Api:
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
         return self._retried(lambda: self._page(query, headers, stop), query, stop, attempts)
 
+    def job(self, job_id: str, stop: threading.Event = _NEVER, *, attempts: int = _ATTEMPTS) -> Shown | None:
+        """One job as the source shows it now, asked for in the documented way; None where it shows none of that id.
+
+        The case of letters doesn't count. Raises SourceError, among them BrokenPromise for what is another job.
+        """
+        reply = self.page(odata.query([f"jobId eq {odata.literal(job_id)}"]), stop, attempts=attempts)
+        for row in reply.answer.rows:
+            if str(odata.stamp(row).jobID).lower() == job_id.lower():
+                return Shown(row, reply.answered_at)
+        if reply.answer.rows:
+            raise BrokenPromise(
+                f"{self._base} shows other jobs than the one asked for, {job_id}; `aims360-etl doctor` says what the "
+                "service honours"
+            )
+        return None
+
+    def rerun(self, job_id: str) -> str | None:
+        """Asks once that a job be run again. None: it was accepted; else what came instead of an answer.
+
+        Then it can't be told from here whether the service did it. Only where no connection could be made is it tried
+        again; and once with a new token, where the service turned the old one away. Raises Refused where the service
+        said no, Unreachable where nothing was sent, SignInFailed.
+        """
+        for attempt in range(1, _ATTEMPTS_TO_CONNECT + 1):
+            self._hold(_NEVER)
+            try:
+                response, body = self._asked("POST", f"{self._base}{JOB}/{quote(job_id, safe='')}/rerun", {})
+                return self._judged(job_id, response, body)
+            except _Unsent as error:
+                failed = error
+            except _Again as error:
+                return str(error)
+            if attempt < _ATTEMPTS_TO_CONNECT:
+                self._pause(self._wait(failed, attempt), _NEVER)
+        raise Unreachable(f"{self._base} can't be reached ({failed}): nothing was sent; check the network, try again")
+
+    def _judged(self, job_id: str, response: httpx.Response, body: bytes) -> str | None:
+        """What an answer to a rerun says: None for yes, else what is wrong with it. Raises Refused, SignInFailed."""
+        status = response.status_code
+        if response.is_success:
+            is_yes = status == 204 or payload.is_answer_about(job_id, body)
+            return None if is_yes else f"HTTP {status}, but what it says is no answer to a rerun"
+        said = f"HTTP {status}: {self._auth.masked(payload.error_message(body))}"
+        if status in _AGAIN or status >= 500:
+            return said
+        if status == 401:
+            raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}; nothing was run again")
+        raise Refused(f"{self._base} refuses to run job {job_id} again ({said}); nothing was done", status)
+
     def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
         self._hold(stop)
         began = self.monotonic()
-        response, body = self._get(f"{self._base}{COLLECTION}?{query}", headers)
+        response, body = self._asked("GET", f"{self._base}{COLLECTION}?{query}", headers)
         self.latency = min(self.latency, self.monotonic() - began)
         if response.status_code == 200:
             try:
@@ -149,12 +212,12 @@ class Api:
         way_out = _way_out(response.status_code)
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
-    def _get(self, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
+    def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole body within the time limit. Raises _Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
         chunks, size = [], 0
         try:
-            with self._client.stream("GET", url, headers=headers) as response:
+            with self._client.stream(method, url, headers=headers) as response:
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
@@ -164,6 +227,9 @@ class Api:
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            self._went_unanswered(type(error).__name__)
+            raise _Unsent(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
             raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
@@ -198,12 +264,12 @@ class Api:
         if asked is None:
             longest = min(_LONGEST_WAIT, 0.5 * 2.0**attempt)
             return random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
+        with self._lock:
+            self._held_until = max(self._held_until, self.monotonic() + asked)
         if asked > _LONGEST_RETRY_AFTER:
             raise Unreachable(
                 f"{self._base} asks to be left alone for {asked:.0f} s; nothing is lost, run again after that"
             )
-        with self._lock:
-            self._held_until = max(self._held_until, self.monotonic() + asked)
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
 
     def _slow_down(self, began: float, asked: float | None) -> None:

@@ -23,11 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from etl.errors import ConfigError
+from etl.legible import shown
 
 _NULL = "-"
 _LEGIBLE = 16  # characters
-# Control characters would steer the terminal, marks of direction would shuffle the line.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
@@ -73,7 +72,7 @@ def as_table(frame: pd.DataFrame, width: int | None) -> str:
         # A text may be folded, but not into a thread of letters.
         least = max(cell_len(name), min(_LEGIBLE, max(map(cell_len, cells[place]), default=0)))
         side: JustifyMethod = "left" if is_text else "right"
-        table.add_column(_shown(name), justify=side, no_wrap=not is_text, overflow="fold", min_width=least)
+        table.add_column(shown(name), justify=side, no_wrap=not is_text, overflow="fold", min_width=least)
     for row in zip(*cells, strict=True):
         table.add_row(*map(Text, row))
     endless = Console(file=io.StringIO(), width=1_000_000, color_system=None)
@@ -129,11 +128,7 @@ def _cells(series: "pd.Series[Any]") -> list[str]:
         values = [v and re.sub(r"\.\d+", "", v).replace("T", " ") for v in values]
     if isinstance(series.dtype, pd.BooleanDtype):
         values = [None if value is None else "yes" if value else "no" for value in values]
-    return [_NULL if value is None else _shown(str(value)) for value in values]
-
-
-def _shown(text: str) -> str:
-    return _UNPRINTABLE.sub(" ", text)
+    return [_NULL if value is None else shown(str(value)) for value in values]
 
 
 def _blocks(names: list[str], cells: list[list[str]]) -> list[str]:

@@ -18,7 +18,7 @@ from etl.model import Counts, Verdict, Window
 # When a dead run ended nobody knows; its counts are those of its last committed page.
 _BURY_DEAD_RUNS = """
 UPDATE etl.runs
-SET outcome = 'interrupted', verdict = CASE WHEN kind <> 'purge' THEN coalesce(verdict, 'incomplete') END
+SET outcome = 'interrupted', verdict = CASE WHEN kind NOT IN ('purge', 'job') THEN coalesce(verdict, 'incomplete') END
 WHERE source_id = %s AND outcome = 'running'
 """
 # What RETURNING looks up doesn't see the new row: it is the run before.
@@ -31,7 +31,7 @@ RETURNING run_id, (
 """
 # No run waits for whoever reads or mends the ledger: another day will do.
 _WAIT_SHORTLY = "SET LOCAL lock_timeout = '2s'"
-# Of each kind the last complete run stays, however old: it says when that was. A purge has no verdict.
+# Of each kind the last complete run stays, however old: it says when that was. Purges and single jobs have no verdict.
 _FORGET = """
 DELETE FROM etl.runs AS r
 WHERE r.source_id = %(source_id)s

@@ -27,6 +27,11 @@ SHOWN_PLAY = timedelta(milliseconds=1)  # what a shown value may lie beside the 
 # Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
 DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 
+# The states a job is in, as sql/functions/states.sql knows them; the source may say others.
+OPEN_STATES = ("Queued", "Inprogress")
+COMPLETED = "Completed"
+ENDED_STATES = (COMPLETED, "Failed")
+
 # A key of the source: an ID, or a jobID where the source shows no ID.
 Key = int | str
 SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
@@ -341,7 +346,7 @@ class Verdict(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """The result of a run, as `etl.runs` records it. A purge by itself has no verdict.
+    """The result of a run, as `etl.runs` records it. One that only purges, or only brings a job, has no verdict.
 
     `retries` and `statuses` are those of `Usage`; `phases`: seconds by phase (probe, scan, purge, deep).
     """

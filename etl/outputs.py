@@ -53,13 +53,6 @@ SELECT job_id, position, name, kind, link, size_in_mb::float8, account_code, sco
 FROM outputs
 ORDER BY available_until, job_id, position
 """
-_BEGINS_WITH = """
-SELECT job_id
-FROM aims360.jobs
-WHERE source_id = %s AND job_id ^@ %s
-ORDER BY job_id
-LIMIT 2
-"""
 _KEPT = """
 SELECT job_id, position, link_sha256, path, bytes
 FROM aims360.document_archive
@@ -118,10 +111,10 @@ def source_id(db: Connection, name: str) -> int:
 
 
 def choose(db: Connection, source_id: int, wish: Wish, now: datetime) -> list[Output]:
-    """The outputs that can still be had, those first that are gone first. Raises ConfigError for an unclear job id."""
+    """The outputs that can still be had, those first that are gone first."""
     given = {
         "source_id": source_id,
-        "jobs": [_whole_id(db, source_id, beginning) for beginning in wish.jobs] or None,
+        "jobs": [*wish.jobs] or None,
         "categories": [name.lower() for name in wish.categories] or None,
         "accounts": [*wish.accounts] or None,
         "since": wish.since,
@@ -131,15 +124,6 @@ def choose(db: Connection, source_id: int, wish: Wish, now: datetime) -> list[Ou
     }
     rows = db.execute(_CHOOSE, given).fetchall()
     return [Output(*row[:4], Secret(str(row[4])), *row[5:]) for row in rows]  # type: ignore[arg-type, call-arg]
-
-
-def _whole_id(db: Connection, source_id: int, beginning: str) -> str:
-    found = [str(row[0]) for row in db.execute(_BEGINS_WITH, (source_id, beginning)).fetchall()]
-    if len(found) > 1 and found[0] != beginning:
-        raise ConfigError(f"--job: several jobs begin with {beginning!r}; give more of the id")
-    if not found:
-        raise ConfigError(f"--job: the mirror holds no job of this source that begins with {beginning!r}")
-    return found[0]
 
 
 def recorded(db: Connection, source_id: int, outputs: Sequence[Output]) -> Recorded:

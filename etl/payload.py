@@ -87,15 +87,34 @@ def parse_page(body: bytes) -> Answer:
     return Answer(rows, count if is_count else None, replaced)  # type: ignore[arg-type]
 
 
+class _Acceptance(msgspec.Struct):
+    job_id: object = msgspec.field(default=None, name="jobId")
+    error: object = None
+
+
+def is_answer_about(job_id: str, body: bytes) -> bool:
+    """Whether an answer to a rerun is one: an object that speaks of that job, and of no error."""
+    try:
+        answer = msgspec.json.decode(body, type=_Acceptance)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return answer.error is None and str(answer.job_id).lower() == job_id.lower()
+
+
 def error_message(body: bytes) -> str:
     """What an error answer says, in a line and without addresses (they may be document links).
 
     It is shortened by whole words: who looks for a secret in it afterwards must not find half of one.
     """
-    said = _shortened(storable(_said(body)[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
+    return harmless(_said(body)) or "no message"
+
+
+def harmless(said: str) -> str:
+    """A text of the source's for a message: a line without addresses, people and what may be a key."""
+    said = _shortened(storable(said[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
-    return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE) or "no message"
+    return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE)
 
 
 def _shortened(text: str, characters: int) -> str:

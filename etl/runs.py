@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 PURGE = "purge"  # the kind of a run that only purges
+JOB = "job"  # the kind of a run that only brings one job up to date
+_WITHOUT_A_WINDOW = (PURGE, JOB)
 OLDER_RELEASE = (
     "rows were last written by a release that read less of them; the next weekly comparison writes them anew, "
     "`aims360-etl sync --full --rewrite` does it now"
@@ -72,7 +74,7 @@ class Recorder:
         self.checks: list[str] = []
         self.strategy: str | None = None
         self.window: Window | None = None
-        self.verdict = None if kind == PURGE else Verdict.INCOMPLETE
+        self.verdict = None if kind in _WITHOUT_A_WINDOW else Verdict.INCOMPLETE
         self.is_sure = True  # of what a comparison found
         self._wrote = False  # since the cursors moved
         self.has_rejects = True  # as far as is known

@@ -1,5 +1,6 @@
 """The client: who it is, how long it waits, and what it never gives away."""
 
+import json
 import re
 import ssl
 import threading
@@ -13,7 +14,7 @@ import pytest
 from etl import odata
 from etl.api import Api, sign_in, trust
 from etl.emulator import Emulator, World, serve
-from etl.errors import BadAnswer, Refused, SignInFailed, Unreachable
+from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source
 from tests.scene import BASE, TOKEN, a_source
@@ -208,6 +209,30 @@ def test_what_the_service_refuses_is_not_repeated() -> None:
         wire.api.page(odata.query(["colour eq 5"]))
     assert caught.value.status == 400
     assert len(wire.emulator.requests) == 1
+
+
+def test_one_job_is_asked_for_in_the_documented_way() -> None:
+    """By a filter on the collection, a quote inside doubled; that there is none is an answer."""
+    wire = Wire()
+    wire.world.add(jobID="o'hara-1")
+    shown = wire.api.job("o'hara-1")
+    assert shown is not None
+    assert json.loads(shown.row)["jobID"] == "o'hara-1"
+    assert shown.answered_at == wire.world.now.replace(microsecond=0)
+    assert wire.api.job("o'hara-2") is None
+    assert wire.emulator.requests[0].query == {"$filter": "jobId eq 'o''hara-1'"}
+    assert all(request.method == "GET" for request in wire.emulator.requests)
+
+
+def test_another_job_is_not_taken_for_it() -> None:
+    """A service that ignores the filter shows the first hundred; one that honours it, whatever the case of letters."""
+    wire = Wire(ignore=("filter",))
+    with pytest.raises(BrokenPromise, match="shows other jobs than the one asked for, none-1"):
+        wire.api.job("none-1")
+    asked = str(next(wire.world.jobs())["jobID"]).upper()
+    shown = wire.api.job(asked)
+    assert shown is not None
+    assert json.loads(shown.row)["jobID"].upper() == asked
 
 
 def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:

@@ -177,14 +177,11 @@ def test_the_choice_is_by_job_kind_account_age_and_end(db: Connection, tmp_path:
         return {output.job_id for output in outputs.choose(db, number, Wish(**wish), NOW)}
 
     assert len(chosen()) == 2
-    assert chosen(jobs=(old["jobID"][:20],)) == chosen(accounts=("B",)) == {old["jobID"]}
+    assert chosen(jobs=(old["jobID"],)) == chosen(accounts=("B",)) == {old["jobID"]}
     assert chosen(until=NOW - timedelta(days=20)) == chosen(gone_within=timedelta(days=3)) == {old["jobID"]}
     assert chosen(since=NOW - timedelta(days=3)) == chosen(categories=("exports",)) == chosen() - {old["jobID"]}
     assert chosen(accounts=("nobody",)) == set()
     assert len(outputs.choose(db, number, Wish(accounts=("B",)), NOW)) == documents
-    for unclear in ("", "no such job"):
-        with pytest.raises(ConfigError, match="--job: "):
-            chosen(jobs=(unclear,))
 
 
 def test_the_publish_link_is_an_output_where_no_document_has_it(stage: Stage) -> None:
@@ -678,7 +675,7 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
         assert re.fullmatch(r"aims360: \d+ of \d+ outputs fetched .* failed; in /\S+/kept\n", output)
         assert "it is Private, and another user's" in errors
         _, _, errors_of_odd = command.run("documents", "fetch", "--to", "kept", "--since", "1h")
-        assert ("\x1b" in errors_of_odd, "a?[2Jb?.csv: " in errors_of_odd) == (False, True)
+        assert ("\x1b" in errors_of_odd, "a [2Jb .csv: " in errors_of_odd) == (False, True)
         assert not any(link.rpartition("/")[2] in output + errors for link in links(world))
         code, _, errors = command.run("documents", "fetch", "--to", "kept", "--account", "nobody")
         assert (code, "no completed job that fits" in errors) == (0, True)

@@ -91,6 +91,11 @@ class Convergence(RuleBasedStateMachine):
         """A purge by itself, struck perhaps."""
         self._stage.purge(plan)
 
+    @rule(seed=_SEEDS, plan=st.none() | _PLANS)
+    def is_followed(self, seed: int, plan: Plan | None) -> None:
+        """One job is brought up to date by hand, struck perhaps."""
+        self._stage.follow(Random(seed), plan)
+
     @precondition(lambda self: self._stage.strategy.needs_sweep and self._stage.has_synced)
     @rule(plan=st.none() | _PLANS, force=st.booleans())
     def reconciles(self, plan: Plan | None, force: bool) -> None:

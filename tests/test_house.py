@@ -23,7 +23,7 @@ from tests.scene import Scene
 
 HOUSE = Path(__file__).parent.parent
 # Arguments, and what README tells of by itself.
-_EVERYWHERE = ("database", "debug", "insecure_http", "name", "log_format", "verbose")
+_EVERYWHERE = ("database", "debug", "insecure_http", "job_id", "name", "log_format", "verbose")
 _US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)

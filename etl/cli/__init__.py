@@ -9,6 +9,7 @@ every import each minute, and one that finds its source held shall not pay for a
     serving    sync --every
     mirror     migrate, sync, purge, reconcile
     reading    status, report
+    jobs       jobs list, show, wait, rerun, export
     documents  documents fetch
     access     grant, erase, doctor
     pretend    demo, prove, emulator
@@ -21,7 +22,7 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import mirror, reading, documents, access, pretend, postgres  # noqa: E402, F401, I001
+from etl.cli import mirror, reading, jobs, documents, access, pretend, postgres  # noqa: E402, F401, I001
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]

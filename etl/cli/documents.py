@@ -12,8 +12,10 @@ from etl import terminal
 from etl.cli import wiring
 from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
 from etl.errors import ConfigError
+from etl.legible import shown
 
 if TYPE_CHECKING:
+    from etl.database import Connection
     from etl.outputs import Output, Recorded
 
 
@@ -82,7 +84,7 @@ def fetch(
 
         now = clock.now()
         wish = outputs.Wish(
-            jobs=jobs,
+            jobs=tuple(_whole_id(db, beginning, chosen.name) for beginning in jobs),
             categories=categories,
             accounts=accounts,
             since=now - since if isinstance(since, timedelta) else since,
@@ -109,9 +111,9 @@ def fetch(
         terminal.say(_NOTHING, err=True)
     for failure in fetched.failures:
         which = "publish link" if failure.position is None else f"document {failure.position}, {failure.name}"
-        terminal.say(_printable(f"job {failure.job_id}, {which}: {failure.reason}"), err=True)
+        terminal.say(shown(f"job {failure.job_id}, {which}: {failure.reason}"), err=True)
     for note in fetched.notes:
-        terminal.say(_printable(f"note: {note}"), err=True)
+        terminal.say(shown(f"note: {note}"), err=True)
     if fetched.failures or fetched.not_tried:
         ctx.exit(4)
 
@@ -122,9 +124,12 @@ _NOTHING = (
 )
 
 
-def _printable(text: str) -> str:
-    """Names are the source's: a terminal isn't to obey them."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def _whole_id(db: Connection, beginning: str, source: str) -> str:
+    from etl import jobs
+
+    if (found := jobs.find(db, beginning, source)) is None:
+        raise ConfigError(f"--job: the mirror holds no job of this source that begins with {beginning!r}")
+    return found.job_id
 
 
 def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None:
@@ -140,7 +145,7 @@ def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None
     for share in shares:
         unsized = f", {share.unsized} of unknown size" if share.unsized else ""
         said = f"{share.account or 'no account'}: {share.outputs} outputs, {share.mb:,.1f} MB{unsized}"
-        terminal.say(_printable(said))
+        terminal.say(shown(said))
     mb = sum(share.mb for share in shares)
     terminal.say(f"{len(left)} outputs, {mb:,.1f} MB, would be fetched; {kept} are recorded as kept before")
     if not outputs:

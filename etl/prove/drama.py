@@ -54,5 +54,7 @@ def run(stage: Stage, rng: Random) -> None:
     elif kind < 0.35:
         stage.outage(after=rng.randint(1, 20))
         stage.sync(plan)
+    elif kind < 0.45:
+        stage.follow(rng, plan)
     else:
         stage.sync(plan, overlapped=plan is None and rng.random() < 0.3)

@@ -18,6 +18,7 @@ from etl import database, settings
 from etl.api import Api
 from etl.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, Snapshot, World, populated
 from etl.errors import BrokenPromise, EtlError, Locked
+from etl.follow import follow
 from etl.model import Clock, Progress, Run, Watch
 from etl.prove import oracle, paging, sabotage
 from etl.prove.events import LOOK_BACK, Event, mend
@@ -40,7 +41,7 @@ _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _RUNS = "SELECT count(*) FROM etl.runs"
 
-_Act = Callable[[database.Connection, Watch], Run]
+_Act = Callable[[database.Connection, Watch], Run | None]
 
 
 class Stage:
@@ -145,6 +146,18 @@ class Stage:
         """A comparison of all keys, with repair."""
         wish = Wish(repair=True, force=force)
         return self._run(lambda db, watch: reconcile_now(self.source, self.api, db, self.clock, wish, watch), plan)
+
+    def follow(self, rng: Random, plan: Plan | None = None) -> None:
+        """Somebody waited for a job, or ran it again: the mirror follows that one."""
+        job = rng.choice(list(self.world.jobs()) or [None])
+        if job is None or self.habits.refuse:  # it can't be asked for
+            return
+
+        def act(db: database.Connection, _watch: Watch) -> None:
+            with self.api() as api:
+                follow(self.source, api, db, self.clock, job.job_id)
+
+        self._run(act, plan)
 
     def _run(self, act: _Act, plan: Plan | None, overlapped: bool = False) -> Run | None:
         self.tally.syncs += 1

@@ -3,7 +3,8 @@
 --           has the number, the end and the as_of_utc of the last, the beginning of the first, the widest window, and sums.
 -- Columns:  times are UTC `timestamp` columns named so; counts are jobs unless they say otherwise.
 -- Notes:    verdict `complete` or `complete_with_rejects`: its scan came to its end and moved complete_through to
---           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window. A run that
+--           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window, nor has a
+--           job (`aims360-etl jobs wait` or `rerun` brought that one up to date). A run that
 --           first ended the scan of an earlier one has that one's kind and the window of its own increment.
 --           Counts are of the whole source. error and notes may name jobs and clients of any account: who is held to some
 --           accounts of the source sees none.
