@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import httpx
 
-from etl import odata, payload
-from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, SourceError, Unreachable
+from etl import network, odata, payload
+from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
@@ -44,6 +44,7 @@ _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 # A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
 _FAR_AHEAD = timedelta(hours=1)
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
 
@@ -62,15 +63,18 @@ class Shown(NamedTuple):
 
 
 class _Again(SourceError):
-    """An attempt failed in a way that another may not."""
+    """An attempt failed in a way that another may not. Not `was_sent`: it never left, since no connection was made."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        was_sent: bool = True,
+        hindrance: network.Hindrance | None = None,
+    ) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
-
-
-class _Unsent(_Again):
-    """The request never left: no connection was made."""
+        self.retry_after, self.was_sent, self.hindrance = retry_after, was_sent, hindrance
 
 
 class Api:
@@ -92,6 +96,7 @@ class Api:
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._slowed_at = -1.0  # monotonic seconds: when it last had that effect
+        self._has_doubted = False
         self._lock = threading.Lock()
         self._under_way = threading.local()
         self._requests = self._retries = 0
@@ -99,13 +104,14 @@ class Api:
         self._most = source.concurrency
         self.bears = self._most  # requests at a time, as far as the source has said
         self.latency = math.inf  # seconds: its quickest answer
+        self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
-        self._client = httpx.Client(
+        self._client = _client(
+            source.base_url,
             auth=self._auth,
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": "aims360-etl"},
-            verify=trust(source.base_url),
             event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
@@ -169,10 +175,10 @@ class Api:
             try:
                 response, body = self._asked("POST", f"{self._base}{JOB}/{quote(job_id, safe='')}/rerun", {})
                 return self._judged(job_id, response, body)
-            except _Unsent as error:
-                failed = error
             except _Again as error:
-                return str(error)
+                if error.was_sent:
+                    return str(error)
+                failed = error
             if attempt < _ATTEMPTS_TO_CONNECT:
                 self._pause(self._wait(failed, attempt), _NEVER)
         raise Unreachable(f"{self._base} can't be reached ({failed}): nothing was sent; check the network, try again")
@@ -209,7 +215,7 @@ class Api:
             raise SignInFailed(
                 f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
             )
-        way_out = _way_out(response.status_code)
+        way_out = _way_out(response.status_code, self._base)
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
     def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
@@ -227,12 +233,11 @@ class Api:
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            self._went_unanswered(type(error).__name__)
-            raise _Unsent(f"{type(error).__name__}: {error}".rstrip(": ")) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
-            raise _Again(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+            found = _hindrance(error, self._base)
+            said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
+            raise _Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
         return response, b"".join(chunks)
 
     def _retried(self, ask: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
@@ -241,6 +246,12 @@ class Api:
                 return ask()
             except (_Again, BadAnswer) as error:
                 failed = error
+            hindrance = failed.hindrance if isinstance(failed, _Again) else None
+            if hindrance and attempt >= min(hindrance.tries, attempts):
+                raise Unreachable(
+                    f"{self._base} can't be reached: {failed} (tried {'once' if attempt == 1 else f'{attempt} times'});"
+                    f" {hindrance.advice}. Nothing is lost, the next run goes on"
+                )
             wait = self._wait(failed, attempt)
             if attempt < attempts:
                 with self._lock:
@@ -251,11 +262,12 @@ class Api:
         if isinstance(failed, BadAnswer):
             raise BadAnswer(
                 f"{self._base}: {failed}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes "
-                "on. If it stays so, check the base address, and tell AIMS360"
+                f"on. If it stays so, {_who_else(self._base) or 'check the base address, and tell AIMS360'}"
             )
         raise Unreachable(
-            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; "
-            "nothing is lost, the next run goes on. If it stays so, check the base address and the network"
+            f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; nothing is "
+            "lost, the next run goes on. "
+            f"If it stays so, {_who_else(self._base) or 'check the base address and the network'}"
         )
 
     def _wait(self, failed: SourceError, attempt: int) -> float:
@@ -300,7 +312,23 @@ class Api:
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
         date, now = _date(response), self._clock.now()
-        return now if date is None or date > now + self._far_ahead else date
+        if date is None:
+            return now
+        self.ahead = date - now
+        if date > now + self._far_ahead:
+            self._doubts(date, now)
+            return now
+        return date
+
+    def _doubts(self, date: datetime, now: datetime) -> None:
+        """Says once that the source's clock isn't believed: nothing is lost by that, but it looks as if it lagged."""
+        with self._lock:
+            is_first, self._has_doubted = not self._has_doubted, True
+        if is_first:
+            self._notice(
+                f"{self._base}: its clock says {date:%Y-%m-%d %H:%M} UTC, this machine's {now:%Y-%m-%d %H:%M}: the "
+                "earlier one is gone by. Set this machine's clock; until then it looks as if the mirror lagged"
+            )
 
     def _asks(self, request: httpx.Request) -> None:
         request.extensions["etl.began"] = self.monotonic()
@@ -338,6 +366,7 @@ class Token(httpx.Auth):
     """A long-lived token. It goes to the configured host alone, and over the configured scheme."""
 
     def __init__(self, source: Source, token: Secret) -> None:
+        self._base = source.base_url
         self._home = _origin(httpx.URL(source.base_url))
         self._token = token
         self._from = source.credentials_from
@@ -348,8 +377,9 @@ class Token(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             raise SignInFailed(
-                f"{self._from}: the service refuses the token (401): it expired or was withdrawn. "
-                "Make a new one in AIMS360's user settings and set it there"
+                f"{self._from}: the service refuses the token (401): it expired or was withdrawn, or its tenant lives "
+                f"in the other region, at another base address than {self._base}. Make a new one in AIMS360's user "
+                "settings and set it there"
             )
 
     def masked(self, text: str) -> str:
@@ -409,7 +439,8 @@ class Grant(httpx.Auth):
             wait = retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): check {self._from}")
+            way_out = _way_in(response, self._base, self._from)
+            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
         try:
             answer: Any = json.loads(response.content)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
@@ -440,13 +471,57 @@ def _origin(url: httpx.URL) -> tuple[str, bytes]:
     return url.scheme, url.netloc
 
 
-def _way_out(status: int) -> str:
+def _client(base_url: str, **how: Any) -> httpx.Client:
+    """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
+    try:
+        return httpx.Client(verify=trust(base_url), **how)
+    except OSError:  # of the files that it reads
+        raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
+    except (ValueError, ImportError, httpx.InvalidURL):
+        proxy = network.proxy_of(base_url)
+        name = proxy.variable if proxy else "HTTPS_PROXY"
+        raise ConfigError(f"{name}: is no proxy's address; it is written http://user:password@host:port") from None
+
+
+def _hindrance(error: Exception, base_url: str) -> network.Hindrance | None:
+    """What was in the way of a connection. One that was made, and then waited too long, is the service's matter."""
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return None
+    return network.hindrance(error, base_url, network.proxy_of(base_url), isinstance(error, httpx.ProxyError))
+
+
+def _way_out(status: int, base_url: str) -> str:
     """What to do about a request that the service refuses."""
     if status == 403:
-        return "have AIMS360 let this user read background jobs"
+        return "; or ".join(filter(None, ("have AIMS360 let this user read background jobs", _who_else(base_url))))
     if status == 404 or 300 <= status < 400:
-        return "check the base address: the service isn't there"
+        return "check the base address: the service isn't there; each of the two regions has its own"
+    if status == 407:
+        return _who_else(base_url) or "a proxy wants to know who asks"
     return "`aims360-etl doctor` says what the service honours"
+
+
+def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
+    """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
+    status = response.status_code
+    if status in (404, 405, 407) or 300 <= status < 400:
+        return _way_out(407 if status == 407 else 404, base_url)
+    try:
+        why = json.loads(response.content).get("error")
+    except (ValueError, AttributeError):
+        why = None
+    if why in ("invalid_client", "unauthorized_client"):
+        return f"check {credentials_from}; it is the client id or its secret that it doesn't know"
+    return (
+        f"check {credentials_from}; one of them is wrong, or the account is in the other region, whose base address "
+        "is another"
+    )
+
+
+def _who_else(base_url: str) -> str:
+    """Who may have answered in the service's place, and what to do about that; nothing where nobody could."""
+    proxy = network.proxy_of(base_url)
+    return network.of_proxy(proxy) if proxy else ""
 
 
 def _without(text: str, *secrets: Secret | None) -> str:

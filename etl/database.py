@@ -32,6 +32,40 @@ _OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min -c 
 _OURS = "-c TimeZone=UTC -c DateStyle=ISO"
 
 _UNREACHED = "check DATABASE_URL, and that a Postgres answers there"
+# A connection that isn't made has no SQLSTATE, only words. Those of a server that speaks another language are told as
+# they are, with what always helps.
+_WHY_NOT = (
+    (
+        r'database "(?P<name>.*?)" does not exist',
+        'make it (CREATE DATABASE "{name}"), or name another in DATABASE_URL',
+    ),
+    (
+        r"password authentication failed|no password supplied",
+        "check user and password in DATABASE_URL; in a password @ : / % are written %40 %3A %2F %25",
+    ),
+    (r"role .* does not exist", "check the user in DATABASE_URL, or make that role with CREATE ROLE … LOGIN"),
+    (r"is not permitted to log in", "let that role in (ALTER ROLE … LOGIN), or name another user in DATABASE_URL"),
+    (r"Connection refused", "start Postgres there, or check host and port in DATABASE_URL"),
+    (r"No such file or directory", "start Postgres on this machine, or name its host in DATABASE_URL"),
+    (r"resolve host|translate host name", "check the host in DATABASE_URL, and this machine's DNS"),
+    (r"timeout|timed out|unreachable|No route", "check host and port in DATABASE_URL, and firewalls on the way"),
+    (
+        r"no pg_hba\.conf entry",
+        "have its pg_hba.conf let this user in from here, or add ?sslmode=require to DATABASE_URL",
+    ),
+    (r"permission denied for database", "GRANT CONNECT ON DATABASE … to that role"),
+    (r"certificate", "name the CA's PEM file in DATABASE_URL with sslrootcert=, and check host and dates"),
+    (r"does not support SSL, but", "take sslmode out of DATABASE_URL where the way there is safe, or give it TLS"),
+    (
+        r"SSL negotiation|unsupported frontend protocol",
+        "check host and port in DATABASE_URL: no Postgres answers there",
+    ),
+    (
+        r"too many (clients|connections)|connection slots",
+        "it has no connection free; try again, or raise max_connections",
+    ),
+    (r"is (starting up|shutting down|in recovery)|not yet accepting", "try again in a minute"),
+)
 _NOTHING_LOST = "nothing is lost, the next run goes on"
 _ADVICE = (
     (errors.InsufficientPrivilege, "`aims360-etl doctor` says which rights are missing"),
@@ -62,18 +96,26 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
         given = {**_LIMITS, "application_name": session_name(), **given, **ours}
         db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.Error as error:
-        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {_UNREACHED}") from None
-    if unfit := _unfit(db):
+        raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {why_not(str(error))}") from None
+    if unfit := _unfit(db.info.server_version, db.info.parameter_status("server_encoding")):
         db.close()
         raise DatabaseError(f"{masked(url)} {unfit}, or lead DATABASE_URL to another")
     return db
 
 
-def _unfit(db: Connection) -> str | None:
+def why_not(said: str) -> str:
+    """What to do about a connection that isn't made, by what the server or its library says."""
+    for pattern, advice in _WHY_NOT:
+        if found := re.search(pattern, said):
+            return advice.format_map(found.groupdict())
+    return _UNREACHED
+
+
+def _unfit(version: int, encoding: str | None) -> str | None:
     """Why the mirror can't be kept there, and what to do about it; None where it can."""
-    version, encoding = db.info.server_version, db.info.parameter_status("server_encoding")
     if version < 140000:
-        return f"is Postgres {version // 10000}; 14 or newer is needed: upgrade it"
+        number = version // 10000 if version >= 100000 else f"{version // 10000}.{version // 100 % 100}"
+        return f"is Postgres {number}; 14 or newer is needed: upgrade it"
     if encoding != "UTF8":
         return f"is a database in {encoding}, which can't hold every text: make one with ENCODING 'UTF8'"
     return None

@@ -11,32 +11,36 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from etl import database, odata, payload, schema, settings
+from psycopg.errors import InsufficientPrivilege
+
+from etl import database, network, odata, payload, schema, settings
 from etl.api import Api, Reply
-from etl.errors import EtlError, Refused, SourceError
+from etl.errors import EtlError, Refused, SchemaError, SourceError
 from etl.model import TICK_PLAY, Clock, Key
 from etl.scan import CANT_BE_ASKED
 
 _FEW = 5
 _ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
-_CLOCKS_APART = 30  # seconds
+_CLOCKS_APART = timedelta(seconds=30)
 _AN_HOUR = timedelta(hours=1)
 _BEYOND = 1_000_000  # rows to skip: more than an hour brings
 _CAN_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
+# By number: who has no USAGE on a schema may not even ask about a table of it by name.
 _MISSING_RIGHTS = """
-SELECT 'USAGE on schema ' || n.nspname AS missing
+SELECT 'USAGE on schema ' || n.nspname, 0, n.nspname::text, ''
 FROM pg_namespace AS n
 WHERE n.nspname IN ('aims360', 'etl') AND NOT has_schema_privilege(n.oid, 'USAGE')
 UNION ALL
-SELECT r.name || ' on ' || n.nspname || '.' || c.relname
+SELECT r.name || ' on ' || n.nspname || '.' || c.relname, 1, n.nspname || '.' || c.relname, r.name
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
 WHERE n.nspname IN ('aims360', 'etl')
-  AND c.relkind = 'r'
-  AND c.relname NOT IN ('alembic_version', 'definitions', 'erasures')
-  AND NOT coalesce(has_table_privilege(c.oid, r.name), false)
-ORDER BY 1
+  AND c.relkind IN ('r', 'p')
+  AND c.relname <> 'definitions'
+  AND (c.relname NOT IN ('alembic_version', 'erasures') OR r.name = 'SELECT')
+  AND NOT has_table_privilege(c.oid, r.name)
+ORDER BY 2, 3, 4
 """
 
 
@@ -76,9 +80,9 @@ def examine(
     try:
         found = read_settings()
     except EtlError as error:
-        yield from _failures("settings", error)
+        yield from failures("settings", error)
         return
-    yield from _database(found, database_url)
+    yield from database_checks(lambda: database_url(found))
     for each in [name] if name or len(found.sources) == 1 else found.sources:
         yield from _source(found, each, clock)
 
@@ -87,14 +91,21 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
     try:
         source = found.source(name)
     except EtlError as error:
-        yield from _failures("settings", error)
+        yield from failures("settings", error)
         return
     kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
     if source.is_in_the_clear:
         yield Check("settings", Standing.NOTE, "http sends the token in the clear: whoever is on the way can read it")
-    with Api(source, clock) as api:
-        yield from service(api, clock)
+    if proxy := network.proxy_of(source.base_url):
+        yield Check("proxy", Standing.FINE, f"requests go through {proxy.place}, which {proxy.variable} names")
+    try:
+        client = Api(source, clock)
+    except EtlError as error:
+        yield from failures("service", error)
+        return
+    with client as api:
+        yield from service(api)
 
 
 def table(checks: list[Check]) -> str:
@@ -106,30 +117,38 @@ def table(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _failures(name: str, error: EtlError) -> Iterator[Check]:
+def failures(name: str, error: EtlError) -> Iterator[Check]:
+    """An error as failed checks, a line each."""
     for line in str(error).splitlines():
         yield Check(name, Standing.FAILED, line)
 
 
-def _database(found: settings.Settings, database_url: Callable[[settings.Settings], str]) -> Iterator[Check]:
+def database_checks(address: Callable[[], str], is_new: bool = False) -> Iterator[Check]:
+    """What a sync needs of the database at an address; one that `is_new` isn't expected to be migrated."""
     try:
-        url = database_url(found)
+        url = address()
         with database.connected(url) as db:
             number = db.info.server_version
             yield Check(
                 "database", Standing.FINE, f"{database.masked(url)}, Postgres {number // 10000}.{number % 10000}"
             )
-            yield from _schema(db)
+            yield from _schema(db, is_new)
     except EtlError as error:
-        yield from _failures("database", error)
+        yield from failures("database", error)
 
 
-def _schema(db: database.Connection) -> Iterator[Check]:
+def _schema(db: database.Connection, is_new: bool) -> Iterator[Check]:
     try:
+        found = schema.revision(db)
         schema.require(db)
-    except EtlError as error:
-        yield from _failures("schema", error)
+    except SchemaError as error:
+        can_wait = is_new and (found is None or found < schema.newest())
+        yield Check("schema", Standing.NOTE if can_wait else Standing.FAILED, str(error))
         yield _right_to_migrate(db)
+        return
+    except InsufficientPrivilege:
+        yield Check("schema", Standing.FAILED, f"{db.info.user} may not see which revision it is at")
+        yield _right_to_write(db)
         return
     yield Check("schema", Standing.FINE, f"at {schema.newest()}, this program's")
     yield _right_to_write(db)
@@ -140,7 +159,10 @@ def _right_to_migrate(db: database.Connection) -> Check:
     if row and row[0]:
         return Check("rights", Standing.FINE, f"{db.info.user} may create schemas in this database")
     return Check(
-        "rights", Standing.FAILED, f"{db.info.user} may not create schemas here: GRANT CREATE ON DATABASE to it"
+        "rights",
+        Standing.FAILED,
+        f"{db.info.user} may not create schemas here: "
+        f'GRANT CREATE ON DATABASE "{db.info.dbname}" TO "{db.info.user}", or migrate as another role',
     )
 
 
@@ -154,16 +176,14 @@ def _right_to_write(db: database.Connection) -> Check:
     return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
 
 
-def service(api: Api, clock: Clock) -> Iterator[Check]:
+def service(api: Api) -> Iterator[Check]:
     """What the service answers, what it honours, and what scans of it go by."""
     try:
-        page = api.page(odata.query(order="modifiedDate desc", top=1), attempts=_ATTEMPTS)
+        page = newest_job(api)
     except SourceError as error:
-        yield from _failures("service", error)
+        yield from failures("service", error)
         return
-    apart = (page.answered_at - clock.now()).total_seconds()
-    standing = Standing.FINE if abs(apart) < _CLOCKS_APART else Standing.NOTE
-    yield Check("service", standing, f"answers, and accepts who we are; its clock is {round(apart):+d} s from ours")
+    yield from accepted(api)
     if not page.answer.rows:
         yield Check("jobs", Standing.NOTE, "the service shows no job: what it honours can't be told yet")
         return
@@ -174,6 +194,32 @@ def service(api: Api, clock: Clock) -> Iterator[Check]:
         yield _asked(api, question)[0]
     yield from _strategy(api, newest)
     yield _page_size(api)
+
+
+def newest_job(api: Api, attempts: int = _ATTEMPTS) -> Reply:
+    """One request for one job, as every run begins. Raises SourceError."""
+    return api.page(odata.query(order="modifiedDate desc", top=1), attempts=attempts)
+
+
+def accepted(api: Api) -> Iterator[Check]:
+    """That the service has answered, and by which clock."""
+    yield Check("service", Standing.FINE, "answers, and accepts who we are")
+    yield clocks(api.ahead)
+
+
+def clocks(ahead: timedelta | None) -> Check:
+    """How far the service's clock is ahead of this machine's, and what that does."""
+    if ahead is None:
+        return Check("clock", Standing.NOTE, "the service doesn't tell its time: this machine's is taken for it")
+    apart = f"{abs(ahead)}".partition(".")[0]
+    if abs(ahead) < _CLOCKS_APART:
+        return Check("clock", Standing.FINE, f"the service's is {round(ahead.total_seconds()):+d} s from ours")
+    return Check(
+        "clock",
+        Standing.NOTE,
+        f"this machine's is {apart} {'behind' if ahead > timedelta() else 'ahead of'} the service's: nothing is lost "
+        "by that, but lags are told wrongly, and certificates may be refused; set it right, with NTP say",
+    )
 
 
 def _shown(row: bytes, newest: odata.Stamp) -> Iterator[Check]:

@@ -77,7 +77,8 @@ def parse_page(body: bytes) -> Answer:
         try:
             envelope, rows = _opened_by_hand(body)
         except (msgspec.MsgspecError, RecursionError):
-            raise BadAnswer("the answer is no page of jobs, no JSON, or was cut short") from None
+            what = "an HTML page, as of a gateway or a proxy" if _is_html(body) else "no JSON, or was cut short"
+            raise BadAnswer(f"the answer is no page of jobs: it is {what}") from None
     if envelope.error is not msgspec.UNSET and bytes(envelope.error) != b"null":
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
     if envelope.value is msgspec.UNSET:
@@ -121,6 +122,10 @@ def _shortened(text: str, characters: int) -> str:
     return shorten(text, characters, placeholder=" …", break_long_words=False, break_on_hyphens=False)
 
 
+def _is_html(body: bytes) -> bool:
+    return b"<html" in body[:2000].lower()
+
+
 def _said(body: bytes) -> str:
     """An error in the words of whoever answered: the service, a gateway in front of it, or a page for people."""
     try:
@@ -128,7 +133,7 @@ def _said(body: bytes) -> str:
     except (ValueError, RecursionError):
         if body.lstrip()[:1] in (b"{", b"["):  # rows, perhaps
             return "JSON that was cut short"
-        return "an HTML page" if b"<html" in body[:2000].lower() else body[:_LONGEST_TEXT].decode("utf-8", "replace")
+        return "an HTML page" if _is_html(body) else body[:_LONGEST_TEXT].decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
     error = value.get("error", value)

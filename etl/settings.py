@@ -68,6 +68,7 @@ _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
 _IN_FILE = "_FILE"  # the ending of a variable that names the file in which a secret lies
 _PLAIN = ("base_url", "client_id", "username", *_SHARED)
+KEYS = (*_PLAIN, *_SECRETS)  # what describes a source
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -319,7 +319,7 @@ def test_a_purge_that_cannot_be_asked_about_fails_no_run(db: Connection, generat
 def looked_at(scene: Scene, app: App | None = None) -> dict[str, tuple[str, str]]:
     """What doctor says of the service, by check."""
     with scene.api(app) as api:
-        return {check.name: (check.standing, check.detail) for check in doctor.service(api, scene.clock)}
+        return {check.name: (check.standing, check.detail) for check in doctor.service(api)}
 
 
 @by_generation

@@ -5,6 +5,7 @@ every import each minute, and one that finds its source held shall not pay for a
 
     program    the group of commands: what goes wrong in one becomes a line and an exit code
     wiring     what commands are built of: settings, clock, database, service
+    init       init
     running    a run as commands make it
     serving    sync --every
     mirror     migrate, sync, purge, reconcile
@@ -22,7 +23,7 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import mirror, reading, jobs, documents, access, pretend, postgres  # noqa: E402, F401, I001
+from etl.cli import init, mirror, reading, jobs, documents, access, pretend, postgres  # noqa: E402, F401, I001
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]
