@@ -22,14 +22,8 @@ from etl.tables import metadata
 from tests.scene import Scene
 
 HOUSE = Path(__file__).parent.parent
-_EVERYWHERE = (
-    "database",
-    "debug",
-    "job_id",
-    "name",
-    "log_format",
-    "verbose",
-)  # arguments, and what README tells of by itself
+# Arguments, and what README tells of by itself.
+_EVERYWHERE = ("database", "debug", "insecure_http", "job_id", "name", "log_format", "verbose")
 _US = "aims360-etl "
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
@@ -59,6 +53,7 @@ def test_readme_names_every_command_and_exit_code() -> None:
         for option in command.params if name != "emulator" else ():
             assert option.name in _EVERYWHERE or f"`{option.opts[0]}`" in line, option.opts
     assert "`--debug`" in README
+    assert "`--insecure-http`" in README
     for code, meaning in EXIT_CODES:
         assert f"| {code} | {meaning} |" in README
 
