@@ -23,7 +23,7 @@ NAV = {
     ],
     "Reading the mirror": ["docs/bi", "docs/views", "docs/cookbook"],
     "When in doubt": ["docs/troubleshooting", "docs/correctness"],
-    "The project": ["CHANGELOG", "CONTRIBUTING"],
+    "The project": ["CHANGELOG", "SECURITY", "CONTRIBUTING"],
 }
 
 project = "aims360-etl"

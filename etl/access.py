@@ -1,4 +1,7 @@
-"""Who reads `bi`: a login role becomes a member of the reading roles, and may be held to some accounts."""
+"""Who reads `bi`, and who keeps the mirror: a login role becomes a member of the roles that may.
+
+Readers may be held to some accounts. A writer syncs, purges and compares, and changes no table, view or right.
+"""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +26,16 @@ JOIN pg_roles AS r ON r.rolname = a.role_name
 WHERE pg_has_role(%(role)s, r.oid, 'MEMBER')
 ORDER BY 1
 """
-_GROUPS = ("aims360_bi", "aims360_links", "aims360_held")
+_GROUPS = ("aims360_bi", "aims360_links", "aims360_held", "aims360_writer")
+_IS_HELD = """
+SELECT EXISTS (SELECT FROM bi.account_access AS a JOIN pg_roles AS r ON r.rolname = a.role_name
+               WHERE pg_has_role(%(role)s, r.oid, 'MEMBER'))
+    OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'aims360_held' AND pg_has_role(%(role)s, oid, 'MEMBER'))
+"""
+_WRITES = "SELECT has_table_privilege(%(role)s, 'aims360.jobs', 'INSERT')"
+_OWNS = """
+SELECT pg_has_role(%(role)s, relowner, 'MEMBER') FROM pg_class WHERE oid = 'aims360.jobs'::regclass
+"""
 _UNKNOWN_ACCOUNTS = """
 SELECT asked FROM unnest(%s::text[]) AS asked
 WHERE NOT EXISTS (SELECT FROM bi.job_daily AS d WHERE d.account_code = asked)
@@ -50,7 +62,7 @@ def grant(
         raise ConfigError("--account: is empty; jobs without an account are seen by those who see all")
     if role in _GROUPS:
         raise ConfigError(f"--bi: {role} is what roles become members of; name one of these")
-    reads_all = _reads_mirror(db, role)
+    reads_all = _reads_mirror(db, "--bi", role)
     if (source or accounts) and reads_all:
         raise ConfigError(f"{role} reads the tables of the mirror themselves: it can't be held to accounts")
     if source is not None and db.execute(_SOURCE_IS_KNOWN, (source,)).fetchone() != (True,):
@@ -75,11 +87,48 @@ def _reads(db: Connection, role: str, reads_all: bool) -> str:
     return f"{role} reads schema bi{', links too' if links else ', but no links'}{f': {held} alone' if held else ''}"
 
 
-def _reads_mirror(db: Connection, role: str) -> bool:
+def grant_writer(db: Connection, role: str) -> str:
+    """Lets a role that exists sync, purge and reconcile, and read all of it; makes the role aims360_writer if missing.
+
+    Gives a sentence on what it may now. Raises ConfigError for a role that doesn't exist, or that is held to accounts;
+    DatabaseError where that takes more rights.
+    """
+    if _UNSTORABLE.search(role) or role in _GROUPS:
+        raise ConfigError("--writer: name a role that logs in; it becomes a member of aims360_writer")
+    _reads_mirror(db, "--writer", role)
+    given = {"role": role}
+    if db.execute(_OWNS, given).fetchone() == (True,):
+        return f"{role} may do all that the mirror's owner may: it needs no grant, and got none"
+    if db.execute(_IS_HELD, given).fetchone() == (True,):
+        raise ConfigError(
+            f"--writer: {role} is held to accounts, and a writer reads all: make a role of its own for it"
+        )
+    with db.transaction():
+        db.execute(_ONE_AT_A_TIME)
+        _make_writer(db)
+        _admit(db, role, "aims360_writer")
+        if db.execute(_WRITES, given).fetchone() != (True,):
+            cure = sql.SQL("ALTER ROLE {} INHERIT").format(sql.Identifier(role)).as_string(db)
+            raise ConfigError(f"--writer: {role} doesn't inherit what its roles may: run `{cure}`, then this again")
+    return f"{role} syncs, purges and reconciles; it doesn't migrate, grant or erase"
+
+
+def _make_writer(db: Connection) -> None:
+    try:
+        db.execute((folder("sql") / "writer.sql").read_bytes())
+    except psycopg.errors.InsufficientPrivilege:
+        raise DatabaseError(
+            "making the role aims360_writer takes the right CREATEROLE, and letting it write takes the owner of the "
+            "mirror: where the role is missing let an administrator run `CREATE ROLE aims360_writer`; then this "
+            "command again, as the owner"
+        ) from None
+
+
+def _reads_mirror(db: Connection, option: str, role: str) -> bool:
     row = db.execute(_KNOWN, (role,)).fetchone()
     if row is None:
         made = sql.SQL("CREATE ROLE {} LOGIN PASSWORD '…'").format(sql.Identifier(role)).as_string(db)
-        raise ConfigError(f"--bi: there is no role {role!r} on this server; make it first: {made}")
+        raise ConfigError(f"{option}: there is no role {role!r} on this server; make it first: {made}")
     return bool(row[0])
 
 

@@ -363,16 +363,16 @@ class Api:
 
 
 class Token(httpx.Auth):
-    """A long-lived token. It goes to the configured host alone."""
+    """A long-lived token. It goes to the configured host alone, and over the configured scheme."""
 
     def __init__(self, source: Source, token: Secret) -> None:
         self._base = source.base_url
-        self._host = httpx.URL(source.base_url).netloc
+        self._home = _origin(httpx.URL(source.base_url))
         self._token = token
         self._from = source.credentials_from
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if request.url.netloc == self._host:
+        if _origin(request.url) == self._home:
             request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
         response = yield request
         if response.status_code == 401:
@@ -392,7 +392,7 @@ class Grant(httpx.Auth):
 
     def __init__(self, source: Source, grant: PasswordGrant, clock: Clock) -> None:
         self._base = source.base_url
-        self._host = httpx.URL(source.base_url).netloc
+        self._home = _origin(httpx.URL(source.base_url))
         self._grant = grant
         self._from = source.credentials_from
         self._clock = clock
@@ -401,7 +401,7 @@ class Grant(httpx.Auth):
         self._good_until = 0.0
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if request.url.netloc != self._host:
+        if _origin(request.url) != self._home:
             yield request
             return
         with self._lock:  # one thread signs in, the others wait for its token
@@ -464,6 +464,11 @@ def sign_in(source: Source, clock: Clock) -> Token | Grant:
 def trust(base_url: str) -> ssl.SSLContext | bool:
     """Whom to trust: whom httpx does. Plain http needs nobody, and is spared the 50 ms that reading them takes."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if httpx.URL(base_url).scheme == "http" else True
+
+
+def _origin(url: httpx.URL) -> tuple[str, bytes]:
+    """Whom a request goes to, and how: scheme, host and port."""
+    return url.scheme, url.netloc
 
 
 def _client(base_url: str, **how: Any) -> httpx.Client:

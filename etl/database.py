@@ -200,12 +200,15 @@ def _advice(error: psycopg.Error) -> str:
 
 
 def _plain(error: psycopg.Error, url: str) -> str:
-    """What Postgres says, without the password."""
+    """What Postgres says, without the passwords: the role's, and that of a client's key."""
+    words = said(error)
     try:
-        password = conninfo.conninfo_to_dict(url).get("password")
+        known = conninfo.conninfo_to_dict(url)
     except psycopg.Error:
-        password = None
-    return Secret(str(password)).hidden_in(said(error)) if password else said(error)
+        return words
+    for password in filter(None, (known.get("password"), known.get("sslpassword"))):
+        words = Secret(str(password)).hidden_in(words)
+    return words
 
 
 def said(error: psycopg.Error) -> str:

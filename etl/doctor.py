@@ -4,12 +4,11 @@ Nobody knows the real service from here (api.md): what it does with a query is f
 against its question.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from psycopg.errors import InsufficientPrivilege
@@ -39,7 +38,7 @@ CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
 WHERE n.nspname IN ('aims360', 'etl')
   AND c.relkind IN ('r', 'p')
   AND c.relname <> 'definitions'
-  AND (c.relname <> 'alembic_version' OR r.name = 'SELECT')
+  AND (c.relname NOT IN ('alembic_version', 'erasures') OR r.name = 'SELECT')
   AND NOT has_table_privilege(c.oid, r.name)
 ORDER BY 2, 3, 4
 """
@@ -72,15 +71,14 @@ class Question(NamedTuple):
 
 
 def examine(
-    environ: Mapping[str, str],
-    directory: Path,
+    read_settings: Callable[[], settings.Settings],
     name: str | None,
     clock: Clock,
     database_url: Callable[[settings.Settings], str],
 ) -> Iterator[Check]:
     """Every check in order; those that build on a failed one are left out."""
     try:
-        found = settings.read(environ, directory)
+        found = read_settings()
     except EtlError as error:
         yield from failures("settings", error)
         return
@@ -97,6 +95,8 @@ def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterato
         return
     kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
+    if source.is_in_the_clear:
+        yield Check("settings", Standing.NOTE, "http sends the token in the clear: whoever is on the way can read it")
     if proxy := network.proxy_of(source.base_url):
         yield Check("proxy", Standing.FINE, f"requests go through {proxy.place}, which {proxy.variable} names")
     try:
@@ -172,10 +172,7 @@ def _right_to_write(db: database.Connection) -> Check:
     if not missing:
         return Check("rights", Standing.FINE, f"{user} may read and write every table of the mirror")
     more = f", nor {len(missing) - 1} more" if missing[1:] else ""
-    cure = (
-        f'GRANT USAGE ON SCHEMA aims360, etl TO "{user}"; '
-        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO "{user}"'
-    )
+    cure = f'let the owner of the mirror run `aims360-etl grant --writer "{user}"`'
     return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
 
 

@@ -92,6 +92,19 @@ BEGIN
 END
 $grants$
 """)
+# Roles belong to the server: a writer of another mirror on it is none of this one's.
+_GRANT_WHERE_A_WRITER_IS = sql.SQL("""
+DO $grants$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_roles
+        WHERE rolname = 'aims360_writer' AND has_table_privilege(oid, 'aims360.jobs', 'INSERT')
+    ) THEN
+        EXECUTE {};
+    END IF;
+END
+$grants$
+""")
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
 _REMEMBER_DIGEST = sql.SQL("INSERT INTO etl.definitions (digest) VALUES ({})")
 
@@ -223,8 +236,9 @@ def definitions() -> Definitions:
     files = [text for kind in ("functions", "access", "views") for text in _files(kind)]  # each uses those before
     columns = (folder("sql") / "columns.toml").read_text(encoding="utf-8")
     roles = (folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    writer = (folder("sql") / "writer.sql").read_text(encoding="utf-8")
     tables = _table_comments()
-    digest = hashlib.sha256("\0".join((*files, columns, roles, *tables)).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join((*files, columns, roles, writer, *tables)).encode()).hexdigest()
     texts = json.dumps(tomllib.loads(columns), ensure_ascii=False, indent=1)
     statements = (
         KEEP_READERS_AWAY,
@@ -232,6 +246,7 @@ def definitions() -> Definitions:
         *tables,
         _COMMENT_ON_VIEWS.format(sql.Literal(texts)).as_string(),
         _GRANT_WHERE_ROLES_EXIST.format(sql.Literal(roles)).as_string(),
+        _GRANT_WHERE_A_WRITER_IS.format(sql.Literal(writer)).as_string(),
         _KEEP_SYNCS_AWAY,
         *totals.count_everything(),
         _FORGET_DIGEST,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
 from zoneinfo import ZoneInfo
 
+from etl import secret_file
 from etl.errors import ConfigError
 
 DEFAULT_SOURCE = "aims360"
@@ -30,7 +31,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("AIMS360_BASE_URL", "", "base address of the service, https (http only for this machine)"),
+    Setting("AIMS360_BASE_URL", "", "base address of the service, https (http for this machine alone)"),
     Setting("AIMS360_TOKEN", "", "a long-lived token from AIMS360's user settings; or the four below"),
     Setting("AIMS360_CLIENT_ID", "", "OAuth2 password grant: client id"),
     Setting("AIMS360_CLIENT_SECRET", "", "OAuth2 password grant: client secret"),
@@ -52,6 +53,7 @@ SETTINGS = (
     Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
     Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
+    Setting("…_FILE", "", "`AIMS360_TOKEN`, `_CLIENT_SECRET`, `_PASSWORD` and `DATABASE_URL`: a file that holds it"),
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _LONG = 6  # characters of a secret that nothing else has by chance
@@ -64,6 +66,7 @@ _Text = Callable[[str], str]  # a value by its key
 _Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
 _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
+_IN_FILE = "_FILE"  # the ending of a variable that names the file in which a secret lies
 _PLAIN = ("base_url", "client_id", "username", *_SHARED)
 KEYS = (*_PLAIN, *_SECRETS)  # what describes a source
 
@@ -126,6 +129,12 @@ class Source:
     reconcile_every: timedelta  # zero: never
     keep_runs: timedelta
 
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether the token goes over a network that can read it: http, allowed by --insecure-http."""
+        parts = urlsplit(self.base_url)
+        return parts.scheme == "http" and not is_loopback(parts.hostname)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Given:
@@ -143,6 +152,7 @@ class Settings:
     database_url: Secret | None
     data_dir: Path | None
     sources: Mapping[str, Given]
+    insecure_http: bool = False
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
@@ -151,32 +161,34 @@ class Settings:
         name = next(iter(self.sources)) if name is None else name
         if name not in self.sources:
             raise ConfigError(f"no source is called {name!r}; configured: {', '.join(self.sources)}")
-        return _source(name, self.sources[name])
+        return _source(name, self.sources[name], self.insecure_http)
 
 
-def read(environ: Mapping[str, str], directory: Path) -> Settings:
+def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = False) -> Settings:
     """Settings from environment variables and from the file AIMS360_CONFIG names, looked for in `directory`.
 
-    Without a file the environment describes one source, called "aims360". Raises ConfigError.
+    Without a file the environment describes one source, called "aims360". `insecure_http` lets the token go to another
+    machine in the clear. Raises ConfigError.
     """
     environ = {name: value.strip() for name, value in environ.items() if value.strip()}
-    known = set(_DEFAULTS)
+    known = set(_DEFAULTS) | {_variable(key) + _IN_FILE for key in _SECRETS}
     file = directory / environ.get("AIMS360_CONFIG", CONFIG_FILE)
     if file.is_file():
         sources = _from_file(file, environ)
-        known |= {name for given in sources.values() for name in given.names.values()}  # variables the file names
+        named = {name for given in sources.values() for name in given.names.values()}  # variables that the file names
+        known |= named | {name.removesuffix(_IN_FILE) for name in named}
     elif "AIMS360_CONFIG" in environ:
         raise ConfigError(f"AIMS360_CONFIG: there is no file {file}; give its full path")
     else:
-        sources = {DEFAULT_SOURCE: _from_environment(environ)}
+        sources = {DEFAULT_SOURCE: _from_environment(environ, directory)}
     if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
-    url = environ.get("DATABASE_URL")
     data_dir = environ.get("AIMS360_DATA_DIR")
     return Settings(
-        database_url=Secret(libpq_url(url)) if url else None,
+        database_url=_database_url(environ, directory),
         data_dir=directory / Path(data_dir).expanduser() if data_dir else None,
         sources=sources,
+        insecure_http=insecure_http,
     )
 
 
@@ -202,21 +214,55 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def libpq_url(url: str) -> str:
+def libpq_url(url: str, setting: str = "DATABASE_URL") -> str:
     """libpq's own form of the address: the driver that SQLAlchemy wants named in it is taken out."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        raise ConfigError("DATABASE_URL: is not an address such as postgresql://user:password@host:5432/database")
+        raise ConfigError(f"{setting}: is not an address such as postgresql://user:password@host:5432/database")
     return f"postgresql://{rest}"
+
+
+def _database_url(environ: Mapping[str, str], directory: Path) -> Secret | None:
+    problems: list[str] = []
+    url, setting = _secret("DATABASE_URL", environ, directory, problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Secret(libpq_url(url.strip(), setting)) if url else None
+
+
+def _secret(name: str, environ: Mapping[str, str], directory: Path, problems: list[str]) -> tuple[str, str]:
+    """A secret from its variable, or from the file that the variable with _FILE after its name leads to.
+
+    With what it is called where it was found; a mistake is added to the problems, and there is no secret.
+    """
+    in_file = name + _IN_FILE
+    if in_file not in environ:
+        return environ.get(name, ""), name
+    if name in environ:
+        problems.append(f"{in_file}: {name} is set too; unset one of the two")
+        return "", in_file
+    return _from_secret_file(in_file, directory / environ[in_file], problems), in_file
+
+
+def _from_secret_file(setting: str, path: Path, problems: list[str]) -> str:
+    try:
+        return secret_file.read(path)
+    except secret_file.Unfit as error:
+        problems.append(f"{setting}: {error}")
+        return ""
 
 
 def _variable(key: str) -> str:
     return "AIMS360_" + key.upper()
 
 
-def _from_environment(environ: Mapping[str, str]) -> Given:
+def _from_environment(environ: Mapping[str, str], directory: Path) -> Given:
     names = {key: _variable(key) for key in (*_PLAIN, *_SECRETS)}
-    return Given({key: environ.get(name, "") for key, name in names.items()}, names)
+    values = {key: environ.get(name, "") for key, name in names.items()}
+    problems: list[str] = []
+    for key in _SECRETS:
+        values[key], names[key] = _secret(names[key], environ, directory, problems)
+    return Given(values, names, tuple(problems))
 
 
 def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
@@ -233,32 +279,50 @@ def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
     if not all(name and name.isprintable() for name in tables):
         raise ConfigError(f"{file}: the name of a source is empty, or holds characters that can't be seen")
-    return {name: _file_source(f"{file.name}: [sources.{name}]", table, environ) for name, table in tables.items()}
+    return {name: _file_source(file, name, table, environ) for name, table in tables.items()}
 
 
-def _file_source(where: str, table: Mapping[str, object], environ: Mapping[str, str]) -> Given:
+def _file_source(file: Path, name: str, table: Mapping[str, object], environ: Mapping[str, str]) -> Given:
+    where = f"{file.name}: [sources.{name}]"
     values = {key: environ.get(_variable(key), "") for key in _SHARED}
     names = {key: f"{where} {key}" for key in _PLAIN} | {key: f"{where} {key}_env" for key in _SECRETS}
     names |= {key: _variable(key) for key in _SHARED if values[key] and key not in table}
     problems: list[str] = []
     for key, value in table.items():
-        secret = key.removesuffix("_env")
+        secret = key.removesuffix("_env").removesuffix("_file")
         if key in _PLAIN and isinstance(value, str | int) and not isinstance(value, bool):
             values[key] = str(value)
         elif key in _SECRETS:
-            problems.append(f'{where} {key}: no secrets in a file; write {key}_env = "NAME_OF_A_VARIABLE"')
-        elif secret != key and secret in _SECRETS and isinstance(value, str):
-            if value in environ:
-                values[secret], names[secret] = environ[value], value
-            else:  # what it names isn't repeated: somebody may have written the secret itself
-                problems.append(f"{where} {key}: the environment variable that it names is not set")
+            problems.append(
+                f'{where} {key}: no secrets in a file; write {key}_env = "NAME_OF_A_VARIABLE", or {key}_file = "PATH"'
+            )
+        elif secret in _SECRETS and isinstance(value, str):
+            values[secret], names[secret] = _named_secret(f"{where} {key}", value, environ, file.parent, problems)
         else:
-            known = key in (*_PLAIN, *(f"{secret}_env" for secret in _SECRETS))
+            known = key in _PLAIN or secret in _SECRETS
             problems.append(f"{where} {key}: " + ("is not a text" if known else "no such setting"))
+    doubled = [secret for secret in _SECRETS if f"{secret}_env" in table and f"{secret}_file" in table]
+    problems += [f"{where} {secret}_file: {secret}_env is there too; take one of the two out" for secret in doubled]
     return Given(values, names, tuple(problems))
 
 
-def _source(name: str, given: Given) -> Source:
+def _named_secret(
+    setting: str, named: str, environ: Mapping[str, str], directory: Path, problems: list[str]
+) -> tuple[str, str]:
+    """The secret that a line of the file names by a variable (`_env`) or by a path (`_file`); as `_secret` does."""
+    if setting.endswith("_file"):
+        return _from_secret_file(setting, directory / named, problems), setting
+    if named.endswith(_IN_FILE):  # its value is a path, which would be sent as the secret
+        problems.append(f"{setting}: names a variable that names a file; write it without {_IN_FILE} at its end")
+        return "", setting
+    if named in environ or named + _IN_FILE in environ:
+        return _secret(named, environ, directory, problems)
+    # What it names isn't repeated: somebody may have written the secret itself.
+    problems.append(f"{setting}: the environment variable that it names is not set")
+    return "", setting
+
+
+def _source(name: str, given: Given, insecure_http: bool) -> Source:
     problems = list(given.problems)
 
     def text(key: str) -> str:
@@ -267,7 +331,7 @@ def _source(name: str, given: Given) -> Source:
     def wrong(key: str, what: str) -> None:
         problems.append(f"{given.names[key]}: {what}")
 
-    base_url = _base_url(text("base_url"), wrong)
+    base_url = _base_url(text("base_url"), wrong, insecure_http)
     credentials = None if given.problems else _credentials(text, wrong, given.names)
     durations = {key: _duration(key, text(key), wrong) for key in _DURATIONS}
     concurrency = text("concurrency")
@@ -295,7 +359,7 @@ def _listed(names: Sequence[str]) -> str:
     return where + bracket + ", ".join(name.removeprefix(where + bracket) for name in names)
 
 
-def _base_url(text: str, wrong: _Wrong) -> str:
+def _base_url(text: str, wrong: _Wrong, insecure_http: bool) -> str:
     try:
         parts = urlsplit(text)
         port_is_fine = parts.port is None or parts.port > 0
@@ -309,8 +373,8 @@ def _base_url(text: str, wrong: _Wrong) -> str:
         wrong("base_url", "is not an address such as https://HOST")
     elif parts.username or parts.password or "?" in text or "#" in text:
         wrong("base_url", "must be plain: no user, password, query or fragment in it")
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
-        wrong("base_url", "http would send the token in the clear; use https (http is for this machine only)")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname) and not insecure_http:
+        wrong("base_url", "http would send the token in the clear; use https, or --insecure-http where nobody listens")
     return text.rstrip("/")
 
 

@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -105,8 +105,33 @@ def test_the_token_goes_to_the_configured_host_alone() -> None:
         with pytest.raises((Refused, SignInFailed)):
             api.page(odata.query())
         assert set(seen) == {httpx.URL(BASE).host}
-        flow = sign_in(source, clock).auth_flow(httpx.Request("GET", "https://evil.example/"))
-        assert "Authorization" not in next(flow).headers
+        for other in ("https://evil.example/", BASE.replace("https", "http"), f"{BASE}:8443", BASE + ".evil.example"):
+            flow = sign_in(source, clock).auth_flow(httpx.Request("GET", other))
+            assert "Authorization" not in next(flow).headers, other
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """Neither a page's nor a sign-in's, to no host: on real sockets the other one hears nothing, the token least."""
+    clock = Clock(lambda: datetime.now(UTC), lambda: 0.0, lambda _: None)
+    other = Emulator(World(seed=1), token=TOKEN)
+    heard: list[str] = []
+    with serve(other) as elsewhere:
+
+        def moved(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+            heard.append(environ["PATH_INFO"])
+            start_response(
+                f"{status} Moved", [("Location", elsewhere.url + environ["PATH_INFO"]), ("Content-Length", "0")]
+            )
+            return [b""]
+
+        with serve(cast("Emulator", moved)) as server:
+            for credentials in (Secret(TOKEN), GRANT):
+                source = a_source(base_url=server.url, credentials=credentials)
+                with Api(source, clock) as api, pytest.raises((Refused, SignInFailed), match=f"HTTP {status}"):
+                    api.page(odata.query())
+    assert len(heard) == 2
+    assert list(other.requests) == []
 
 
 def test_who_answers_over_https_must_be_trusted() -> None:

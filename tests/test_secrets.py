@@ -5,6 +5,7 @@ import os
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,15 +17,16 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from etl import failures
-from etl.database import Connection
+from etl import failures, reports, schema
+from etl.database import Connection, connect
 from etl.emulator import FAULT_KINDS, Emulator, World, serve
 from etl.errors import EtlError
 from etl.reconcile import Wish
-from etl.settings import PasswordGrant, Secret
+from etl.settings import PasswordGrant, Secret, read
 from etl.sync import reconcile_now
 from tests.command import Command
 from tests.scene import Scene, a_source
+from tests.test_house import commands
 
 TOKEN = "eyT0k3n/of+the-h0use.0123456789.abcdef=="
 CLIENT_SECRET = "Cl1ent+S3cret/of&ours"
@@ -114,7 +116,9 @@ def kept(db: Connection) -> str:
 
 def told(error: BaseException) -> str:
     """An exception from all sides."""
-    return "\n".join((repr(error), str(error), failures.line(error), failures.way(error), *error.__notes__))
+    return "\n".join(
+        (repr(error), str(error), failures.line(error), failures.way(error), *getattr(error, "__notes__", ()))
+    )
 
 
 def repeating(status: str, echo: bytes) -> Answer:
@@ -368,6 +372,93 @@ cli.main(sys.argv[1:])
     assert "KeyError" in said
     assert leaks(said, PERSON) == set()
     assert leaks(kept(db), PERSON) == set()
+
+
+# Addresses that lead nowhere, to a server that refuses, or nowhere in particular; each with the password in it.
+ADDRESSES = {
+    "unreachable": "postgresql://me:{password}@127.0.0.1:1/x",
+    "unreachable, by a driver": "postgresql+psycopg2://me:{password}@127.0.0.1:1/x",
+    "unreachable, asked": "postgresql://me@127.0.0.1:1/x?password={password}&sslpassword={password}",
+    "unknown host": "postgresql://me:{password}@no-such-host.invalid/x",
+    "refused": "postgresql://{role}:{password}x@{server}",
+    "refused, asked": "postgresql://{role}@{server}?password={password}x",
+    "another scheme": "mysql://me:{password}@127.0.0.1/x",
+    "no port": "postgresql://me:1@127.0.0.1:{password}/x",
+    "not escaped": "postgresql://me:@{password}/@127.0.0.1:1/x",
+    "not escaped either": "postgresql://me:1/{password}@127.0.0.1:1/x",
+    "unknown parameter": "postgresql://me@127.0.0.1:1/x?pasword={password}",
+    "no address": "{password}",
+}
+# Those that make a database of their own don't look at DATABASE_URL. What a command needs to get as far as that:
+BY_THEMSELVES = {"demo", "prove", "emulator", "db start", "db stop", "db url"}
+WORDS = {
+    "grant": ("--bi", "somebody"),
+    "erase": ("--account", "AZ022", "--yes"),
+    "report": ("growth",),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ADDRESSES))
+def test_no_way_into_the_database_says_its_password(db: Connection, url: str, tmp_path: Path, kind: str) -> None:
+    """Whatever stands in the way of a connection: for rows, for migrations, for reports; from a variable or a file."""
+    with a_role(db, url) as address:
+        role, here = address.partition("//")[2].partition(":")[0], address.rpartition("@")[2]
+        wrong = ADDRESSES[kind].format(password=DATABASE_PASSWORD, role=role, server=here)
+        (tmp_path / "address").write_text(wrong + "\n")
+        ways: tuple[Callable[[str], object], ...] = (
+            connect,
+            schema.migrate,
+            lambda url: reports.ask(url, "growth", reports.Asked()),
+        )
+        for environ in ({"DATABASE_URL": wrong}, {"DATABASE_URL_FILE": "address"}):
+            for way in ways:
+                with pytest.raises(EtlError) as caught:
+                    way(read(environ, tmp_path).database_url.reveal())  # type: ignore[union-attr]
+                assert leaks(told(caught.value)) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unreachable", "refused, asked"])
+def test_no_command_says_the_databases_password(
+    db: Connection, url: str, spoilt: Spoilt, tmp_path: Path, kind: str
+) -> None:
+    """Every command, with --debug too."""
+    with serve(cast("Emulator", spoilt)) as server, a_role(db, url) as address:
+        role, here = address.partition("//")[2].partition(":")[0], address.rpartition("@")[2]
+        wrong = ADDRESSES[kind].format(password=DATABASE_PASSWORD, role=role, server=here)
+        command = Command(server.url, wrong, tmp_path)
+        tried = [(*name.split(), *WORDS.get(name, ())) for name, _ in commands() if name not in BY_THEMSELVES]
+        tried += [("report", "--html", "page.html"), ("grant", "--writer", "somebody")]
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda words: command.run(*words, "--debug"), tried))
+    codes = {words[0]: code for words, (code, _, _) in zip(tried, done, strict=True)}
+    said = "\n".join(errors + output for _, output, errors in done)
+    assert {codes[name] for name in ("migrate", "sync", "status", "grant", "erase", "report", "doctor")} == {1}
+    assert said.count("Traceback") >= 6
+    assert leaks(said) == set()
+
+
+def test_no_command_takes_a_secret_as_an_argument() -> None:
+    """Every user of the machine could read it, and the shell would keep it."""
+    words = re.compile("token|secret|pass|credential|client|database.?url", re.IGNORECASE)
+    for name, command in commands():
+        for parameter in command.params:
+            assert not any(map(words.search, (parameter.name or "", *parameter.opts))), (name, parameter.opts)
+
+
+@pytest.mark.slow
+def test_http_to_another_machine_takes_a_word(command: Command) -> None:
+    """Each command that talks to the source refuses it, and does it where it is told to; doctor warns even then."""
+    command.environ["AIMS360_BASE_URL"] = command.environ["AIMS360_BASE_URL"].replace("127.0.0.1", "0.0.0.0")  # noqa: S104
+    for words in (("sync",), ("purge",), ("reconcile",), ("doctor",)):
+        code, output, errors = command.run(*words)
+        assert (code, "in the clear; use https, or --insecure-http" in output + errors) == (
+            1 + (words != ("doctor",)),
+            True,
+        )
+        code, output, errors = command.run(*words, "--insecure-http")
+        assert code in (0, 4), errors
+    assert "http sends the token in the clear" in output
 
 
 def test_the_search_finds_what_it_should() -> None:

@@ -78,8 +78,123 @@ def test_http_is_for_this_machine_only(tmp_path: Path) -> None:
     """The emulator needs no certificate."""
     assert a_source(tmp_path, AIMS360_BASE_URL="http://127.0.0.1:8360").base_url == "http://127.0.0.1:8360"
     assert a_source(tmp_path, AIMS360_BASE_URL="http://localhost").base_url == "http://localhost"
-    with pytest.raises(ConfigError, match="in the clear"):
-        a_source(tmp_path, AIMS360_BASE_URL="http://127.evil.example")
+    for stranger in ("http://127.evil.example", "http://10.0.0.1", "http://localhost.evil.example"):
+        with pytest.raises(ConfigError, match="in the clear; use https, or --insecure-http"):
+            a_source(tmp_path, AIMS360_BASE_URL=stranger)
+
+
+def test_http_elsewhere_must_be_wished_for(tmp_path: Path) -> None:
+    """By an option of the command, for this once; the source knows what it does."""
+    environ = {**GOOD, "AIMS360_BASE_URL": "http://10.0.0.1"}
+    source = settings.read(environ, tmp_path, insecure_http=True).source()
+    assert (source.base_url, source.is_in_the_clear) == ("http://10.0.0.1", True)
+    assert not a_source(tmp_path).is_in_the_clear
+    assert not a_source(tmp_path, AIMS360_BASE_URL="http://127.0.0.1:8360").is_in_the_clear
+    with pytest.raises(ConfigError, match="is not an address"):
+        settings.read({**GOOD, "AIMS360_BASE_URL": "ftp://10.0.0.1"}, tmp_path, insecure_http=True).source()
+
+
+SECRETS = {"AIMS360_CLIENT_SECRET": "s", "AIMS360_PASSWORD": "p"}
+
+
+def a_file(folder: Path, content: str | bytes, name: str = "a-secret") -> str:
+    """The path of a file with this content."""
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_secrets_may_lie_in_files(tmp_path: Path, end: str) -> None:
+    """Each of them, the line end after it taken off, and nothing else of it; what is wrong is asked of the file."""
+    named = {f"{name}_FILE": a_file(tmp_path, f" {value} {end}", name) for name, value in SECRETS.items()}
+    grant = {"AIMS360_TOKEN": "", "AIMS360_CLIENT_ID": "c", "AIMS360_USERNAME": "u", **named}
+    source = a_source(tmp_path, **grant)
+    assert source.credentials == PasswordGrant("c", Secret(" s "), "u", Secret(" p "))
+    assert source.credentials_from == (
+        "AIMS360_CLIENT_ID, AIMS360_CLIENT_SECRET_FILE, AIMS360_USERNAME, AIMS360_PASSWORD_FILE"
+    )
+    source = a_source(tmp_path, AIMS360_TOKEN="", AIMS360_TOKEN_FILE=a_file(tmp_path, "\ufefftoken" + end))
+    assert (source.credentials, source.credentials_from) == (Secret("token"), "AIMS360_TOKEN_FILE")
+    url = a_file(tmp_path, "postgres://u:p@h/d" + end)
+    found = settings.read({**GOOD, "DATABASE_URL_FILE": url}, tmp_path)
+    assert found.database_url == Secret("postgresql://u:p@h/d")
+
+
+CONTENT = "h1dden-c0ntent"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no file"),
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        (CONTENT + "\n" + CONTENT, "holds a line break"),
+        (CONTENT + "\0", "holds a line break, or what can't be seen"),
+        (CONTENT.encode() + b"\xff", "is no text in UTF-8"),
+        (CONTENT * 2_000, "larger than 16 kB"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["AIMS360_TOKEN_FILE", "DATABASE_URL_FILE", "WEST_TOKEN_FILE", "token_file"])
+def test_a_file_without_a_secret_is_named_but_never_quoted(
+    tmp_path: Path, setting: str, content: str | bytes | None, said: str
+) -> None:
+    """The setting that leads there, the file and what to do; the others of its kind are as well as ever."""
+    path = str(tmp_path / "missing") if content is None else a_file(tmp_path, content)
+    environ = {**GOOD, "AIMS360_TOKEN": "", setting: path}
+    if not setting.isupper() or "WEST" in setting:
+        named = f"token_file = {path!r}" if setting.islower() else 'token_env = "WEST_TOKEN"'
+        other = '[sources.east]\nbase_url = "https://east"\ntoken_env = "EAST"\n'
+        (tmp_path / "aims360.toml").write_text(f'[sources.west]\nbase_url = "https://west"\n{named}\n{other}')
+        assert settings.read({**environ, "EAST": "e"}, tmp_path).source("east").credentials == Secret("e")
+    with pytest.raises(ConfigError, match=said) as caught:
+        settings.read(environ, tmp_path).source("west" if (tmp_path / "aims360.toml").exists() else None)
+    assert f"{setting}: " in str(caught.value)
+    assert path in str(caught.value)
+    assert CONTENT[:6] not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_folder_is_no_secret(tmp_path: Path) -> None:
+    """What Docker makes where a file was missing."""
+    with pytest.raises(ConfigError, match=r"^AIMS360_TOKEN_FILE: the file .* can't be read \(Is a directory\)"):
+        a_source(tmp_path, AIMS360_TOKEN="", AIMS360_TOKEN_FILE=str(tmp_path))
+
+
+def test_a_secret_in_two_places_is_a_mistake(tmp_path: Path) -> None:
+    """Nobody could tell which one counts."""
+    path = a_file(tmp_path, "t")
+    with pytest.raises(ConfigError, match=r"^AIMS360_TOKEN_FILE: AIMS360_TOKEN is set too; unset one of the two$"):
+        a_source(tmp_path, AIMS360_TOKEN_FILE=path)
+    with pytest.raises(ConfigError, match=r"^DATABASE_URL_FILE: DATABASE_URL is set too"):
+        a_source(tmp_path, DATABASE_URL="postgresql://h/d", DATABASE_URL_FILE=path)
+    (tmp_path / "aims360.toml").write_text(
+        f'[sources.a]\nbase_url = "https://a"\ntoken_env = "AIMS360_A"\n'
+        f'[sources.b]\nbase_url = "https://b"\ntoken_env = "B"\ntoken_file = "{path}"\n'
+    )
+    found = settings.read({"AIMS360_A": "t", "AIMS360_A_FILE": path, "B": "t"}, tmp_path)
+    with pytest.raises(ConfigError, match=r"^AIMS360_A_FILE: AIMS360_A is set too"):
+        found.source("a")
+    with pytest.raises(ConfigError, match=r"\[sources.b\] token_file: token_env is there too"):
+        found.source("b")
+
+
+def test_a_file_of_accounts_leads_to_files(tmp_path: Path) -> None:
+    """By a variable or by a path, taken from the folder of the file that says it; errors name what was used."""
+    a_file(tmp_path, "w\n", "west")
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.west]\nbase_url = "https://west"\ntoken_file = "west"\n'
+        '[sources.east]\nbase_url = "https://east"\ntoken_env = "AIMS360_EAST"\n'
+        '[sources.odd]\nbase_url = "https://odd"\ntoken_env = "AIMS360_EAST_FILE"\n'
+    )
+    environ = {"AIMS360_CONFIG": str(tmp_path / "aims360.toml"), "AIMS360_EAST_FILE": str(tmp_path / "west")}
+    found = settings.read(environ, Path("/nowhere"))
+    assert (found.source("west").credentials, found.source("east").credentials) == (Secret("w"), Secret("w"))
+    assert found.source("west").credentials_from == "aims360.toml: [sources.west] token_file"
+    assert found.source("east").credentials_from == "AIMS360_EAST_FILE"
+    with pytest.raises(ConfigError, match=r"\[sources.odd\] token_env: names a variable that names a file"):
+        found.source("odd")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ every import each minute, and one that finds its source held shall not pay for a
     reading    status, report
     jobs       jobs list, show, wait, rerun, export
     documents  documents fetch
-    access     grant, doctor
+    access     grant, erase, doctor
     pretend    demo, prove, emulator
     postgres   db start, stop, url
     completions  what shells complete

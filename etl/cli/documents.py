@@ -10,7 +10,7 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
+from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
 from etl.errors import ConfigError
 from etl.legible import shown
 
@@ -50,6 +50,7 @@ def documents() -> None:
 @click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
 @click.option("--dry-run", is_flag=True, help="Only say how many, and how large, by account.")
 @source_option
+@insecure_http_option
 @log_options
 @json_option
 @click.pass_context

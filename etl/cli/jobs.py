@@ -15,7 +15,7 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import WITH_DEFAULTS, a_log, as_duration, json_option, main
+from etl.cli.program import WITH_DEFAULTS, a_log, as_duration, insecure_http_option, json_option, main
 from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> No
 @jobs.command()
 @_job_argument
 @_source_option
+@insecure_http_option
 @click.option("--live", is_flag=True, help="Ask the source now, and say in what the mirror differs.")
 @click.option("--links", is_flag=True, help="Print the links to its outputs too; whoever has one may have the file.")
 @json_option
@@ -108,6 +109,7 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
 @jobs.command(context_settings=WITH_DEFAULTS)
 @_job_argument
 @_source_option
+@insecure_http_option
 @_timeout_option
 @json_option
 def wait(job_id: str, source: str | None, timeout: timedelta, as_json: bool) -> None:
@@ -126,6 +128,7 @@ def wait(job_id: str, source: str | None, timeout: timedelta, as_json: bool) -> 
 @jobs.command(context_settings=WITH_DEFAULTS)
 @_job_argument
 @_source_option
+@insecure_http_option
 @click.option("--yes", is_flag=True, help="Don't ask; needed where nobody sits at a terminal.")
 @click.option("--wait", "wait_too", is_flag=True, help="Then wait until it has ended, as `jobs wait` does.")
 @_timeout_option

@@ -9,7 +9,7 @@ import click
 
 from etl import settings, terminal
 from etl.cli import telling, wiring
-from etl.cli.program import a_log, as_duration, json_option, log_options, main, source_option
+from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
 from etl.cli.running import parts, report
 from etl.errors import ConfigError
 
@@ -48,6 +48,7 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--every", metavar="DURATION", callback=as_duration, help="Run again and again, such as 60s: a service.")
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
@@ -101,6 +102,7 @@ def sync(
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @telling.metrics_file_option
 @log_options
@@ -132,6 +134,7 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
 
 @main.command()
 @source_option
+@insecure_http_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
 @telling.metrics_file_option

@@ -61,6 +61,7 @@ def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None
 
 
 _DEBUG, LOG, LOG_FORMAT, VERBOSE = "etl.debug", "etl.log", "etl.log_format", "etl.verbose"
+_INSECURE_HTTP = "etl.insecure_http"
 
 
 def _remember_debug(ctx: click.Context, _option: click.Parameter, wished: bool) -> None:
@@ -98,6 +99,26 @@ _debug_option = click.option(
     callback=_remember_debug,
     help="Print the traceback of a failure too.",
 )
+
+
+def _remember_insecure_http(ctx: click.Context, _option: click.Parameter, wished: bool) -> None:
+    ctx.meta[_INSECURE_HTTP] = wished
+
+
+# For each command that talks to the source; the settings it reads by `wiring.read_settings` know of it then.
+insecure_http_option = click.option(
+    "--insecure-http",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_insecure_http,
+    help="Let http carry the token over a network, unguarded.",
+)
+
+
+def insecure_http() -> bool:
+    """Whether the command was called with --insecure-http."""
+    ctx = click.get_current_context(silent=True)
+    return bool(ctx and ctx.meta.get(_INSECURE_HTTP))
 
 
 class _Commands(click.Group):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl import settings, terminal
+from etl.cli.program import insecure_http
 from etl.model import Clock
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_settings() -> settings.Settings:
-    return settings.read(os.environ, Path.cwd())
+    return settings.read(os.environ, Path.cwd(), insecure_http())
 
 
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:
