@@ -15,14 +15,14 @@ import fsspec
 import httpx
 import pytest
 
-from etl import outputs, parts, stores
-from etl.archive import Archive, Fetched
+from etl.archive import outputs, parts, stores
+from etl.archive.downloads import Downloads
+from etl.archive.fetching import Archive, Fetched
+from etl.archive.outputs import Wish
 from etl.database import Connection, connected
-from etl.downloads import Downloads
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ArchiveError, ConfigError
 from etl.model import Clock
-from etl.outputs import Wish
 from etl.settings import PasswordGrant, Secret
 from tests import test_secrets
 from tests.command import Command

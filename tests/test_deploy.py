@@ -14,8 +14,8 @@ import click
 import pytest
 import yaml
 
-from etl import samples
 from etl.cli import main
+from etl.metrics import samples
 from etl.settings import SETTINGS, read
 
 HOUSE = Path(__file__).parent.parent
@@ -330,7 +330,7 @@ def test_the_task_for_windows_starts_no_second_run() -> None:
 
 
 def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
-    """Names and labels of etl/samples.py, no other."""
+    """Names and labels of etl/metrics/samples.py, no other."""
     rules = [rule for group in yaml.safe_load(text("prometheus", "alerts.yml"))["groups"] for rule in group["rules"]]
     dashboard = json.loads(text("grafana", "dashboard.json"))
     asked = [rule["expr"] for rule in rules]
@@ -380,7 +380,7 @@ def test_every_panel_has_a_unit_a_description_and_a_place_of_its_own() -> None:
 
 
 def test_the_guide_to_watching_names_every_metric() -> None:
-    """The table of docs/watch.md is that of etl/samples.py: name, labels, meaning."""
+    """The table of docs/watch.md is that of etl/metrics/samples.py: name, labels, meaning."""
     guide = (HOUSE / "docs" / "watch.md").read_text(encoding="utf-8")
     rows = [row for row in guide.splitlines() if row.startswith("| `aims360_etl_")]
     told = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.filing import Place, beside, path
+from etl.archive.filing import Place, beside, path
 
 MADE = datetime(2026, 3, 2, tzinfo=UTC)
 _PIECES = (

@@ -10,7 +10,7 @@ from etl import ledger
 from etl.database import Connection, connected
 from etl.emulator import World
 from etl.errors import ConfigError, Unreachable
-from etl.follow import follow
+from etl.jobs.follow import follow
 from etl.prove.laws import Laws
 from etl.runs import record
 from tests.scene import Scene

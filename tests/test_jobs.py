@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from etl import access, jobs
+from etl import access
 from etl.cli import EXIT_CODES
 from etl.database import Connection
 from etl.emulator import Emulator, Job, World, serve
 from etl.errors import ConfigError, DatabaseError, SchemaError
-from etl.jobs import Found, Wanted
+from etl.jobs import mirrored
+from etl.jobs.mirrored import Found, Wanted
 from tests.command import Command
 from tests.logins import a_login, as_role
 from tests.scene import TOKEN, Scene, a_source
@@ -55,12 +56,12 @@ def scene(db: Connection) -> Scene:
 
 def found(scene: Scene, given: str, source: str | None = None) -> Found | None:
     """What an id leads to."""
-    return jobs.find(scene.db, given, source)
+    return mirrored.find(scene.db, given, source)
 
 
 def listed(scene: Scene, most: int = 20, **wanted: Any) -> list[str]:
     """The first digits of the ids that are listed."""
-    return [str(row["job_id"])[5:13] for row in jobs.listed(scene.db, Wanted(**wanted), most, NOW).jobs]
+    return [str(row["job_id"])[5:13] for row in mirrored.listed(scene.db, Wanted(**wanted), most, NOW).jobs]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_of_several_sources_the_one_that_has_it_is_taken(scene: Scene) -> None:
         ({"account": "az1"}, [1]),
         ({"category": "reports", "status": "Queued"}, [2]),
         ({"category": "Exports"}, []),
-        ({"since": jobs.since("2026-03-02T11:00", NOW)}, [3, 2]),
+        ({"since": mirrored.since("2026-03-02T11:00", NOW)}, [3, 2]),
         ({"source": "aims360"}, [3, 2, 1, 0]),
         ({"source": "east"}, []),
     ],
@@ -151,7 +152,7 @@ def test_jobs_are_listed_newest_first(scene: Scene, wanted: dict[str, Any], whic
 def test_whenever_it_is_the_newest_come_first(scene: Scene, hours: int) -> None:
     """Looked for among those of the last day first, or of the last week: the answer is the same."""
     for most in (1, 2, 3, 4):
-        found = jobs.listed(scene.db, Wanted(), most, NOW - timedelta(hours=hours))
+        found = mirrored.listed(scene.db, Wanted(), most, NOW - timedelta(hours=hours))
         assert [row["job_id"] for row in found.jobs] == [*reversed(IDS)][:most]
         assert found.are_more == (most < 4)
 
@@ -160,13 +161,13 @@ def test_a_job_without_a_date_comes_last(scene: Scene) -> None:
     """It isn't newer than all others."""
     scene.world.add(jobID="dateless", createdDate=None)
     scene.sync()
-    assert jobs.listed(scene.db, Wanted(), 20, NOW).jobs[-1]["job_id"] == "dateless"
+    assert mirrored.listed(scene.db, Wanted(), 20, NOW).jobs[-1]["job_id"] == "dateless"
 
 
 def test_more_than_was_asked_for_is_known(scene: Scene) -> None:
     """So many at most, and whether there are more."""
-    assert [jobs.listed(scene.db, Wanted(), most, NOW).are_more for most in (3, 4)] == [True, False]
-    assert len(jobs.listed(scene.db, Wanted(), 3, NOW).jobs) == 3
+    assert [mirrored.listed(scene.db, Wanted(), most, NOW).are_more for most in (3, 4)] == [True, False]
+    assert len(mirrored.listed(scene.db, Wanted(), 3, NOW).jobs) == 3
 
 
 @pytest.mark.parametrize(
@@ -181,22 +182,22 @@ def test_more_than_was_asked_for_is_known(scene: Scene) -> None:
 )
 def test_since_is_a_day_a_moment_or_how_long_ago(text: str, moment: str) -> None:
     """UTC, unless it says otherwise."""
-    assert jobs.since(text, NOW).isoformat() == moment
+    assert mirrored.since(text, NOW).isoformat() == moment
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2", "999999999d", "2026-02-30", ""])
 def test_what_is_no_time_is_said(text: str) -> None:
     """With what would be one."""
     with pytest.raises(ConfigError, match="--since"):
-        jobs.since(text, NOW)
+        mirrored.since(text, NOW)
 
 
 def test_all_that_is_held_is_shown_but_links(scene: Scene) -> None:
     """Job, documents, history, attempts; links only when they are asked for, request address and response never."""
     scene.world.rerun(IDS[3])
     scene.sync()
-    held = jobs.held(scene.db, Found("aims360", IDS[3]))
-    value = json.dumps(jobs.as_value(Found("aims360", IDS[3]), held), default=str)
+    held = mirrored.held(scene.db, Found("aims360", IDS[3]))
+    value = json.dumps(mirrored.as_value(Found("aims360", IDS[3]), held), default=str)
     assert KEY not in value
     assert "links" not in json.loads(value)
     assert [row["job_status"] for row in held.history] == ["Completed", "Queued"]
@@ -204,7 +205,7 @@ def test_all_that_is_held_is_shown_but_links(scene: Scene) -> None:
     assert (held.tombstone, held.archived) == (None, [])
     scene.world.change(IDS[3], response=DOCUMENTS, publishLink=LINK, requestURL=f"{LINK}/request")
     scene.sync()
-    held = jobs.held(scene.db, Found("aims360", IDS[3]), with_links=True)
+    held = mirrored.held(scene.db, Found("aims360", IDS[3]), with_links=True)
     assert [(link["kind"], link["link"]) for link in held.links or []] == [("publish", LINK), ("document", LINK)]
     assert "request" not in str(held.links)
     [document] = held.documents
@@ -227,7 +228,7 @@ def test_of_a_purged_job_its_traces_are_found(scene: Scene) -> None:
     scene.sync()
     gone = found(scene, "bbbb")
     assert gone == Found("aims360", IDS[3], is_here=False)
-    held = jobs.held(scene.db, gone)
+    held = mirrored.held(scene.db, gone)
     assert held.job is None
     assert held.tombstone is not None
     assert (held.tombstone["reason"], held.tombstone["account_code"]) == ("purged", "AZ3")
@@ -239,47 +240,47 @@ def test_a_role_that_reads_bi_is_enough(scene: Scene, url: str) -> None:
     with a_login(scene.db, "reader") as reader, a_login(scene.db, "trusted") as trusted:
         access.grant(scene.db, reader, False, None, ())
         access.grant(scene.db, trusted, True, None, ())
-        with jobs.mirror(as_role(url, reader)) as db:
-            one = jobs.find(db, "bbbb")
+        with mirrored.mirror(as_role(url, reader)) as db:
+            one = mirrored.find(db, "bbbb")
             assert one is not None
-            assert len(jobs.listed(db, Wanted(), 20, NOW).jobs) == 4
-            held = jobs.held(db, one)
+            assert len(mirrored.listed(db, Wanted(), 20, NOW).jobs) == 4
+            held = mirrored.held(db, one)
             assert (len(held.documents), held.archived) == (1, None)
         with (
             pytest.raises(DatabaseError, match=r"job_links.*--links"),
-            jobs.mirror(as_role(url, reader), jobs.LINKS_RIGHTS) as db,
+            mirrored.mirror(as_role(url, reader), mirrored.LINKS_RIGHTS) as db,
         ):
-            jobs.held(db, one, with_links=True)
-        with jobs.mirror(as_role(url, trusted)) as db:
-            assert len(jobs.held(db, one, with_links=True).links or []) == 2
+            mirrored.held(db, one, with_links=True)
+        with mirrored.mirror(as_role(url, trusted)) as db:
+            assert len(mirrored.held(db, one, with_links=True).links or []) == 2
 
 
 def test_a_role_that_is_held_to_an_account_finds_no_other(scene: Scene, url: str) -> None:
     """Neither listed nor by its whole id."""
     with a_login(scene.db, "tenant") as tenant:
         access.grant(scene.db, tenant, False, None, ("AZ1",))
-        with jobs.mirror(as_role(url, tenant)) as db:
-            assert [row["account_code"] for row in jobs.listed(db, Wanted(), 20, NOW).jobs] == ["AZ1"]
-            assert jobs.find(db, IDS[3]) is None
+        with mirrored.mirror(as_role(url, tenant)) as db:
+            assert [row["account_code"] for row in mirrored.listed(db, Wanted(), 20, NOW).jobs] == ["AZ1"]
+            assert mirrored.find(db, IDS[3]) is None
 
 
 def test_a_mirror_that_is_read_is_not_written(url: str) -> None:
     """Whoever's rights it has."""
-    with pytest.raises(DatabaseError, match="read-only"), jobs.mirror(url) as db:
+    with pytest.raises(DatabaseError, match="read-only"), mirrored.mirror(url) as db:
         db.execute("DELETE FROM etl.runs")
 
 
 def test_a_database_without_a_mirror_is_said(empty_database: str) -> None:
     """With what makes one."""
-    with pytest.raises(SchemaError, match="migrate"), jobs.mirror(empty_database) as db:
-        jobs.listed(db, Wanted(), 20, NOW)
+    with pytest.raises(SchemaError, match="migrate"), mirrored.mirror(empty_database) as db:
+        mirrored.listed(db, Wanted(), 20, NOW)
 
 
 def test_ids_are_shortened_as_far_as_they_stay_apart() -> None:
     """Eight digits mostly; more where two begin alike; whole where nothing else would do."""
-    assert jobs.shortened([IDS[0], IDS[3]]) == ["aaaaaaaa", "bbbbbbbb"]
-    assert jobs.shortened([IDS[0], IDS[1]]) == ["aaaaaaaa-1111", "aaaaaaaa-2222"]
-    assert jobs.shortened([IDS[0], IDS[0][:-1] + "1"]) == [IDS[0], IDS[0][:-1] + "1"]
+    assert mirrored.shortened([IDS[0], IDS[3]]) == ["aaaaaaaa", "bbbbbbbb"]
+    assert mirrored.shortened([IDS[0], IDS[1]]) == ["aaaaaaaa-1111", "aaaaaaaa-2222"]
+    assert mirrored.shortened([IDS[0], IDS[0][:-1] + "1"]) == [IDS[0], IDS[0][:-1] + "1"]
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl import metrics, samples
 from etl.database import Connection
 from etl.emulator import Emulator, populated, serve
 from etl.errors import ConfigError, EtlError
-from etl.metrics import Metrics
+from etl.metrics import exposition, samples
+from etl.metrics.exposition import Metrics
 from etl.model import Clock, Run
 from tests.command import Command
 from tests.scene import TOKEN, Scene, a_source
@@ -177,7 +177,7 @@ def test_writers_at_once_tear_nothing(file: Path) -> None:
     for writer in writers:
         writer.join()
     assert said == []
-    assert metrics.parsed(file.read_text(encoding="utf-8"))
+    assert exposition.parsed(file.read_text(encoding="utf-8"))
     assert list(file.parent.iterdir()) == [file]
 
 

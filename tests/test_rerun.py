@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from etl import live, rerun
 from etl.api import Api
 from etl.emulator import FAULT_KINDS, Emulator, Job, World, serve
 from etl.errors import ConfigError, Refused, SignInFailed, Unreachable
 from etl.flatten import flatten
-from etl.live import Live
+from etl.jobs import live, rerun
+from etl.jobs.live import Live
+from etl.jobs.rerun import Fate, hindrance, runs_again
 from etl.model import Clock, JobRow
-from etl.rerun import Fate, hindrance, runs_again
 from etl.settings import Source
 from tests import test_secrets as secrets
 from tests.scene import TOKEN, a_source

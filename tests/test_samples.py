@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from etl import samples
 from etl.errors import ConfigError, EtlError, Locked, Unreachable
+from etl.metrics import samples
+from etl.metrics.samples import FAMILIES, Series, Standing, after, beginning, caught_up, with_lag
 from etl.model import Counts, Run, Verdict
-from etl.samples import FAMILIES, Series, Standing, after, beginning, caught_up, with_lag
 
 NOW = 1_800_000_000.0
 THROUGH = datetime.fromtimestamp(NOW - 90, UTC)

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from etl import live, waiting
 from etl.database import Connection
 from etl.emulator import Emulator, Faults, World
 from etl.errors import BrokenPromise, Refused, SourceError
-from etl.live import Live
+from etl.jobs import live, waiting
+from etl.jobs.live import Live
+from etl.jobs.waiting import Ears, Outcome, Waited, Wish, pause
 from etl.model import ENDED_STATES, OPEN_STATES, Clock
-from etl.waiting import Ears, Outcome, Waited, Wish, pause
 from tests.scene import TOKEN
 from tests.test_rerun import Desk, a_row
 

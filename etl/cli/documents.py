@@ -15,8 +15,8 @@ from etl.errors import ConfigError
 from etl.legible import shown
 
 if TYPE_CHECKING:
+    from etl.archive.outputs import Output, Recorded
     from etl.database import Connection
-    from etl.outputs import Output, Recorded
 
 
 def _as_moment(ctx: click.Context, option: click.Parameter, given: str | None) -> datetime | timedelta | None:
@@ -80,7 +80,7 @@ def fetch(
     chosen = found.source(source)
     log = a_log(ctx.meta, chosen.name)
     with wiring.database(found) as db:
-        from etl import outputs
+        from etl.archive import outputs
 
         now = clock.now()
         wish = outputs.Wish(
@@ -96,17 +96,17 @@ def fetch(
         if to is None or dry_run:
             _tell_what(wanted, outputs.recorded(db, source_id, wanted), as_json)
             return
-        from etl import archive, stores
-        from etl.downloads import Downloads
+        from etl.archive import fetching, stores
+        from etl.archive.downloads import Downloads
 
         store = stores.at(to, lambda: wiring.data_dir(found) / "parts")
         with (
             terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
             Downloads(chosen, clock, heard=log.heard if log.is_verbose else None) as downloads,
         ):
-            room = archive.Archive(db, (source_id, chosen.name), store, downloads, clock)
+            room = fetching.Archive(db, (source_id, chosen.name), store, downloads, clock)
             fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)
-    terminal.say(terminal.as_json(fetched) if as_json else archive.text(fetched))
+    terminal.say(terminal.as_json(fetched) if as_json else fetching.text(fetched))
     if not wanted:
         terminal.say(_NOTHING, err=True)
     for failure in fetched.failures:
@@ -125,16 +125,16 @@ _NOTHING = (
 
 
 def _whole_id(db: Connection, beginning: str, source: str) -> str:
-    from etl import jobs
+    from etl.jobs import mirrored
 
-    if (found := jobs.find(db, beginning, source)) is None:
+    if (found := mirrored.find(db, beginning, source)) is None:
         raise ConfigError(f"--job: the mirror holds no job of this source that begins with {beginning!r}")
     return found.job_id
 
 
 def _tell_what(outputs: list[Output], recorded: Recorded, as_json: bool) -> None:
     """What a call would fetch."""
-    from etl.outputs import shares_of
+    from etl.archive.outputs import shares_of
 
     left = [output for output in outputs if output.key not in recorded]
     shares = shares_of(left)

@@ -17,8 +17,8 @@ from etl.cli.program import main
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from etl.first import Asks
-    from etl.written import Change
+    from etl.init.contact import Asks
+    from etl.init.files import Change
 
 
 class _Terminal:
@@ -58,28 +58,28 @@ def init(
     Into aims360.toml, and the secrets into .env, which only its owner can read. Without a terminal it takes the answers
     from the environment, as --from-environment does, and fails where one is missing or doesn't hold.
     """
-    from etl import first, written
+    from etl.init import contact, files
 
-    name = first.named(name or settings.DEFAULT_SOURCE)
+    name = contact.named(name or settings.DEFAULT_SOURCE)
     config = _config(folder)
     env = config.with_name(".env")
-    before = first.known(os.environ, name, Path.cwd(), config)
-    tests = None if untested else first.tests(wiring.clock(), _embedded)
+    before = contact.known(os.environ, name, Path.cwd(), config)
+    tests = None if untested else contact.tests(wiring.clock(), _embedded)
     asks = None if from_environment or not terminal.is_terminal(sys.stdin) else _Terminal()
     if asks is None:
-        answers, checks = before, first.examined(before, tests)
+        answers, checks = before, contact.examined(before, tests)
     else:
-        first.changes(before, config, env)  # files that can't be changed are told before anything is asked
-        answers, checks = first.ask(asks, before, tests)
-    _write(first.changes(answers, config, env), replace, asks)
-    to_migrate = untested or first.is_to_migrate(checks)
+        contact.changes(before, config, env)  # files that can't be changed are told before anything is asked
+        answers, checks = contact.ask(asks, before, tests)
+    _write(contact.changes(answers, config, env), replace, asks)
+    to_migrate = untested or contact.is_to_migrate(checks)
     if migrate_too or (to_migrate and asks is not None and not untested and asks.agrees("Make the schema now?")):
         from etl import schema
 
-        terminal.say(f"schema is at {schema.migrate(first.address(answers, _embedded))[1]}")
+        terminal.say(f"schema is at {schema.migrate(contact.address(answers, _embedded))[1]}")
         to_migrate = False
-    several = len(written.names_in(config)) > 1
-    terminal.say(first.next_steps(_program(), env, name if several else None, to_migrate))
+    several = len(files.names_in(config)) > 1
+    terminal.say(contact.next_steps(_program(), env, name if several else None, to_migrate))
 
 
 def _program() -> str:
@@ -104,7 +104,7 @@ def _embedded(data_dir: Path | None) -> str:
 
 def _write(changes: Sequence[Change], replace: bool, asks: Asks | None) -> None:
     """The files; what one of them says already is changed only by leave."""
-    from etl import written
+    from etl.init import files
 
     lost = " and ".join(str(change.path) for change in changes if change.loses)
     if lost and not replace:
@@ -113,7 +113,7 @@ def _write(changes: Sequence[Change], replace: bool, asks: Asks | None) -> None:
         if not asks.agrees(f"{lost} says something else already. Change it, and keep the old beside it?"):
             raise ConfigError("nothing was written")
     for change, is_secret in zip(changes, (False, True), strict=True):
-        kept = written.keep(change, is_secret)
+        kept = files.keep(change, is_secret)
         how = "is as it was" if change.after == change.before else "written"
         terminal.say(f"{change.path}: {how}" + (", for its owner alone; keep it out of git" if is_secret else ""))
         if kept is not None:

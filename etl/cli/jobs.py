@@ -20,10 +20,10 @@ from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
     from etl.api import Api
-    from etl.jobs import Held
-    from etl.live import Live
+    from etl.jobs.live import Live
+    from etl.jobs.mirrored import Held
+    from etl.jobs.waiting import Waited
     from etl.model import JobRow
-    from etl.waiting import Waited
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FAILED, _TIMED_OUT = 4, 5
@@ -59,13 +59,12 @@ def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> No
 
     A role that reads the schema bi is enough.
     """
-    from etl import card
-    from etl import jobs as room
+    from etl.jobs import card, mirrored
 
     now = wiring.clock().now()
-    moment = None if since is None else room.since(since, now)
-    with room.mirror(wiring.database_url(wiring.read_settings())) as db:
-        found = room.listed(db, room.Wanted(**wanted, since=moment), limit, now)
+    moment = None if since is None else mirrored.since(since, now)
+    with mirrored.mirror(wiring.database_url(wiring.read_settings())) as db:
+        found = mirrored.listed(db, mirrored.Wanted(**wanted, since=moment), limit, now)
     if as_json:
         terminal.say(terminal.as_json(found.jobs))
     elif found.jobs:
@@ -95,15 +94,14 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
     if live:
         _show_live(job_id, source, as_json)
         return
-    from etl import card
-    from etl import jobs as room
+    from etl.jobs import card, mirrored
 
-    with room.mirror(wiring.database_url(wiring.read_settings()), room.LINKS_RIGHTS if links else "") as db:
-        found = room.find(db, job_id, source)
+    with mirrored.mirror(wiring.database_url(wiring.read_settings()), mirrored.LINKS_RIGHTS if links else "") as db:
+        found = mirrored.find(db, job_id, source)
         if found is None:
-            raise room.unknown(job_id)
-        held = room.held(db, found, links)
-    terminal.say(terminal.as_json(room.as_value(found, held)) if as_json else card.card(found, held))
+            raise mirrored.unknown(job_id)
+        held = mirrored.held(db, found, links)
+    terminal.say(terminal.as_json(mirrored.as_value(found, held)) if as_json else card.card(found, held))
 
 
 @jobs.command(context_settings=WITH_DEFAULTS)
@@ -140,7 +138,7 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: t
     this with exit code 2, and nothing is sent. What is sent is sent once; where no answer comes, the job itself is
     asked whether it was. The mirror follows at once.
     """
-    from etl import rerun as room
+    from etl.jobs import rerun as room
 
     is_asked = not yes and terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)
     if not (yes or is_asked):
@@ -181,13 +179,13 @@ def export(job_id: str, source: str | None, output: Path | None, links: bool) ->
 
     ID is the job's, or its beginning. From the mirror; of a job that was purged what is left of it.
     """
-    from etl import jobs as room
+    from etl.jobs import mirrored
 
-    with room.mirror(wiring.database_url(wiring.read_settings()), room.LINKS_RIGHTS if links else "") as db:
-        found = room.find(db, job_id, source)
+    with mirrored.mirror(wiring.database_url(wiring.read_settings()), mirrored.LINKS_RIGHTS if links else "") as db:
+        found = mirrored.find(db, job_id, source)
         if found is None:
-            raise room.unknown(job_id)
-        text = terminal.as_json(room.as_value(found, room.held(db, found, links)))
+            raise mirrored.unknown(job_id)
+        text = terminal.as_json(mirrored.as_value(found, mirrored.held(db, found, links)))
     if output is None:
         terminal.say(text)
     else:
@@ -197,8 +195,8 @@ def export(job_id: str, source: str | None, output: Path | None, links: bool) ->
 
 
 def _show_live(given: str, source: str | None, as_json: bool) -> None:
-    from etl import card
-    from etl import live as there
+    from etl.jobs import card
+    from etl.jobs import live as there
 
     target = _Target.find(given, source)
     with target.service() as api:
@@ -231,13 +229,13 @@ class _Target:
     @classmethod
     def find(cls, given: str, source: str | None) -> _Target:
         """The job that the mirror knows by that id or its beginning, else one to ask the source for."""
-        from etl import jobs as room
+        from etl.jobs import mirrored
 
         found = wiring.read_settings()
-        with room.mirror(wiring.database_url(found)) as db:
-            known = room.find(db, given, source)
+        with mirrored.mirror(wiring.database_url(found)) as db:
+            known = mirrored.find(db, given, source)
         if known is None:
-            return cls(found, found.source(source), room.whole(given))
+            return cls(found, found.source(source), mirrored.whole(given))
         return cls(found, found.source(known.source), known.job_id)
 
     def value(self) -> dict[str, Any]:
@@ -246,15 +244,15 @@ class _Target:
 
     def held(self) -> Held | None:
         """What the mirror holds of it."""
-        from etl import jobs as room
+        from etl.jobs import mirrored
 
-        with room.mirror(wiring.database_url(self._settings)) as db:
-            known = room.find(db, self.job_id, self.source.name)
-            return room.held(db, known) if known and known.job_id == self.job_id else None
+        with mirrored.mirror(wiring.database_url(self._settings)) as db:
+            known = mirrored.find(db, self.job_id, self.source.name)
+            return mirrored.held(db, known) if known and known.job_id == self.job_id else None
 
     def wait(self, api: Api, timeout: timedelta, known: JobRow | None = None) -> Waited:
         """Until it has ended or the time is up, with a bar on a terminal, and lines elsewhere."""
-        from etl import waiting
+        from etl.jobs import waiting
 
         with _watched(self.job_id) as seen:
             ears = waiting.Ears(seen, self._log.notice)
@@ -268,7 +266,7 @@ class _Target:
             return "the source doesn't answer, so the mirror stays as it is"
         try:
             with wiring.database(self._settings) as db:
-                from etl.follow import follow
+                from etl.jobs.follow import follow
 
                 return follow(self.source, api, db, self.clock, self.job_id)
         except EtlError as error:
@@ -278,7 +276,7 @@ class _Target:
 @contextmanager
 def _watched(job_id: str) -> Iterator[Callable[[Live], None]]:
     """Shows how far a job is: a bar on a terminal, elsewhere a line whenever that has changed."""
-    from etl import card
+    from etl.jobs import card
 
     if not terminal.is_terminal(sys.stderr):
         said = ""
@@ -307,8 +305,8 @@ def _watched(job_id: str) -> Iterator[Callable[[Live], None]]:
 
 def _tell_the_end(target: _Target, waited: Waited, followed: str, as_json: bool, also: dict[str, Any]) -> None:
     """How waiting ended, and exit code 4 or 5 where that isn't well."""
-    from etl import live as there
-    from etl import waiting
+    from etl.jobs import live as there
+    from etl.jobs import waiting
 
     if as_json:
         job = None if waited.last is None else there.as_shown(waited.last)
@@ -323,7 +321,8 @@ def _tell_the_end(target: _Target, waited: Waited, followed: str, as_json: bool,
 
 
 def _end(job_id: str, waited: Waited) -> str:
-    from etl import card, payload, waiting
+    from etl import payload
+    from etl.jobs import card, waiting
 
     after = f"after {waited.seconds:.0f} s"
     if waited.outcome == waiting.Outcome.TIMED_OUT:
@@ -347,7 +346,7 @@ def _question(before: Live) -> str:
 
 
 def _unsure(job_id: str, fate: str, instead: str | None) -> str:
-    from etl.rerun import Fate
+    from etl.jobs.rerun import Fate
 
     look = f"`aims360-etl jobs show {job_id} --live`"
     if fate == Fate.NOT_ACCEPTED:

@@ -16,7 +16,7 @@ from etl.model import Clock, Run
 if TYPE_CHECKING:
     from etl.database import Connection
     from etl.log import Log
-    from etl.metrics import Metrics
+    from etl.metrics.exposition import Metrics
 
 Ended = Callable[[Run, "Connection"], None]
 
@@ -82,7 +82,7 @@ def kept(wish: Wish, clock: Clock, log: Log) -> Metrics | None:
     """The metrics of this process, where they are wished for."""
     if wish.file is None and wish.port is None:
         return None
-    from etl.metrics import Metrics
+    from etl.metrics.exposition import Metrics
 
     return Metrics(clock, wish.file, log.notice)
 
@@ -98,6 +98,6 @@ def begins(metrics: Metrics | None, source: str, wish: Wish) -> None:
 def stands(metrics: Metrics | None, source: str, db: Connection) -> None:
     """How the source stands before the first run: after a restart the lag is there at once."""
     if metrics is not None:
-        from etl.metrics import read
+        from etl.metrics.exposition import read
 
         metrics.stands(source, read(db, source))

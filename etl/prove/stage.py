@@ -18,7 +18,7 @@ from etl import database, settings
 from etl.api import Api
 from etl.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, Snapshot, World, populated
 from etl.errors import BrokenPromise, EtlError, Locked
-from etl.follow import follow
+from etl.jobs.follow import follow
 from etl.model import Clock, Progress, Run, Watch
 from etl.prove import oracle, paging, sabotage
 from etl.prove.events import LOOK_BACK, Event, mend

@@ -12,11 +12,12 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from etl import schema, stores
+from etl import schema
+from etl.archive import stores
+from etl.archive.parts import opened
 from etl.database import connect
 from etl.emulator import populated
 from etl.errors import ArchiveError
-from etl.parts import opened
 from tests.conftest import a_database
 from tests.scene import BASE
 from tests.test_archive import Stage

@@ -1,7 +1,6 @@
-"""Metrics for Prometheus: as a file for node_exporter's textfile collector, or asked for over HTTP.
+"""How Prometheus is told: by a file for node_exporter's textfile collector, or over HTTP when it asks.
 
-What is told, and what a run adds to it, is in `etl/samples.py`. Nothing here ends a run that is done: what can't be
-read or written is said, and the next run tries again.
+Nothing here ends a run that is done: what can't be read or written is said, and the next run tries again.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from etl import samples
 from etl.database import Connection
 from etl.errors import ConfigError, result_of
+from etl.metrics import samples
+from etl.metrics.samples import FAMILIES, LABELS, Samples, Standing
 from etl.model import Clock, Run
-from etl.samples import FAMILIES, LABELS, Samples, Standing
 
 if TYPE_CHECKING:  # loaded where metrics are asked for
     from prometheus_client import Metric

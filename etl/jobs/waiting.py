@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from etl import live
 from etl.errors import BadAnswer, SourceError, Unreachable
-from etl.live import Live
+from etl.jobs import live
+from etl.jobs.live import Live
 from etl.model import Clock, JobRow
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from etl import filing
+from etl.archive import filing
+from etl.archive.parts import Part
 from etl.errors import ArchiveError, ConfigError
-from etl.parts import Part
 
 PARTS = ".parts"
 _PIECE = 1 << 20

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import httpx
 
-from etl import links
 from etl.api import Grant, retry_after, sign_in
+from etl.archive import links
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
 from etl.settings import Secret, Source

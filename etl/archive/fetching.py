@@ -1,8 +1,4 @@
-"""Outputs fetched before they expire or are purged: which of them, each to its place, and a row of what was kept.
-
-It takes no lock of the source's: it runs beside a sync, and beside another of its kind. A row is written once its file
-is in place, so whatever ends it in between, the next call finds the file, sees that it is the same, and records it.
-"""
+"""Outputs side by side: each to its place, then its row."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,13 +9,13 @@ from hashlib import sha256
 
 from msgspec import Struct
 
-from etl import filing, parts
+from etl.archive import filing, parts
+from etl.archive.downloads import Downloads, TooLarge, Wanted
+from etl.archive.outputs import Output, Recorded, recorded
+from etl.archive.stores import Store
 from etl.database import Connection
-from etl.downloads import Downloads, TooLarge, Wanted
 from etl.errors import ArchiveError, SourceError, Unreachable
 from etl.model import Clock, Progress, Watch, silent
-from etl.outputs import Output, Recorded, recorded
-from etl.stores import Store
 
 _AT_A_TIME = 4
 _GIVE_UP = 8  # outputs in a row without an answer: the network or the service is down

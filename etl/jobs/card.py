@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from etl.jobs import Found, Held, Row, shortened
+from etl.jobs.live import Difference, Live, as_shown, documents
+from etl.jobs.mirrored import Found, Held, Row, shortened
 from etl.legible import Column, shown, table
-from etl.live import Difference, Live, as_shown, documents
 
 _WIDE = 22  # cells before what is said
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from etl import live
 from etl.errors import BadAnswer, ConfigError, SourceError, Unreachable
-from etl.live import Live
+from etl.jobs import live
+from etl.jobs.live import Live
 from etl.model import Clock, JobRow
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""First contact: what `aims360-etl init` asks, how each answer is tested at once, and what becomes of the answers.
+"""What `aims360-etl init` asks, how each answer is tested at once, and what becomes of the answers.
 
 Who asks is handed in: a terminal, or nobody, where the environment has the answers. A tenant lives in one of two
 regions, West US or East US, and each has a base address of its own; which hosts these are isn't known here, so the
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from etl import database, doctor, settings, written
+from etl import database, doctor, settings
 from etl.api import Api
 from etl.doctor import Check, Standing
 from etl.errors import ConfigError, EtlError, Refused, SignInFailed
+from etl.init import files
 from etl.model import Clock
 from etl.settings import Secret, Source
 
@@ -94,7 +95,7 @@ def variable(name: str, key: str) -> str:
 def known(environ: Mapping[str, str], name: str, directory: Path, config: Path) -> Answers:
     """Answers that are there already: in the variables that any command reads, else in the file; not yet judged."""
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    source = written.table_of(config, name)
+    source = files.table_of(config, name)
     for key in settings.KEYS:
         own = variable(name, key) if key in _SECRETS else ""
         if found := given.get(own) or given.get(_PREFIX + key.upper()):
@@ -270,7 +271,7 @@ def examined(answers: Answers, tests: Tests | None) -> list[Check]:
     return checks
 
 
-def changes(answers: Answers, config: Path, env: Path) -> list[written.Change]:
+def changes(answers: Answers, config: Path, env: Path) -> list[files.Change]:
     """The two files as they are to be. Raises ConfigError for what they can't hold."""
     there = {key: value for key, value in answers.source.items() if key not in _SECRETS}
     secrets = {key: answers.source.get(key) for key in _SECRETS}
@@ -282,10 +283,10 @@ def changes(answers: Answers, config: Path, env: Path) -> list[written.Change]:
         "DATABASE_URL": answers.database_url.reveal() if answers.database_url else None,
         "AIMS360_DATA_DIR": str(answers.data_dir) if answers.data_dir else None,
     }
-    text = written.table(answers.name, {**there, **named}, comment)
+    text = files.table(answers.name, {**there, **named}, comment)
     return [
-        written.source(config, written.read(config), answers.name, text),
-        written.variables(env, written.read(env), wanted),
+        files.source(config, files.read(config), answers.name, text),
+        files.variables(env, files.read(env), wanted),
     ]
 
 
