@@ -6,6 +6,7 @@ Progress is a bar on a terminal, elsewhere a plain line now and then.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -106,6 +107,11 @@ def status() -> Iterator[Callable[[str], None]]:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether somebody looks at it."""
     return stream is not None and stream.isatty()  # None: closed before we began
+
+
+def width() -> int | None:
+    """How many cells wide what is said may be; None where nobody looks at it."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def _stderr() -> Console:

@@ -4,7 +4,8 @@ Rooms are imported by the commands that need them, and as late as they are neede
 every import each minute, and one that finds its source held shall not pay for an HTTP client.
 
     program    the group of commands: what goes wrong in one becomes a line and an exit code
-    wiring     what commands are built of: settings, clock, database, service
+    options    options that several commands have
+    wiring     what commands are built of: settings, clock, log, database, service
     init       init
     running    a run as commands make it
     serving    sync --every

@@ -9,7 +9,8 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import complete_source, insecure_http_option, json_option, main, source_option
+from etl.cli.options import insecure_http_option, json_option, source_option
+from etl.cli.program import main
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--writer", metavar="ROLE", help="A role that exists: it syncs from now on, and doesn't migrate.")
 @click.option("--links", is_flag=True, help="It reads the links to the outputs too.")
 @click.option("--account", "accounts", metavar="CODE", multiple=True, help="Rows of this account alone; repeatable.")
-@click.option("--source", metavar="NAME", help="Rows of this source alone.", shell_complete=complete_source)
+@source_option("Rows of this source alone.")
 def grant(bi: str | None, writer: str | None, links: bool, accounts: tuple[str, ...], source: str | None) -> None:
     """Let a role of the database read schema bi, or keep the mirror.
 
@@ -47,7 +48,7 @@ def grant(bi: str | None, writer: str | None, links: bool, accounts: tuple[str, 
 @main.command()
 @click.option("--account", metavar="CODE", help="All jobs of this account.")
 @click.option("--person", metavar="EMAIL", help="All jobs that they made; in others their address is taken out.")
-@click.option("--source", metavar="NAME", help="In this source alone.")
+@source_option("In this source alone.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
@@ -112,7 +113,7 @@ def _counted(found: Erased, what: str, as_json: bool) -> str:
 
 
 @main.command()
-@source_option
+@source_option()
 @insecure_http_option
 @json_option
 @click.pass_context

@@ -10,7 +10,8 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
+from etl.cli.options import as_duration, insecure_http_option, json_option, log_options, source_option
+from etl.cli.program import main
 from etl.errors import ConfigError
 from etl.legible import shown
 
@@ -49,7 +50,7 @@ def documents() -> None:
 @click.option("--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d.")
 @click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
 @click.option("--dry-run", is_flag=True, help="Only say how many, and how large, by account.")
-@source_option
+@source_option()
 @insecure_http_option
 @log_options
 @json_option
@@ -78,7 +79,7 @@ def fetch(
         raise ConfigError("--to is missing: name the folder, or the address, where the files shall be")
     found, clock = wiring.read_settings(), wiring.clock()
     chosen = found.source(source)
-    log = a_log(ctx.meta, chosen.name)
+    log = wiring.log_of(ctx.meta, chosen.name)
     with wiring.database(found) as db:
         from etl.archive import outputs
 
@@ -97,12 +98,11 @@ def fetch(
             _tell_what(wanted, outputs.recorded(db, source_id, wanted), as_json)
             return
         from etl.archive import fetching, stores
-        from etl.archive.downloads import Downloads
 
         store = stores.at(to, lambda: wiring.data_dir(found) / "parts")
         with (
             terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
-            Downloads(chosen, clock, heard=log.heard if log.is_verbose else None) as downloads,
+            wiring.downloads(chosen, log, clock) as downloads,
         ):
             room = fetching.Archive(db, (source_id, chosen.name), store, downloads, clock)
             fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)

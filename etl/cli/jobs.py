@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,19 +14,19 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import WITH_DEFAULTS, a_log, as_duration, insecure_http_option, json_option, main
+from etl.cli.options import FILE, WITH_DEFAULTS, as_duration, insecure_http_option, json_option, source_option
+from etl.cli.program import main
 from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
     from etl.api import Api
     from etl.jobs.live import Live
-    from etl.jobs.mirrored import Held
+    from etl.jobs.mirrored import Found, Held
     from etl.jobs.waiting import Waited
     from etl.model import JobRow
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _FAILED, _TIMED_OUT = 4, 5
-_source_option = click.option("--source", metavar="NAME", help="Which source, where ids alone don't tell.")
+_source_option = source_option("Which source, where ids alone don't tell.")
 _job_argument = click.argument("job_id", metavar="ID")
 _timeout_option = click.option(
     "--timeout",
@@ -52,7 +51,7 @@ def jobs() -> None:
 @click.option("--account", metavar="CODE", help="Jobs of that account.")
 @click.option("--since", metavar="WHEN", help="Jobs created since a day (UTC), or so long ago, such as 12h or 2d.")
 @click.option("--limit", metavar="NUMBER", type=click.IntRange(1, 100_000), default=20, help="So many at most.")
-@click.option("--source", metavar="NAME", help="Jobs of that source.")
+@source_option("Jobs of that source.")
 @json_option
 def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> None:
     """List the newest jobs of the mirror.
@@ -68,8 +67,7 @@ def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> No
     if as_json:
         terminal.say(terminal.as_json(found.jobs))
     elif found.jobs:
-        width = shutil.get_terminal_size().columns if terminal.is_terminal(sys.stdout) else None
-        terminal.say(card.listing(found.jobs, width))
+        terminal.say(card.listing(found.jobs, terminal.width()))
     else:
         terminal.say("no job of the mirror is like that" if any(wanted.values()) or since else "the mirror has no jobs")
     if found.are_more:
@@ -96,11 +94,7 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
         return
     from etl.jobs import card, mirrored
 
-    with mirrored.mirror(wiring.database_url(wiring.read_settings()), mirrored.LINKS_RIGHTS if links else "") as db:
-        found = mirrored.find(db, job_id, source)
-        if found is None:
-            raise mirrored.unknown(job_id)
-        held = mirrored.held(db, found, links)
+    found, held = _held(job_id, source, links)
     terminal.say(terminal.as_json(mirrored.as_value(found, held)) if as_json else card.card(found, held))
 
 
@@ -172,7 +166,7 @@ def rerun(job_id: str, source: str | None, yes: bool, wait_too: bool, timeout: t
 @jobs.command()
 @_job_argument
 @_source_option
-@click.option("--output", metavar="FILE", type=_FILE, help="Into a file, all or nothing.")
+@click.option("--output", metavar="FILE", type=FILE, help="Into a file, all or nothing.")
 @click.option("--links", is_flag=True, help="With the links to its outputs; whoever has one may have the file.")
 def export(job_id: str, source: str | None, output: Path | None, links: bool) -> None:
     """Write one job with its documents and history as JSON.
@@ -181,17 +175,24 @@ def export(job_id: str, source: str | None, output: Path | None, links: bool) ->
     """
     from etl.jobs import mirrored
 
-    with mirrored.mirror(wiring.database_url(wiring.read_settings()), mirrored.LINKS_RIGHTS if links else "") as db:
-        found = mirrored.find(db, job_id, source)
-        if found is None:
-            raise mirrored.unknown(job_id)
-        text = terminal.as_json(mirrored.as_value(found, mirrored.held(db, found, links)))
+    text = terminal.as_json(mirrored.as_value(*_held(job_id, source, links)))
     if output is None:
         terminal.say(text)
     else:
         from etl import formats
 
         formats.save(output, f"{text}\n".encode())
+
+
+def _held(given: str, source: str | None, links: bool) -> tuple[Found, Held]:
+    """A job by its id or the beginning of it, and what the mirror holds of it."""
+    from etl.jobs import mirrored
+
+    with mirrored.mirror(wiring.database_url(wiring.read_settings()), mirrored.LINKS_RIGHTS if links else "") as db:
+        found = mirrored.find(db, given, source)
+        if found is None:
+            raise mirrored.unknown(given)
+        return found, mirrored.held(db, found, links)
 
 
 def _show_live(given: str, source: str | None, as_json: bool) -> None:
@@ -223,7 +224,7 @@ class _Target:
         self.source = source
         self.job_id = job_id
         self.clock = wiring.clock()
-        self._log = a_log(click.get_current_context().meta, source.name)
+        self._log = wiring.log_of(click.get_current_context().meta, source.name)
         self.service: Callable[[], Api] = wiring.service(source, self._log, self.clock)
 
     @classmethod

@@ -9,7 +9,8 @@ import click
 
 from etl import settings, terminal
 from etl.cli import telling, wiring
-from etl.cli.program import a_log, as_duration, insecure_http_option, json_option, log_options, main, source_option
+from etl.cli.options import as_duration, insecure_http_option, json_option, log_options, source_option
+from etl.cli.program import main
 from etl.cli.running import parts, report
 from etl.errors import ConfigError
 
@@ -47,7 +48,7 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
 
 
 @main.command()
-@source_option
+@source_option()
 @insecure_http_option
 @click.option("--every", metavar="DURATION", callback=as_duration, help="Run again and again, such as 60s: a service.")
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
@@ -85,7 +86,7 @@ def sync(
     chosen = found.source(source)
     if migrate_first:
         _migrate(found, quietly=True)
-    log = a_log(ctx.meta, chosen.name, is_stamped=every is not None)
+    log = wiring.log_of(ctx.meta, chosen.name, is_stamped=every is not None)
     if every is not None:
         from etl.cli.serving import serve
 
@@ -101,7 +102,7 @@ def sync(
 
 
 @main.command()
-@source_option
+@source_option()
 @insecure_http_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @telling.metrics_file_option
@@ -115,7 +116,7 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
     """
     found = wiring.read_settings()
     chosen = found.source(source)
-    log, file = a_log(ctx.meta, chosen.name), None if dry_run else metrics_file
+    log, file = wiring.log_of(ctx.meta, chosen.name), None if dry_run else metrics_file
     with telling.run(chosen.name, file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
 
@@ -133,7 +134,7 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
 
 
 @main.command()
-@source_option
+@source_option()
 @insecure_http_option
 @click.option("--repair", is_flag=True, help="Set right what differs; else it is only told.")
 @click.option("--force", is_flag=True, help="With --repair: remove ghosts, however many.")
@@ -153,7 +154,7 @@ def reconcile(
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
     chosen = found.source(source)
-    log = a_log(ctx.meta, chosen.name)
+    log = wiring.log_of(ctx.meta, chosen.name)
     with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish
         from etl.sync import reconcile_now

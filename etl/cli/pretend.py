@@ -10,7 +10,8 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.program import WITH_DEFAULTS, json_option, main
+from etl.cli.options import WITH_DEFAULTS, json_option
+from etl.cli.program import main
 from etl.errors import ConfigError
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,15 +11,14 @@ import click
 
 from etl import terminal
 from etl.cli import wiring
-from etl.cli.program import as_duration, complete_source, json_option, main
+from etl.cli.options import FILE, as_duration, json_option, source_option
+from etl.cli.program import main
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-WITH_DEFAULTS = {"show_default": True}
 _DATE = click.DateTime(["%Y-%m-%d"])
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _FORMATS = ("table", "csv", "parquet", "json")
 
 
@@ -31,7 +29,7 @@ def _complete_report(ctx: click.Context, argument: click.Parameter, begun: str) 
 
 
 @main.command()
-@click.option("--source", metavar="NAME", help="This source alone.", shell_complete=complete_source)
+@source_option("This source alone.")
 @click.option("--check", is_flag=True, help="Only a line; exit code 1 where the promise is broken. For monitors.")
 @click.option(
     "--max-lag",
@@ -69,8 +67,8 @@ def status(ctx: click.Context, source: str | None, check: bool, max_lag: timedel
 @click.option(
     "--format", "form", type=click.Choice(_FORMATS), help="How it is written; else as FILE ends, else a table."
 )
-@click.option("--output", metavar="FILE", type=_FILE, help="Into a file, all or nothing.")
-@click.option("--html", metavar="FILE", type=_FILE, help="A page of charts, instead of a report.")
+@click.option("--output", metavar="FILE", type=FILE, help="Into a file, all or nothing.")
+@click.option("--html", metavar="FILE", type=FILE, help="A page of charts, instead of a report.")
 @click.option("--with-people", is_flag=True, help="With --html: name people too.")
 def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how: Any) -> None:
     """Ask one of the analysts' questions.
@@ -116,7 +114,7 @@ def _answer(
         tell("asking the mirror")
         found = reports.ask(database, name, reports.Asked(since, until, account))
     if form == "table":
-        width = shutil.get_terminal_size().columns if output is None and terminal.is_terminal(sys.stdout) else None
+        width = terminal.width() if output is None else None
         data = f"{found.question}\n\n{formats.as_table(found.answer, width)}\n".encode()
     else:
         write = {"csv": formats.as_csv, "json": formats.as_json, "parquet": formats.as_parquet}[form]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from etl.cli import wiring
+from etl.cli.options import FILE
 from etl.errors import ConfigError
 from etl.model import Clock, Run
 
@@ -29,11 +30,10 @@ class Wish(NamedTuple):
     host: str
 
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _HOST = "127.0.0.1"
 
 metrics_file_option = click.option(
-    "--metrics-file", metavar="FILE", type=_FILE, help="Tell Prometheus of it, by a file for node_exporter."
+    "--metrics-file", metavar="FILE", type=FILE, help="Tell Prometheus of it, by a file for node_exporter."
 )
 
 

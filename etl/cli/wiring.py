@@ -1,4 +1,4 @@
-"""What commands are built of: settings, clock, database, service."""
+"""What commands are built of: settings, clock, log, database, service."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etl import settings, terminal
-from etl.cli.program import insecure_http
-from etl.model import Clock
+from etl.cli import options
+from etl.log import Log, chosen
+from etl.model import Clock, Exchange
 
 if TYPE_CHECKING:
     from etl.api import Api
+    from etl.archive.downloads import Downloads
     from etl.database import Connection
-    from etl.log import Log
+
+_LOG = "etl.log"
 
 
 def read_settings() -> settings.Settings:
-    return settings.read(os.environ, Path.cwd(), insecure_http())
+    return settings.read(os.environ, Path.cwd(), options.insecure_http())
 
 
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:
@@ -35,6 +38,16 @@ def clock(alive: Callable[[], None] = lambda: None) -> Clock:
         time.sleep(seconds)
 
     return Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=sleep)
+
+
+def log_of(meta: dict[str, Any], source: str = "", *, is_stamped: bool = False) -> Log:
+    """The log of the command whose context's `meta` this is: made when it is first asked for."""
+    if _LOG not in meta:
+        form = chosen(options.log_format(meta), terminal.is_terminal(sys.stderr))
+        verbose = options.wishes_verbose(meta)
+        meta[_LOG] = Log(form, clock(), source, is_stamped=is_stamped, is_verbose=verbose)
+    found: Log = meta[_LOG]
+    return found
 
 
 def data_dir(found: settings.Settings) -> Path:
@@ -82,6 +95,18 @@ def service(source: settings.Source, log: Log, clock: Clock) -> Callable[[], Api
     def service() -> Api:
         from etl.api import Api
 
-        return Api(source, clock, notice=log.notice, heard=log.heard if log.is_verbose else None)
+        return Api(source, clock, notice=log.notice, heard=_hears(log))
 
     return service
+
+
+def downloads(source: settings.Source, log: Log, clock: Clock) -> Downloads:
+    """The way to the outputs of a source."""
+    from etl.archive.downloads import Downloads
+
+    return Downloads(source, clock, heard=_hears(log))
+
+
+def _hears(log: Log) -> Callable[[Exchange], None] | None:
+    """Who hears of each request: reading the time for nobody would cost every one of them."""
+    return log.heard if log.is_verbose else None
