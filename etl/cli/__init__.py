@@ -17,7 +17,7 @@ every import each minute, and one that finds its source held shall not pay for a
     access     grant, erase, doctor
     pretend    demo, prove, emulator
     postgres   db start, stop, url
-    completions  what shells complete
+    completions  completions, whose words `offered` has
 """
 
 import sys

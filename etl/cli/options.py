@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from etl import log, settings
+from etl.cli import offered
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,15 +19,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 _DEBUG, _LOG_FORMAT, _VERBOSE, _INSECURE_HTTP = "etl.debug", "etl.log_format", "etl.verbose", "etl.insecure_http"
 
 
-def _complete_source(ctx: click.Context, option: click.Parameter, begun: str) -> list[str]:
-    from etl.cli import completions  # the last of the commands to be there
-
-    return completions.sources(ctx, option, begun)
-
-
 def source_option(said: str = "Which source; needed where several are configured.") -> Callable[[Command], Command]:
     """`--source NAME`, completed with those that are configured."""
-    return click.option("--source", metavar="NAME", help=said, shell_complete=_complete_source)
+    return click.option("--source", metavar="NAME", help=said, shell_complete=offered.sources)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

@@ -5,27 +5,18 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from etl import terminal
-from etl.cli import wiring
+from etl.cli import offered, wiring
 from etl.cli.options import FILE, as_duration, json_option, source_option
 from etl.cli.program import main
 from etl.errors import ConfigError
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FORMATS = ("table", "csv", "parquet", "json")
-
-
-def _complete_report(ctx: click.Context, argument: click.Parameter, begun: str) -> list[CompletionItem[str]]:
-    from etl.cli import completions  # the last of the commands to be there
-
-    return completions.reports(ctx, argument, begun)
 
 
 @main.command()
@@ -59,7 +50,7 @@ def status(ctx: click.Context, source: str | None, check: bool, max_lag: timedel
 
 
 @main.command()
-@click.argument("name", default="", shell_complete=_complete_report)
+@click.argument("name", default="", shell_complete=offered.reports)
 @click.option("--list", "as_list", is_flag=True, help="Say which reports there are, as without a NAME.")
 @click.option("--since", metavar="DATE", type=_DATE, help="From that day on (UTC), such as 2026-03-01.")
 @click.option("--until", metavar="DATE", type=_DATE, help="Up to that day, without it.")
