@@ -1,4 +1,4 @@
-"""An answer as a table for people, or as CSV, JSON or Parquet for programs; and how it is put into a file.
+"""An answer as a table for people, or as CSV, JSON or Parquet for programs.
 
 Values are written as they are. A text that begins with = + - or @ is a formula to a spreadsheet that opens a CSV by
 itself: whoever imports it as text, or takes Parquet or JSON, is not concerned.
@@ -8,10 +8,7 @@ import csv
 import io
 import json
 import math
-import os
 import re
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -83,23 +80,6 @@ def as_table(frame: pd.DataFrame, width: int | None) -> str:
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     return "\n".join([*lines, "", _summary(frame)])
-
-
-def save(path: Path, data: bytes) -> None:
-    """Into a file, all or nothing: who could not read the old one can't read the new one. Raises ConfigError."""
-    target = path.resolve()
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        if target.exists() and not target.is_file():  # a pipe or a device
-            target.write_bytes(data)
-            return
-        beside.touch(0o600 | target.stat().st_mode & 0o777 if target.exists() else 0o666)
-        beside.write_bytes(data)
-        beside.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise ConfigError(f"{path} can't be written: {error.strerror}") from None
 
 
 def _columns(frame: pd.DataFrame) -> list[list[Any]]:

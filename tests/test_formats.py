@@ -3,9 +3,6 @@
 import csv
 import io
 import json
-import os
-import threading
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -112,30 +109,3 @@ def test_a_table_fits_the_terminal(frame: pd.DataFrame, width: int) -> None:
     table = formats.as_table(frame, width)
     assert max(map(len, table.splitlines())) <= max(width, 40)
     assert ("jobs          1" in table) == (width == 40)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A link stays one, a pipe is written to, and what can't be written leaves nothing behind."""
-    file, link, pipe = tmp_path / "file.csv", tmp_path / "link.csv", tmp_path / "pipe"
-    file.write_bytes(b"old")
-    link.symlink_to(file)
-    formats.save(link, b"new")
-    assert (link.is_symlink(), file.read_bytes()) == (True, b"new")
-    os.mkfifo(pipe)
-    read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
-    reader.start()
-    formats.save(pipe, b"through")
-    reader.join()
-    assert read == [b"through"]
-    with pytest.raises(ConfigError, match="can't be written: No such file or directory"):
-        formats.save(tmp_path / "none" / "file.csv", b"")
-    assert {path.name for path in tmp_path.iterdir()} == {"file.csv", "link.csv", "pipe"}
-
-
-def test_a_file_that_others_could_not_read_stays_so(tmp_path: Path) -> None:
-    """A page that names people was made private once: it is private when it is written anew."""
-    path = tmp_path / "private.html"
-    path.touch(0o600)
-    formats.save(path, b"anew")
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"anew", 0o600)

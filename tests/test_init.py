@@ -16,7 +16,7 @@ from etl import embedded, settings
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Server, populated, serve
 from etl.errors import ConfigError
-from etl.init import contact, files
+from etl.init import contact, written
 from tests.command import Command
 from tests.keyboard import Keyboard
 from tests.logins import a_login
@@ -262,8 +262,8 @@ def test_a_second_account_and_a_second_time(user: Command) -> None:
 def test_shells_read_a_value_as_it_is(shell: str, tmp_path: Path) -> None:
     """Whatever is in a password: nothing of it is run, expanded or lost."""
     names = [f"V{number}" for number in range(len(NASTY))]
-    change = files.variables(tmp_path / ".env", None, dict(zip(names, NASTY, strict=True)))
-    files.keep(change, is_secret=True)
+    change = written.variables(tmp_path / ".env", None, dict(zip(names, NASTY, strict=True)))
+    written.keep(change, is_secret=True)
     assert read_by(shell, change.path, names, tmp_path) == NASTY
 
 
@@ -272,7 +272,7 @@ def test_any_value_is_read_as_it_is_or_refused(values: list[str]) -> None:
     """By the shell; and where it has quotes, by the rules that Compose and systemd share with it."""
     for value in values:
         try:
-            line = files.assignment("NAME", value)
+            line = written.assignment("NAME", value)
         except ConfigError:
             assert not value.isprintable() or "'" in value or value[-1] == "\\"
             continue
@@ -289,24 +289,24 @@ def test_any_value_is_read_as_it_is_or_refused(values: list[str]) -> None:
 def test_lines_of_others_stay(tmp_path: Path) -> None:
     """A .env of a project keeps what isn't ours; what was ours and is no more goes."""
     before = "# mine\nOTHER=1\nexport AIMS360_TOKEN='old'\n\nDATABASE_URL=postgresql://old\n"
-    change = files.variables(tmp_path / ".env", before, {"AIMS360_TOKEN": "new", "DATABASE_URL": None})
+    change = written.variables(tmp_path / ".env", before, {"AIMS360_TOKEN": "new", "DATABASE_URL": None})
     assert change.after == "# mine\nOTHER=1\n\nAIMS360_TOKEN=new\n"
     assert change.loses
-    again = files.variables(tmp_path / ".env", change.after, {"AIMS360_TOKEN": "new", "DATABASE_URL": None})
+    again = written.variables(tmp_path / ".env", change.after, {"AIMS360_TOKEN": "new", "DATABASE_URL": None})
     assert (again.after, again.loses) == (change.after, False)
 
 
 def test_a_table_is_changed_and_its_neighbours_stay(tmp_path: Path) -> None:
     """Comments and tables around it too; what is written in a way that isn't understood is left alone."""
     before = '# mine\n[sources.a]\nbase_url = "x"\n# of a\n\n[sources.b] # mine\nbase_url = "y"\n'
-    change = files.source(tmp_path / "t", before, "a", files.table("a", {"base_url": "z"}))
+    change = written.source(tmp_path / "t", before, "a", written.table("a", {"base_url": "z"}))
     assert tomllib.loads(change.after)["sources"] == {"b": {"base_url": "y"}, "a": {"base_url": "z"}}
     assert change.after.startswith("# mine\n[sources.b] # mine\n")
     for odd in ('sources.a = {base_url = "x"}\n', '[sources]\na.base_url = "x"\n', '[sources."a"]\nbase_url = "x"\n'):
         with pytest.raises(ConfigError, match=r"edit it|can't be read"):
-            files.source(tmp_path / "t", odd, "a", files.table("a", {"base_url": "z"}))
+            written.source(tmp_path / "t", odd, "a", written.table("a", {"base_url": "z"}))
     with pytest.raises(ConfigError, match="can't be read"):
-        files.source(tmp_path / "t", "[sources", "a", files.table("a", {"base_url": "z"}))
+        written.source(tmp_path / "t", "[sources", "a", written.table("a", {"base_url": "z"}))
 
 
 def test_a_secret_file_was_never_open_to_others(tmp_path: Path) -> None:
@@ -318,17 +318,17 @@ def test_a_secret_file_was_never_open_to_others(tmp_path: Path) -> None:
         there.chmod(0o666)
         link = tmp_path / ".env"
         link.symlink_to(there)
-        kept = files.keep(files.Change(link, "OTHER=1\n", "OTHER=2\n", True), is_secret=True)
+        kept = written.keep(written.Change(link, "OTHER=1\n", "OTHER=2\n", True), is_secret=True)
         assert (link.is_symlink(), there.read_text(), there.stat().st_mode & 0o777) == (True, "OTHER=2\n", 0o600)
         assert kept is not None
         assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("OTHER=1\n", 0o600)
         there.chmod(0o644)
-        files.keep(files.Change(link, "OTHER=2\n", "OTHER=2\n", False), is_secret=True)
+        written.keep(written.Change(link, "OTHER=2\n", "OTHER=2\n", False), is_secret=True)
         assert there.stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(umask)
     with pytest.raises(ConfigError, match="can't be written"):
-        files.keep(files.Change(tmp_path / "no" / ".env", None, "A=1\n", False), is_secret=True)
+        written.keep(written.Change(tmp_path / "no" / ".env", None, "A=1\n", False), is_secret=True)
 
 
 # -- decisions --------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from etl.init.contact import Asks
-    from etl.init.files import Change
+    from etl.init.written import Change
 
 
 class _Terminal:
@@ -58,7 +58,7 @@ def init(
     Into aims360.toml, and the secrets into .env, which only its owner can read. Without a terminal it takes the answers
     from the environment, as --from-environment does, and fails where one is missing or doesn't hold.
     """
-    from etl.init import contact, files
+    from etl.init import contact, written
 
     name = contact.named(name or settings.DEFAULT_SOURCE)
     config = _config(folder)
@@ -78,7 +78,7 @@ def init(
 
         terminal.say(f"schema is at {schema.migrate(contact.address(answers, _embedded))[1]}")
         to_migrate = False
-    several = len(files.names_in(config)) > 1
+    several = len(written.names_in(config)) > 1
     terminal.say(contact.next_steps(_program(), env, name if several else None, to_migrate))
 
 
@@ -104,7 +104,7 @@ def _embedded(data_dir: Path | None) -> str:
 
 def _write(changes: Sequence[Change], replace: bool, asks: Asks | None) -> None:
     """The files; what one of them says already is changed only by leave."""
-    from etl.init import files
+    from etl.init import written
 
     lost = " and ".join(str(change.path) for change in changes if change.loses)
     if lost and not replace:
@@ -113,7 +113,7 @@ def _write(changes: Sequence[Change], replace: bool, asks: Asks | None) -> None:
         if not asks.agrees(f"{lost} says something else already. Change it, and keep the old beside it?"):
             raise ConfigError("nothing was written")
     for change, is_secret in zip(changes, (False, True), strict=True):
-        kept = files.keep(change, is_secret)
+        kept = written.keep(change, is_secret)
         how = "is as it was" if change.after == change.before else "written"
         terminal.say(f"{change.path}: {how}" + (", for its owner alone; keep it out of git" if is_secret else ""))
         if kept is not None:

@@ -179,9 +179,9 @@ def export(job_id: str, source: str | None, output: Path | None, links: bool) ->
     if output is None:
         terminal.say(text)
     else:
-        from etl import formats
+        from etl import files
 
-        formats.save(output, f"{text}\n".encode())
+        files.save(output, f"{text}\n".encode())
 
 
 def _held(given: str, source: str | None, links: bool) -> tuple[Found, Held]:

@@ -95,7 +95,7 @@ def _answer(
     output: Path | None,
 ) -> None:
     """A report's answer, to stdout or into a file."""
-    from etl import formats, reports
+    from etl import files, formats, reports
 
     form = form or (ending if output and (ending := output.suffix.lower()[1:]) in _FORMATS else "table")
     if form == "parquet" and output is None and terminal.is_terminal(sys.stdout):
@@ -110,7 +110,7 @@ def _answer(
     else:
         write = {"csv": formats.as_csv, "json": formats.as_json, "parquet": formats.as_parquet}[form]
         data = write(found.answer)
-    terminal.put(data) if output is None else formats.save(output, data)
+    terminal.put(data) if output is None else files.save(output, data)
     if account is not None and found.answer.empty and not reports.knows_account(database, account):
         terminal.say(f"note: the mirror has no job of an account {account!r}, nor had any", err=True)
 

@@ -17,7 +17,7 @@ from etl import database, doctor, settings
 from etl.api import Api
 from etl.doctor import Check, Standing
 from etl.errors import ConfigError, EtlError, Refused, SignInFailed
-from etl.init import files
+from etl.init import written
 from etl.model import Clock
 from etl.settings import Secret, Source
 
@@ -95,7 +95,7 @@ def variable(name: str, key: str) -> str:
 def known(environ: Mapping[str, str], name: str, directory: Path, config: Path) -> Answers:
     """Answers that are there already: in the variables that any command reads, else in the file; not yet judged."""
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    source = files.table_of(config, name)
+    source = written.table_of(config, name)
     for key in settings.KEYS:
         own = variable(name, key) if key in _SECRETS else ""
         if found := given.get(own) or given.get(_PREFIX + key.upper()):
@@ -271,7 +271,7 @@ def examined(answers: Answers, tests: Tests | None) -> list[Check]:
     return checks
 
 
-def changes(answers: Answers, config: Path, env: Path) -> list[files.Change]:
+def changes(answers: Answers, config: Path, env: Path) -> list[written.Change]:
     """The two files as they are to be. Raises ConfigError for what they can't hold."""
     there = {key: value for key, value in answers.source.items() if key not in _SECRETS}
     secrets = {key: answers.source.get(key) for key in _SECRETS}
@@ -283,10 +283,10 @@ def changes(answers: Answers, config: Path, env: Path) -> list[files.Change]:
         "DATABASE_URL": answers.database_url.reveal() if answers.database_url else None,
         "AIMS360_DATA_DIR": str(answers.data_dir) if answers.data_dir else None,
     }
-    text = files.table(answers.name, {**there, **named}, comment)
+    text = written.table(answers.name, {**there, **named}, comment)
     return [
-        files.source(config, files.read(config), answers.name, text),
-        files.variables(env, files.read(env), wanted),
+        written.source(config, written.read(config), answers.name, text),
+        written.variables(env, written.read(env), wanted),
     ]
 
 

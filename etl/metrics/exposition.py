@@ -5,8 +5,6 @@ Nothing here ends a run that is done: what can't be read or written is said, and
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
+from etl import files
 from etl.database import Connection
 from etl.errors import ConfigError, result_of
 from etl.metrics import samples
@@ -90,7 +89,8 @@ class Metrics:
         self._samples = samples.after(before, source, run, error, standing, now)
         if self._path is not None:
             try:
-                _replace(self._path, text({**samples.of_others(kept, self._sources), **self._samples}, now))
+                told = text({**samples.of_others(kept, self._sources), **self._samples}, now)
+                files.replace(self._path, told, _READABLE)
             except OSError as failed:
                 self._tell(f"metrics: {self._path} can't be written: {failed.strerror}; the run is not affected")
 
@@ -203,20 +203,6 @@ def _families(told: Samples) -> Iterable[Metric]:
                 found.add_metric([series.source, *series.values], value)
         if found.samples:
             yield found
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The file anew, in one step: who reads it meanwhile has the old or the new one. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        new.chmod(_READABLE)
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def _zoned(time: object) -> datetime | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+from etl import files
 from etl.errors import ConfigError
 from etl.page import questions, sheet
 
@@ -22,10 +23,9 @@ def write(url: str, path: Path, now: datetime, with_people: bool = False) -> Pat
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise ConfigError('the page needs Altair and its renderer: pip install "aims360-etl[report]"')
-    from etl import formats  # pandas and Altair take half a second each to load
-    from etl.page import sections
+    from etl.page import sections  # pandas and Altair take half a second each to load
 
     answers = questions.ask(url, with_people)
     text = sheet.page(now, sections.of(answers, now))
-    formats.save(path, text.encode())
+    files.save(path, text.encode())
     return path

@@ -7,7 +7,6 @@ can't be written so is refused.
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etl.errors import ConfigError
+from etl.files import replace
 
 _HEAD = "# Settings of aims360-etl, written by `aims360-etl init`. Secrets: for its owner alone, and never into git.\n"
 _HEAD_OF_SOURCES = "# Sources of aims360-etl. Secrets aren't here: only what their variables are called.\n"
@@ -136,7 +136,7 @@ def keep(change: Change, is_secret: bool) -> Path | None:
         kept = _put_aside(path, change.before) if change.loses and change.before is not None else None
         if change.after != change.before:
             mode = 0o644 if change.before is None else path.stat().st_mode & 0o777
-            _write(path, change.after, 0o600 if is_secret else mode)
+            replace(path, change.after.encode(), 0o600 if is_secret else mode)
         elif is_secret:
             path.chmod(0o600)
     except OSError as error:
@@ -155,17 +155,3 @@ def _put_aside(path: Path, text: str) -> Path:
 
 def _names(path: Path) -> Iterator[Path]:
     return (path.with_name(f"{path.name}.old{number or ''}") for number in count())
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with O_EXCL, for its owner alone
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
