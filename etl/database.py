@@ -3,18 +3,21 @@
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo, errors
+from psycopg.sql import Composed
 
 from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError, carry_over
 from etl.settings import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
+Row = dict[str, object]  # by the names of its columns
 _Kind = TypeVar("_Kind", bound=Connection)
 
 # A connection that is cut (a failover, a firewall) is noticed within about a minute.
@@ -169,6 +172,18 @@ def connected(url: str) -> Iterator[Connection]:
         raise told from error
     finally:
         db.close()
+
+
+def rows(db: Connection, statement: str | Composed, given: Mapping[str, object]) -> list[Row]:
+    """What a statement brings, by name. The views' times are UTC without a zone, for BI tools; here they say so."""
+    cursor = db.execute(statement, given)
+    names = [column.name for column in cursor.description or ()]
+    return [{name: _zoned(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
+
+
+def _zoned(value: object) -> object:
+    """A time of UTC with its zone; anything else as it is."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def refusal(url: str, error: psycopg.Error, rights: str = "") -> EtlError:

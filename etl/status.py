@@ -1,9 +1,9 @@
 """How fresh and how complete the mirror is, from the views that BI tools read too; and whether it keeps its promise."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from etl.database import Connection
+from etl.database import Connection, Row, rows
 
 _SOURCES = """
 SELECT f.*, coalesce(j.jobs, 0) AS jobs, coalesce(j.open, 0) AS open, coalesce(j.stuck, 0) AS stuck,
@@ -33,13 +33,12 @@ ORDER BY source
 """
 _TOLD_OF_AN_ERROR = 200  # characters
 
-Row = dict[str, object]
 Status = dict[str, list[Row]]
 
 
 def read(db: Connection, source: str | None = None) -> Status:
     """The sources with their freshness and what is held of them, and the last five runs, as rows by name."""
-    return {"sources": _rows(db, _SOURCES, source), "runs": _rows(db, _RUNS, source)}
+    return {"sources": rows(db, _SOURCES, {"source": source}), "runs": rows(db, _RUNS, {"source": source})}
 
 
 def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[bool, str]:
@@ -48,7 +47,7 @@ def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[b
     It does where every source is complete up to a moment that is no more than `most` ago, and shows no older state than
     it did. Rows that can't be read don't break it, but are told.
     """
-    sources = _rows(db, _FRESHNESS, source)
+    sources = rows(db, _FRESHNESS, {"source": source})
     if not sources:
         missing = "nothing was synced yet" if source is None else f"nothing was synced yet of a source {source!r}"
         return False, f"{missing}: run `aims360-etl sync`"
@@ -125,14 +124,3 @@ def _run(row: Row) -> str:
     error = f": {error[:_TOLD_OF_AN_ERROR]}{'…' if len(error) > _TOLD_OF_AN_ERROR else ''}" if error else ""
     when = _moment(row["started_at_utc"])
     return f"  {row['run_id']} {row['source']} {row['kind']} {when} {row['outcome']}: {counts}{seconds}{error}"
-
-
-def _rows(db: Connection, statement: str, source: str | None) -> list[Row]:
-    cursor = db.execute(statement, {"source": source})
-    names = [column.name for column in cursor.description or ()]
-    return [{name: _zoned(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
-
-
-def _zoned(value: object) -> object:
-    """The views' times are UTC without a zone, for BI tools; a script wants to be told."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

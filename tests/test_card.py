@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from etl.database import Row
 from etl.emulator import World
 from etl.flatten import flatten
 from etl.jobs import card
 from etl.jobs.live import Difference, Live, differences
-from etl.jobs.mirrored import Found, Held, Row
+from etl.jobs.mirrored import Found, Held
 from etl.legible import Column, shown, table
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -270,7 +270,7 @@ def _check_type(content_type: str, kind: str | None) -> None:
 
 def _check_size(size: int | None, at_most: int | None) -> None:
     if size is not None and at_most is not None and size > at_most:
-        raise TooLarge(f"it is larger than --max-size ({at_most / 1e6:g} MB): left there", 0)
+        raise TooLarge("too large", 0)  # who asked for that says so by itself
 
 
 def _version(response: httpx.Response) -> str | None:

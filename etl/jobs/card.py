@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
-from etl.jobs.mirrored import Found, Held, Row, shortened
+from etl.jobs.mirrored import Found, Held, shortened
 from etl.legible import Column, shown, table
+
+if TYPE_CHECKING:
+    from etl.database import Row
 
 _WIDE = 22  # cells before what is said
 

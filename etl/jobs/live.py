@@ -13,8 +13,7 @@ from etl.model import COMPLETED, ENDED_STATES, OPEN_STATES, DocumentRow, Job, Jo
 
 if TYPE_CHECKING:
     from etl.api import Api
-
-Row = dict[str, object]
+    from etl.database import Row
 
 _PATIENT = 8  # tries to get a good answer
 

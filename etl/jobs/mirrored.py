@@ -8,7 +8,7 @@ schema `aims360` itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,10 @@ import psycopg
 from psycopg import sql
 
 from etl import odata
-from etl.database import Connection, connect, refusal
+from etl.database import Connection, Row, connect, refusal, rows
 from etl.errors import ConfigError
 from etl.payload import storable
 from etl.settings import duration
-
-Row = dict[str, object]
 
 SHORTEST = 4  # characters of an id; fewer are somebody's slip
 _GUID = 36  # characters
@@ -181,14 +179,14 @@ def mirror(url: str, rights: str = "") -> Iterator[Connection]:
 def listed(db: Connection, wanted: Wanted, most: int, now: datetime) -> Listed:
     """The newest jobs first, at most so many."""
     key = {**asdict(wanted), "most": most + 1}
-    rows: list[Row] = []
+    found: list[Row] = []
     for bound in _bounds(wanted.since, now):
-        rows = _rows(db, _DATED, {**key, "since": bound})
-        if len(rows) > most:
+        found = rows(db, _DATED, {**key, "since": bound})
+        if len(found) > most:
             break
-    if len(rows) <= most and wanted.since is None:
-        rows += _rows(db, _DATELESS, key)
-    return Listed(rows[:most], len(rows) > most)
+    if len(found) <= most and wanted.since is None:
+        found += rows(db, _DATELESS, key)
+    return Listed(found[:most], len(found) > most)
 
 
 def since(text: str, now: datetime) -> datetime:
@@ -219,13 +217,13 @@ def find(db: Connection, given: str, source: str | None = None) -> Found | None:
     if odata.comparable(_lower(begin)):  # of the documented form, as nearly all are: the index has it
         places.insert(0, (_FIND_WHOLE, True))
     for statement, is_here in places:
-        rows = db.execute(statement, key).fetchall()
-        whole = [row for row in rows if row[2]]
+        begun = db.execute(statement, key).fetchall()
+        whole = [row for row in begun if row[2]]
         if len(whole) > 1 and len(alike := [row for row in whole if row[1] == begin]) == 1:
             whole = alike
-        if found := whole or rows:
+        if found := whole or begun:
             if len(found) > 1:
-                raise ConfigError(_ambiguous(begin, found, len(whole) or int(str(rows[0][3]))))
+                raise ConfigError(_ambiguous(begin, found, len(whole) or int(str(begun[0][3]))))
             return Found(str(found[0][0]), str(found[0][1]), is_here)
     return None
 
@@ -258,13 +256,13 @@ def held(db: Connection, found: Found, with_links: bool = False) -> Held:
         db.execute(_ONE_MOMENT)
         sees_the_gone = _may_see_the_gone(db)
         return Held(
-            job=next(iter(_rows(db, _JOB, key)), None),
-            documents=_rows(db, _DOCUMENTS, key),
-            history=_rows(db, _HISTORY, key),
-            attempts=_rows(db, _ATTEMPTS, key),
-            tombstone=next(iter(_rows(db, _TOMBSTONE, key)), None) if sees_the_gone else None,
-            archived=_rows(db, _ARCHIVED, key) if sees_the_gone else None,
-            links=_rows(db, _LINKS, key) if with_links else None,
+            job=next(iter(rows(db, _JOB, key)), None),
+            documents=rows(db, _DOCUMENTS, key),
+            history=rows(db, _HISTORY, key),
+            attempts=rows(db, _ATTEMPTS, key),
+            tombstone=next(iter(rows(db, _TOMBSTONE, key)), None) if sees_the_gone else None,
+            archived=rows(db, _ARCHIVED, key) if sees_the_gone else None,
+            links=rows(db, _LINKS, key) if with_links else None,
         )
 
 
@@ -310,14 +308,3 @@ def _ambiguous(begin: str, rows: Sequence[Sequence[object]], count: int) -> str:
 def _may_see_the_gone(db: Connection) -> bool:
     row = db.execute(_MAY_SEE_THE_GONE).fetchone()
     return bool(row and row[0])
-
-
-def _rows(db: Connection, statement: str | sql.Composed, given: Mapping[str, object]) -> list[Row]:
-    cursor = db.execute(statement, given)
-    names = [column.name for column in cursor.description or ()]
-    return [{name: _zoned(name, value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
-
-
-def _zoned(name: str, value: object) -> object:
-    """The views' times of UTC have no zone, for BI tools; a script wants to be told."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and name.endswith("_utc") else value

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 
 from etl import files
-from etl.database import Connection
+from etl.database import Connection, rows
 from etl.errors import ConfigError, result_of
 from etl.metrics import samples
 from etl.metrics.samples import FAMILIES, LABELS, Samples, Standing
@@ -26,13 +25,13 @@ if TYPE_CHECKING:  # loaded where metrics are asked for
 
 _STANDING = """
 SELECT
-    f.complete_through_utc,
-    f.open_rejects,
+    f.complete_through_utc AS complete_through,
+    f.open_rejects AS rejects,
     j.open_jobs,
     j.stuck_jobs,
     f.scan_is_open,
-    f.reread_due_at_utc,
-    f.reconcile_due_at_utc
+    f.reread_due_at_utc AS reread_due_at,
+    f.reconcile_due_at_utc AS reconcile_due_at
 FROM bi.freshness AS f
 CROSS JOIN (
     SELECT count(*) AS open_jobs, count(*) FILTER (WHERE is_stuck) AS stuck_jobs
@@ -155,18 +154,8 @@ class Metrics:
 def read(db: Connection, source: str) -> Standing | None:
     """How a source stands; None where it is unknown, or Postgres can't be asked any more."""
     with suppress(psycopg.Error):
-        row = db.execute(_STANDING, {"source": source}).fetchone()
-        if row is not None:
-            through, rejects, open_jobs, stuck_jobs, is_open, reread, reconcile = row
-            return Standing(
-                complete_through=_zoned(through),
-                rejects=int(str(rejects)),
-                open_jobs=int(str(open_jobs)),
-                stuck_jobs=int(str(stuck_jobs)),
-                scan_is_open=bool(is_open),
-                reread_due_at=_zoned(reread),
-                reconcile_due_at=_zoned(reconcile),
-            )
+        for row in rows(db, _STANDING, {"source": source}):
+            return Standing(**row)  # type: ignore[arg-type]
     return None
 
 
@@ -203,7 +192,3 @@ def _families(told: Samples) -> Iterable[Metric]:
                 found.add_metric([series.source, *series.values], value)
         if found.samples:
             yield found
-
-
-def _zoned(time: object) -> datetime | None:
-    return time.replace(tzinfo=UTC) if isinstance(time, datetime) else None
