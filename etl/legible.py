@@ -1,7 +1,8 @@
-"""Texts of any kind made fit for a terminal: without what would steer it, and as wide as there is room."""
+"""What people read: texts without what would steer a terminal, times, lengths of time, tables that fit."""
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 # Control characters would steer the terminal, marks of direction would shuffle the line.
@@ -13,6 +14,27 @@ _LEAST = 12  # cells: a text that is cut shorter than that says nothing
 def shown(text: str) -> str:
     """The text in a line, with a space for what can't be shown."""
     return _UNPRINTABLE.sub(" ", text)
+
+
+def utc(time: datetime) -> str:
+    """A moment, which has its zone, to the second: `2026-03-02 09:00:00 UTC`."""
+    return f"{moment(time)} UTC"
+
+
+def moment(time: datetime) -> str:
+    """The same under a title that says that it is UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def span(seconds: object) -> str:
+    """A length of time in its two largest units: `2 min 5 s`, `3 d 4 h`."""
+    left = max(0, round(float(str(seconds))))
+    parts = []
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, length)
+        parts.append((number, unit))
+    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
 
 
 class Column(NamedTuple):

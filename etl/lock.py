@@ -9,6 +9,7 @@ import psycopg
 
 from etl.database import Connection
 from etl.errors import Locked
+from etl.legible import utc
 
 _CLASS = 360_361  # sql/functions/is_held.sql looks for it
 
@@ -76,7 +77,7 @@ class Holder(NamedTuple):
     state: str | None
 
     def __str__(self) -> str:
-        since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else None
+        since = f"since {utc(self.since)}" if self.since else None
         return f"process {self.pid} ({', '.join(filter(None, (self.name, since, self.state)))})"
 
 
@@ -113,4 +114,4 @@ def _holder(db: Connection, key: Mapping[str, int]) -> str:
     if row is None:
         return "another run, which has just ended"
     session, run_id, started_at = row
-    return f"{session}" + (f" (run {run_id}, since {started_at:%Y-%m-%d %H:%M:%S} UTC)" if run_id else "")
+    return f"{session}" + (f" (run {run_id}, since {utc(started_at)})" if isinstance(started_at, datetime) else "")

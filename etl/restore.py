@@ -17,6 +17,7 @@ from etl import odata
 from etl.database import Connection
 from etl.errors import Refused
 from etl.flatten import flatten
+from etl.legible import utc
 from etl.model import Job, JobRow, Window
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def tell(
         end, version = known[name]
         is_odd = row.row_version < version and end < row.modified_date <= answered_at
         if is_odd and not db.execute(_IS_KNOWN, (source_id, row.job_id, row.row_version, row.modified_date)).fetchone():
-            said = f"{row.modified_date:%Y-%m-%d %H:%M:%S} UTC"
-            return f"job {row.job_id}, modified {said}, has a lower rowversion than jobs had before"
+            return f"job {row.job_id}, modified {utc(row.modified_date)}, has a lower rowversion than jobs had before"
     return None
 
 

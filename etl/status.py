@@ -1,9 +1,10 @@
 """How fresh and how complete the mirror is, from the views that BI tools read too; and whether it keeps its promise."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from etl.database import Connection, Row, rows
+from etl.legible import moment, span, utc
 
 _SOURCES = """
 SELECT f.*, coalesce(j.jobs, 0) AS jobs, coalesce(j.open, 0) AS open, coalesce(j.stuck, 0) AS stuck,
@@ -54,7 +55,7 @@ def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[b
     broken = [said for row in sources if (said := _broken(row, most))]
     if broken:
         return False, "; ".join(broken)
-    lags = ", ".join(f"{row['source']} is complete up to {ago(row['lag_seconds'])} ago" for row in sources)
+    lags = ", ".join(f"{row['source']} is complete up to {span(row['lag_seconds'])} ago" for row in sources)
     rejects = sum(int(str(row["open_rejects"])) for row in sources)
     return True, lags + (f"; {rejects} rows wait in etl.rejects" if rejects else "")
 
@@ -65,7 +66,7 @@ def _broken(row: Row, most: timedelta) -> str | None:
     if lag is None:
         return f"{row['source']} is not complete yet{ended}"
     if float(str(lag)) > most.total_seconds():
-        return f"{row['source']} is complete up to {ago(lag)} ago only, more than {ago(most.total_seconds())}{ended}"
+        return f"{row['source']} is complete up to {span(lag)} ago only, more than {span(most.total_seconds())}{ended}"
     if row["went_back"]:
         return f"{row['source']} went back to an earlier state, which is not followed yet{ended}"
     return None
@@ -81,22 +82,11 @@ def text(status: Status) -> str:
     return "\n".join(lines)
 
 
-def ago(seconds: object) -> str:
-    """A length of time for people, in its two largest units: `2 min 5 s`, `3 d 4 h`."""
-    left = max(0, round(float(str(seconds))))
-    parts = []
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        number, left = divmod(left, length)
-        parts.append((number, unit))
-    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
-
-
 def _source(row: Row) -> Sequence[str]:
     through = row["complete_through_utc"]
-    fresh = (
-        f"complete through {_moment(through)} UTC ({ago(row['lag_seconds'])} ago)" if through else "not complete yet"
-    )
+    fresh = "not complete yet"
+    if isinstance(through, datetime):
+        fresh = f"complete through {utc(through)} ({span(row['lag_seconds'])} ago)"
     held = f"{row['jobs']} jobs ({row['open']} open, {row['stuck']} stuck), {row['documents']} documents"
     waiting = f"{row['open_rejects']} rejected rows, "
     halfway = ", a scan is half done" if row["scan_is_open"] else ""
@@ -108,13 +98,9 @@ def _source(row: Row) -> Sequence[str]:
     ]
 
 
-def _due(moment: object) -> str:
+def _due(time: object) -> str:
     """When a deep pass comes; without a date it is switched off, or nothing was read yet."""
-    return f"after {_moment(moment)} UTC" if moment else "at no set time"
-
-
-def _moment(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"after {utc(time)}" if isinstance(time, datetime) else "at no set time"
 
 
 def _run(row: Row) -> str:
@@ -122,5 +108,5 @@ def _run(row: Row) -> str:
     seconds = f", {row['seconds']} s" if row["seconds"] is not None else ""
     error = str(row["error"] or "")
     error = f": {error[:_TOLD_OF_AN_ERROR]}{'…' if len(error) > _TOLD_OF_AN_ERROR else ''}" if error else ""
-    when = _moment(row["started_at_utc"])
+    when = moment(row["started_at_utc"]) if isinstance(row["started_at_utc"], datetime) else "at no known time"
     return f"  {row['run_id']} {row['source']} {row['kind']} {when} {row['outcome']}: {counts}{seconds}{error}"

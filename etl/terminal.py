@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from etl.errors import EtlError
+from etl.legible import utc
 from etl.model import Clock, Run, ScanKind, Verdict
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def summary(run: Run) -> str:
     counts = run.counts
     if run.kind == ScanKind.RECONCILE:
         return _compared(run)
-    fresh = f"complete through {run.complete_through:%Y-%m-%d %H:%M:%S} UTC" if run.complete_through else "not complete"
+    fresh = f"complete through {utc(run.complete_through)}" if run.complete_through else "not complete"
     read = f"{counts.inserted} new, {counts.updated} changed, {counts.unchanged} the same, " if run.verdict else ""
     rows = f"{read}{counts.purged} purged"
     odd = {

@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from etl import status
 from etl.database import Connection
 from etl.emulator import populated
@@ -13,15 +11,6 @@ from tests.scene import Scene
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _15_MIN = timedelta(minutes=15)
 _MOVE_BACK = "UPDATE etl.sources SET complete_through = now() - %s::interval"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3_600, "1 h"), (93_600, "1 d 2 h"), (86_405, "1 d"), (-3, "0 s")],
-)
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
-    """People don't read 93600.4 s."""
-    assert status.ago(seconds) == said
 
 
 def test_a_mirror_without_a_run_keeps_no_promise(db: Connection) -> None:

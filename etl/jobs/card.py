@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
 from etl.jobs.mirrored import Found, Held, shortened
-from etl.legible import Column, shown, table
+from etl.legible import Column, moment, shown, span, table, utc
 
 if TYPE_CHECKING:
     from etl.database import Row
@@ -25,8 +25,8 @@ def listing(jobs: Sequence[Row], width: int | None) -> str:
         Column("created (UTC)", [_moment(job["created_at_utc"]) for job in jobs], 7),
         Column("status", [_text(job["job_status"]) for job in jobs], 8),
         Column("%", [_text(job["percent_completed"]) for job in jobs], 3, is_number=True),
-        Column("waited", [_seconds(job["queued_seconds"]) for job in jobs], 1, is_number=True),
-        Column("ran", [_seconds(job["run_seconds"]) for job in jobs], 4, is_number=True),
+        Column("waited", [_span(job["queued_seconds"]) for job in jobs], 1, is_number=True),
+        Column("ran", [_span(job["run_seconds"]) for job in jobs], 4, is_number=True),
         Column("documents", [_text(job["documents"] or None) for job in jobs], 2, is_number=True),
         Column("account", [_text(job["account_code"]) for job in jobs], 5),
         *([Column("source", sources, 6)] if len(set(sources)) > 1 else []),
@@ -60,7 +60,7 @@ def card_of(live: Live, source: str) -> str:
 
 def compared(live: Live, found: list[Difference] | None) -> str:
     """What the source says of a job, against the mirror (None: which doesn't hold it)."""
-    when = f"asked at the source, {_moment(live.answered_at)} UTC"
+    when = f"asked at the source, {utc(live.answered_at)}"
     if found is None:
         return f"{when}: the mirror doesn't hold the job"
     if not found:
@@ -114,7 +114,7 @@ def _tombstone(row: Row) -> Iterator[str]:
     kind = " / ".join(filter(None, (_text(row["category_name"]), _text(row["sub_category_name"]))))
     yield f"  {'what':<{_WIDE}}{kind}, account {_text(row['account_code']) or 'unknown'}"
     yield f"  {'last status':<{_WIDE}}{_text(row['job_status'])}"
-    waited, ran = _seconds(row["queued_seconds"]), _seconds(row["run_seconds"])
+    waited, ran = _span(row["queued_seconds"]), _span(row["run_seconds"])
     yield f"  {'times':<{_WIDE}}waited {waited or 'unknown'}, ran {ran or 'unknown'}"
 
 
@@ -169,24 +169,16 @@ def _value(value: object) -> str:
 
 
 def _moment(value: object) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else ""
+    return moment(value) if isinstance(value, datetime) else ""
 
 
 def _when(value: object) -> str:
-    return f"{said} UTC" if (said := _moment(value)) else ""
+    return utc(value) if isinstance(value, datetime) else ""
 
 
 def _after(what: str, value: object) -> str:
-    return f", {what} {said}" if (said := _seconds(value)) else ""
+    return f", {what} {said}" if (said := _span(value)) else ""
 
 
-def _seconds(value: object) -> str:
-    """A time span in the two units that matter."""
-    if value is None:
-        return ""
-    whole = round(float(str(value)))
-    for unit, size, below, smaller in (("d", 86400, 3600, "h"), ("h", 3600, 60, "m"), ("m", 60, 1, "s")):
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size}{unit} {rest}{smaller}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"
+def _span(value: object) -> str:
+    return "" if value is None else span(value)

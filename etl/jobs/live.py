@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.errors import SourceError
 from etl.flatten import flatten
+from etl.legible import utc
 from etl.model import COMPLETED, ENDED_STATES, OPEN_STATES, DocumentRow, Job, JobRow
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def gone(job_id: str, last: Live | None, now: datetime) -> str:
         return f"the source has no job {job_id}: it may have been purged there, or be another account's"
     due = last.row.purge_date_time
     if due is not None and due <= now + timedelta(minutes=1):
-        return f"job {job_id} was purged by the source meanwhile: its time was up at {due:%Y-%m-%d %H:%M:%S} UTC"
+        return f"job {job_id} was purged by the source meanwhile: its time was up at {utc(due)}"
     return f"the source shows job {job_id} no more: it was deleted there meanwhile, before its purge date"
 
 
@@ -151,5 +152,5 @@ def _named(document: Row | None) -> str | None:
     if document is None:
         return None
     ends = document["expires_at_utc"]
-    until = f", until {ends.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if isinstance(ends, datetime) else ""
+    until = f", until {utc(ends)}" if isinstance(ends, datetime) else ""
     return f"{document['document_name']}, {document['size_in_mb']} MB{until}"

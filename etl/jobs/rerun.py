@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from etl.errors import BadAnswer, ConfigError, SourceError, Unreachable
 from etl.jobs import live
 from etl.jobs.live import Live
+from etl.legible import utc
 from etl.model import Clock, JobRow
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def hindrance(row: JobRow, now: datetime) -> str | None:
     if live.is_open(row):
         return f"it is {row.job_status}, so it runs already: `aims360-etl jobs wait {row.job_id}` waits for it"
     if last_moment is not None and last_moment < now:
-        return f"the last moment for that was {last_moment:%Y-%m-%d %H:%M:%S} UTC (maximumDateTimeToExecuteJob)"
+        return f"the last moment for that was {utc(last_moment)} (maximumDateTimeToExecuteJob)"
     return None
 
 
