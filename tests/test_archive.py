@@ -690,7 +690,7 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
 def test_what_was_not_kept_for_the_same_reason_is_told_once() -> None:
     """A host that is down fails for hundreds of outputs: a line with how many, and the first of them."""
     many = [Failure(f"job-{number}", 0, "a.csv", "gone") for number in range(40)]
-    few = [Failure("job-x", None, None, "denied"), Failure("job-y", 1, "b.csv", "denied")]
+    few = [Failure("job-x", None, "", "denied"), Failure("job-y", 1, "b.csv", "denied")]
     assert list(reasons([*many, *few])) == [
         "40 outputs, the first of them of job job-0, document 0, a.csv: gone",
         "job job-x, publish link: denied",
