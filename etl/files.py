@@ -1,7 +1,8 @@
 """Files written all or nothing: who reads one meanwhile has the old or the new one, whole."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from etl.errors import ConfigError
@@ -9,23 +10,29 @@ from etl.errors import ConfigError
 _FOR_ITS_OWNER, _FOR_ALL = 0o600, 0o666  # less what the process' umask takes away
 
 
-def replace(path: Path, data: bytes, mode: int | None = None) -> None:
-    """A file anew, with these rights; None: those of any new file. Raises OSError, and then nothing has changed."""
+@contextmanager
+def replacing(path: Path, data: bytes, rights: int = _FOR_ITS_OWNER) -> Iterator[Path]:
+    """A new file beside it, which takes its place at the end of the block; not where that fails. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(beside, flags, _FOR_ALL if mode is None else _FOR_ITS_OWNER)
+    descriptor = os.open(beside, flags, rights)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            beside.chmod(mode)
+        yield beside
         beside.replace(path)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def replace(path: Path, data: bytes, mode: int) -> None:
+    """The file anew, with these rights. Raises OSError, and then nothing has changed."""
+    with replacing(path, data) as new:
+        new.chmod(mode)
 
 
 def save(path: Path, data: bytes) -> None:
@@ -35,9 +42,12 @@ def save(path: Path, data: bytes) -> None:
     """
     target = path.resolve()
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device
+        if not target.exists():
+            with replacing(target, data, _FOR_ALL):
+                return
+        if target.is_file():
+            replace(target, data, _FOR_ITS_OWNER | target.stat().st_mode & 0o777)
+        else:  # a pipe or a device
             target.write_bytes(data)
-            return
-        replace(target, data, _FOR_ITS_OWNER | target.stat().st_mode & 0o777 if target.exists() else None)
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror}") from None
