@@ -1,7 +1,7 @@
 """Outputs fetched before they expire or are purged: which of them, each to its place, and a row of what was kept.
 
-It takes no lock of the source's: it runs beside a sync, and beside another of its kind. A row is written once its file
-is in place, so whatever ends it in between, the next call finds the file, sees that it is the same, and records it.
+It runs beside a sync, and beside another of its kind; whoever chooses holds `lock.fetching`. A row is written once its
+file is in place, so whatever ends it in between, the next call finds the file, sees that it is the same, records it.
 """
 
 import threading
