@@ -112,7 +112,7 @@ def error_message(body: bytes) -> str:
 
 
 def harmless(said: str) -> str:
-    """A text of the source's for a message: a line without addresses, people, what may be a key or steers a terminal."""
+    """A text of the source's for a message: in a line, without addresses, people, keys or what steers a terminal."""
     said = _shortened(legible.shown(storable(said[:_LONGEST_TEXT])), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
