@@ -207,14 +207,14 @@ def look(db: Connection, wish: Wish) -> Erased:
 
 
 def erase(db: Connection, wish: Wish, clock: Clock) -> Erased:
-    """Erases, all or nothing, while no run is at work on the sources. Raises Locked, ConfigError, DatabaseError."""
+    """Erases, all or nothing, beside no run and no fetch of the sources. Raises Locked, ConfigError, DatabaseError."""
     check(wish)
     require_right(db)
     patterns = _patterns(wish.person)
     sources = _sources(db, wish.source)
     with ExitStack() as held:
         for source_id, name in sources:
-            held.enter_context(lock.held(db, name, source_id))
+            held.enter_context(lock.erasing(db, name, source_id))
         with db.transaction():
             found = [_found(db, source_id, wish, patterns) for source_id, _ in sources]
             for place in found:

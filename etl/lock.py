@@ -1,4 +1,7 @@
-"""One writer a source: a session advisory lock on the very connection that writes. Losing one loses the other."""
+"""One writer a source: a session advisory lock on the very connection that writes. Losing one loses the other.
+
+Who fetches outputs writes beside it, but not beside an erasure: what was chosen before would come back after it.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,12 +15,15 @@ from etl.errors import Locked
 from etl.legible import utc
 
 _CLASS = 360_361  # sql/functions/is_held.sql looks for it
+_FETCHES = 360_362  # held by each call that fetches outputs, alone by an erasure
 
 _LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
+_SHARE = "SELECT pg_try_advisory_lock_shared(%(class)s, %(source_id)s)"
 _LOCK_ALL = """
 SELECT source_id, name, pg_try_advisory_xact_lock(%(class)s, source_id) FROM etl.sources ORDER BY source_id
 """
 _UNLOCK = "SELECT pg_advisory_unlock(%(class)s, %(source_id)s)"
+_UNSHARE = "SELECT pg_advisory_unlock_shared(%(class)s, %(source_id)s)"
 _HOLDER = """
 SELECT a.application_name, r.run_id, r.started_at
 FROM pg_locks AS l
@@ -89,15 +95,36 @@ def holders(db: Connection) -> list[Holder]:
 @contextmanager
 def held(db: Connection, name: str, source_id: int) -> Iterator[None]:
     """The source is ours. Raises Locked at once where another run holds it, with who that is."""
-    key = {"class": _CLASS, "source_id": source_id}
-    row = db.execute(_LOCK, key).fetchone()
+    with _taken(db, name, {"class": _CLASS, "source_id": source_id}):
+        yield
+
+
+@contextmanager
+def fetching(db: Connection, name: str, source_id: int) -> Iterator[None]:
+    """Outputs of the source are fetched, by any number of calls: nothing is erased meanwhile. Raises Locked."""
+    with _taken(db, name, {"class": _FETCHES, "source_id": source_id}, _SHARE, _UNSHARE):
+        yield
+
+
+@contextmanager
+def erasing(db: Connection, name: str, source_id: int) -> Iterator[None]:
+    """No run is at work on the source, nor does anything fetch what was chosen before. Raises Locked."""
+    with held(db, name, source_id), _taken(db, name, {"class": _FETCHES, "source_id": source_id}):
+        yield
+
+
+@contextmanager
+def _taken(
+    db: Connection, name: str, key: Mapping[str, int], take: str = _LOCK, release: str = _UNLOCK
+) -> Iterator[None]:
+    row = db.execute(take, key).fetchone()
     if not (row and row[0]):
         raise Locked(f"source {name!r} is held by {_holder(db, key)}; nothing was done")
     try:
         yield
     finally:
         with suppress(psycopg.Error):  # a lost connection has lost its lock
-            db.execute(_UNLOCK, key)
+            db.execute(release, key)
 
 
 def hold_all(db: Connection) -> None:

@@ -4,15 +4,15 @@ Each line of a run carries the run's number. A source in trouble doesn't flood i
 are told in a minute, and then how many were not.
 """
 
-from datetime import datetime, timedelta
 from typing import TextIO
 
 from etl import failures, terminal
 from etl.errors import EtlError
+from etl.legible import shown
 from etl.model import Clock, Counts, Exchange, Progress, Run, Verdict, Watch
 
 FORMATS = ("auto", "human", "json")
-_A_MINUTE = timedelta(minutes=1)
+_A_MINUTE = 60.0  # seconds, of a clock that nobody sets
 _AT_MOST = 10  # events of one kind in a minute
 _UNLIMITED = frozenset({"run", "failed", "note", "request"})  # each of them is worth its line; requests are asked for
 _COUNTED = Counts.__struct_fields__
@@ -29,7 +29,7 @@ class Log:
         self._as_json, self._clock, self._source = form == "json", clock, source
         self._is_stamped, self.is_verbose = is_stamped, is_verbose
         self._run_id: int | None = None
-        self._since: dict[str, tuple[datetime, int]] = {}  # by kind of event: the minute's beginning, and how many
+        self._since: dict[str, tuple[float, int]] = {}  # by kind of event: the minute's beginning, and how many
 
     def and_then(self, watch: Watch) -> Watch:
         """Watches too, to know which run is under way."""
@@ -91,6 +91,7 @@ class Log:
     def _tell(self, level: str, event: str, said: str, fields: Fields | None = None, prefix: str = "") -> None:
         if event not in _UNLIMITED and not self._may_tell(event):
             return
+        said = said.encode(errors="backslashreplace").decode()  # a path may hold what is no text
         if self._as_json:
             known = {"source": self._source or None, "run_id": self._run_id, **(fields or {})}
             line = {"time": self._clock.now(), "level": level, "event": event, "message": said}
@@ -100,10 +101,10 @@ class Log:
         run = f" (run {self._run_id})" if self._is_stamped and self._run_id and "run " not in said else ""
         stamp = f"{self._clock.now():%Y-%m-%d %H:%M:%S} " if self._is_stamped else prefix
         for line_of_many in said.splitlines():
-            terminal.say(f"{stamp}{line_of_many}{run}", err=True)
+            terminal.say(f"{stamp}{shown(line_of_many)}{run}", err=True)
 
     def _may_tell(self, event: str) -> bool:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         began, told = self._since.get(event, (now, 0))
         if now - began >= _A_MINUTE:
             began, told, silenced = now, 0, told - _AT_MOST

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from etl import legible
 from etl.errors import BadAnswer
 
 # What may be a link, a token or a person, and is withheld from messages. Compiled once there is one: it takes a while.
@@ -111,8 +112,8 @@ def error_message(body: bytes) -> str:
 
 
 def harmless(said: str) -> str:
-    """A text of the source's for a message: a line without addresses, people and what may be a key."""
-    said = _shortened(storable(said[:_LONGEST_TEXT]), _LONGEST_SCRUBBED)
+    """A text of the source's for a message: in a line, without addresses, people, keys or what steers a terminal."""
+    said = _shortened(legible.shown(storable(said[:_LONGEST_TEXT])), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
     return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE)

@@ -375,7 +375,7 @@ class Recorder:
         clients = {job.row.client_id.lower() for job in batch.jobs if job.row.client_id}
         unknown = batch.unknown.difference(self.state.unknown_properties)
         if unknown:
-            said = ", ".join(sorted(unknown))
+            said = payload.harmless(", ".join(sorted(unknown)))
             self.notes.append(f"the source shows properties not known here, kept in `extra`: {said}")
         self.state = sources.learn(self.db, self.state, clients, unknown)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 
+from etl import stop
 from etl.model import Clock
 
 _LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
@@ -66,6 +67,8 @@ def serve(
         now = clock.monotonic()
         start = next_start(began, apart, now, failures) + late(apart)
         waits(start - now, failures)
+        stop.check()
         while (left := start - clock.monotonic()) > 0:
+            stop.check()
             alive()
             clock.sleep(min(left, _PIECE))

@@ -17,9 +17,10 @@ def heed() -> None:
     signal.signal(signal.SIGTERM, _wish)
 
 
-def is_wished() -> bool:
-    """Whether this process was asked to end."""
-    return _wished
+def check() -> None:
+    """Raises KeyboardInterrupt where a wish came and was lost, as in a destructor, out of which nothing is raised."""
+    if _wished:
+        _end()
 
 
 @contextmanager

@@ -5,11 +5,13 @@ Progress is a bar on a terminal, elsewhere a plain line now and then.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -31,7 +33,8 @@ _LONGEST = 60.0  # seconds between two at the most
 def say(text: str, err: bool = False) -> None:
     """A line on stdout, or stderr. Raises EtlError where stdout can't be written, as on a full disk.
 
-    A reader that has gone is no failure of the work, and what can't be said on stderr is lost.
+    A reader that has gone is no failure of the work, and what finds no room on stderr is lost. What comes after may
+    find some again: a service goes on for years.
     """
     _echo(text, err, nl=True)
 
@@ -44,11 +47,30 @@ def put(data: bytes) -> None:
 def _echo(said: str | bytes, err: bool, nl: bool) -> None:
     try:
         click.echo(said, err=err, nl=nl)
+    except BrokenPipeError:
+        _give_up(sys.stderr if err else sys.stdout)
     except OSError as error:
-        # Python would try again when it ends, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
-        if not err and not isinstance(error, BrokenPipeError):
+        _settle_at_the_end()
+        if not err:
             raise EtlError(f"the work is done, but what it says can't be written: {error.strerror}") from None
+
+
+@cache
+def _settle_at_the_end() -> None:
+    atexit.register(_settle)
+
+
+def _settle() -> None:
+    """What still can't be written when the program ends is lost: Python would try again, and complain."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed before we began
+        try:
+            stream.flush()
+        except OSError:
+            _give_up(stream)
+
+
+def _give_up(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -468,6 +468,39 @@ def test_a_rerun_makes_another_file(stage: Stage) -> None:
     assert len(stage.rows("SELECT FROM aims360.document_archive")) == 2
 
 
+def test_a_rerun_under_the_same_link_is_fetched_too(stage: Stage) -> None:
+    """What was kept before the job completed last is another output; what is the same then is kept from there on."""
+    stage.document()
+    stage.sync()
+    stage.fetch(answering(body=b"first" * 4000))
+    for body in (b"later" * 4000, b"later" * 4000):
+        stage.world.advance(timedelta(hours=1))
+        [job] = stage.world.jobs()
+        stage.world.change(job, completedDate=stage.world.now - timedelta(minutes=30))
+        stage.sync()
+        assert stage.fetch(answering(body=body)).fetched == 1
+        assert stage.fetch(answering(body=body)).kept_before == 1
+    assert {file.read_bytes()[:5] for file in files(stage.to)} == {b"first", b"later"}
+    assert len(stage.rows("SELECT FROM aims360.document_archive")) == 2
+
+
+def test_a_rerun_in_the_midst_of_a_download_is_fetched_again(stage: Stage) -> None:
+    """What counts is when an output was asked for, not when the last of it came."""
+    stage.document()
+    stage.sync()
+    [job] = stage.world.jobs()
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        stage.world.advance(timedelta(minutes=1))
+        stage.world.change(job, completedDate=stage.world.now)
+        stage.world.advance(timedelta(minutes=1))
+        return answering(body=b"first" * 4000)(environ, start)
+
+    stage.fetch(app)
+    stage.sync()
+    assert stage.fetch(answering(body=b"later" * 4000)).fetched == 1
+
+
 def test_what_was_purged_here_has_nothing_to_fetch(db: Connection, tmp_path: Path) -> None:
     """Under scrub the links are gone, under keep they lead nowhere."""
     for mode in ("scrub", "keep"):

@@ -266,6 +266,18 @@ def test_it_waits_for_no_run(db: Connection, url: str) -> None:
     assert scene.rows("SELECT * FROM etl.erasures") == []
 
 
+def test_nothing_is_fetched_beside_it(db: Connection, url: str, command: Command) -> None:
+    """What was chosen before would come back after it: files, and their rows. Fetches are beside each other."""
+    scene = Scene(db, World(seed=1))
+    refused = pytest.raises(Locked, match="'aims360' is held by aims360-etl on")
+    with connect(url) as other, lock.fetching(other, "aims360", 1), lock.fetching(db, "aims360", 1), refused:
+        erase.erase(db, erase.Wish(person=ANN), scene.clock)
+    with connect(url) as other, lock.erasing(other, "aims360", 1):
+        code, _, errors = command.run("documents", "fetch", "--to", "kept")
+    assert (code, "is held by aims360-etl on" in errors) == (3, True), errors
+    assert erase.erase(db, erase.Wish(person=ANN), scene.clock).jobs == 3
+
+
 def test_where_the_name_still_stands_is_told(db: Connection) -> None:
     """What counts for day totals isn't written anew: then people must decide."""
     scene = mirrored(db)

@@ -415,3 +415,19 @@ def test_a_sign_in_without_a_token_is_tried_again_and_told(db: Connection, body:
         scene.sync(behind(scene, lambda env, said: ("200 OK", body if env["REQUEST_METHOD"] == "POST" else said)))
     assert "two words" not in str(caught.value)
     assert len(scene.emulator.requests) == 8
+
+
+def test_what_the_source_says_steers_no_terminal() -> None:
+    """Errors end up in the ledger and in `status`, where they are only read."""
+    said = payload.error_message(b'{"error": {"message": "no\\u001b]0;mine\\u0007 \\u202eway\\u009b2J"}}')
+    assert said == "no ]0;mine way 2J"
+
+
+def test_a_flood_of_unknown_properties_makes_a_short_note(db: Connection) -> None:
+    """Of thousands of names some are told, without what steers a terminal; all of them are in `extra`."""
+    scene = Scene(db, World(seed=1))
+    scene.world.add(overrides={"esc\x1b]0;mine\x07": 1, **{f"unknown{number}": number for number in range(5_000)}})
+    [note] = scene.sync().notes
+    assert len(note) < 500
+    assert note.isprintable()
+    assert scene.one("SELECT count(*) FROM aims360.jobs, jsonb_object_keys(extra)") == 5_001

@@ -2,12 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from etl.database import Connection
 from etl.emulator import Emulator, populated
-from etl.errors import SignInFailed, in_run
+from etl.errors import ConfigError, SignInFailed, in_run
 from etl.log import Log, chosen
 from etl.model import Clock, Exchange, Progress, silent
 from tests.command import Command
@@ -155,3 +156,31 @@ def test_a_failure_is_a_line_of_json_where_the_log_is(command: Command, emulator
     command.environ["AIMS360_LOOK_BACK"] = "soon"
     code, _, errors = command.run("sync", "--log-format", "json")
     assert (code, json.loads(errors)["exit_code"]) == (2, 2)
+
+
+def test_what_is_no_text_ends_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """A path that isn't UTF-8 is told with its bytes escaped, in both forms."""
+    for form in ("json", "human"):
+        Log(form, Minutes().clock).failed(ConfigError("there is no file /run/\udcff"))
+    first, second = capsys.readouterr().err.splitlines()
+    assert json.loads(first)["message"] == "there is no file /run/\\udcff"
+    assert second == "aims360-etl: there is no file /run/\\udcff"
+
+
+def test_nothing_that_is_told_steers_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """Names that the source made up stand in notes: on a terminal too they are only read."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    Log("human", Minutes().clock).notice("properties not known here: a\x1b]0;b\x07\u202e\x9bc")
+    assert capsys.readouterr().err == "properties not known here: a ]0;b c\n"
+
+
+def test_a_clock_that_is_set_back_silences_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A minute is one that passed."""
+    machine = Minutes()
+    passed = iter([0.0] * 11 + [61.0] * 2)
+    log = Log("human", Clock(lambda: machine.now, lambda: next(passed), lambda _: None))
+    for number in range(11):
+        log.notice(f"notice {number}")
+    machine.now -= timedelta(days=365)
+    log.notice("a minute later")
+    assert capsys.readouterr().err.splitlines()[-1] == "a minute later"

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -184,6 +186,27 @@ def test_sigterm_lets_the_page_in_hand_be_committed(
     assert jobs == 50 * int(str(pages)) > 0
     assert db.execute("SELECT max(id)::text FROM aims360.jobs").fetchall() == [(cursor,)]
     assert "stopped" in errors
+
+
+def test_a_wish_to_end_is_never_lost() -> None:
+    """Nothing is raised out of a destructor: one that is at work when SIGTERM comes keeps no service from ending."""
+    program = """
+import os, signal, time
+from datetime import UTC, datetime, timedelta
+from etl import service, stop
+from etl.model import Clock
+
+class Late:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+stop.heed()
+clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
+service.serve(lambda: (Late(), service.Ending.DONE)[1], timedelta(hours=1), clock, print, print)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=_PATIENCE)
+    assert ended.stderr.endswith("KeyboardInterrupt\n")
+    assert "Exception ignored" in ended.stderr
 
 
 def test_a_held_source_is_no_failure(command: Command, db: Connection) -> None:

@@ -1,7 +1,10 @@
 """Progress: nothing for quick work, a line now and then without a terminal, a bar on one."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 
@@ -29,3 +32,28 @@ def test_on_a_terminal_a_bar_for_each_kind_of_work() -> None:
     assert "jobs read" in screen.getvalue()
     assert "250/1000" in screen.getvalue()
     assert "jobs purged" in screen.getvalue()
+
+
+def test_a_disk_that_was_full_for_a_while_ends_no_log(tmp_path: Path) -> None:
+    """What is said once there is room again is written: a service goes on for years after that."""
+    program = """
+import resource
+from etl import terminal
+
+def room(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+terminal.say("first", err=True)
+room(9)
+terminal.say("lost", err=True)
+room(resource.RLIM_INFINITY)
+terminal.say("told", err=True)
+room(20)
+terminal.say("lost at the end", err=True)
+"""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        ended = subprocess.run([sys.executable, "-c", program], stderr=file, timeout=60)
+    assert ended.returncode == 0
+    assert log.read_text().startswith("first\n")
+    assert "told\n" in log.read_text()

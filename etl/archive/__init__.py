@@ -1,7 +1,7 @@
 """Outputs fetched before AIMS360 deletes them: which, from where, to which place, and a row of what was kept.
 
-It takes no lock of the source's: it runs beside a sync, and beside another of its kind. A row is written once its file
-is in place, so whatever ends it in between, the next call finds the file, sees that it is the same, and records it.
+It runs beside a sync, and beside another of its kind, but not beside an erasure. A row is written once its file is in
+place, so whatever ends it in between, the next call finds the file, sees that it is the same, and records it.
 
     fetching   outputs side by side, each to its place, then its row
     outputs    which can be had: chosen from the mirror

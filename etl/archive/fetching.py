@@ -1,9 +1,9 @@
-"""Outputs side by side: each to its place, then its row."""
+"""Outputs side by side: each to its place, then its row. Whoever chooses them holds `lock.fetching`."""
 
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 
@@ -46,12 +46,13 @@ class State(StrEnum):
 
 
 class Outcome(Struct, frozen=True):
-    """What became of an output, and why; where it is, if it was fetched."""
+    """What became of an output, and why; where it is and when it was asked for, if it was fetched."""
 
     state: State
     path: str = ""
     size: int = 0
     digest: str = ""
+    asked_at: datetime | None = None
     reason: str = ""
     is_silent: bool = False  # no answer at all: others may fare alike
 
@@ -143,6 +144,7 @@ class Archive:
         if any(self._store.holds(path) and self._store.size(path) == size for path, size in kept):
             return Outcome(State.KEPT)
         key = sha256(repr((self._source, output.key)).encode()).hexdigest()[:40]
+        asked_at = self._clock.now()  # what a rerun made meanwhile is another output
         try:
             with parts.opened(self._store.parts, key) as part:
                 if part is None:
@@ -158,7 +160,7 @@ class Archive:
                     return Outcome(state, reason=str(error))
                 path = self._store.keep(part, self._path(output, content_type))
                 part.forget()
-                return Outcome(State.FETCHED, path, part.size, part.digest)
+                return Outcome(State.FETCHED, path, part.size, part.digest, asked_at)
         except OSError as error:  # the folder of parts
             raise ArchiveError(
                 f"{self._store.parts}: {error.strerror or type(error).__name__}; make room there"
@@ -173,7 +175,7 @@ class Archive:
         name = None if position is None else output.name
         row = (self._source_id, job_id, position, name, output.account, link_sha256)
         with self._db.transaction():
-            kept = (outcome.path, outcome.size, outcome.digest, self._clock.now())
+            kept = (outcome.path, outcome.size, outcome.digest, outcome.asked_at)
             self._db.execute(_RECORD, row + kept)
 
     def _told(self, outputs: Sequence[Output], outcomes: dict[int, Outcome]) -> Fetched:

@@ -53,10 +53,15 @@ SELECT job_id, position, name, kind, link, size_in_mb::float8, account_code, sco
 FROM outputs
 ORDER BY available_until, job_id, position
 """
+# A rerun replaces the outputs, and nobody says that their links must change: what was fetched before the job completed
+# last is another output.
 _KEPT = """
-SELECT job_id, position, link_sha256, path, bytes
-FROM aims360.document_archive
-WHERE source_id = %(source_id)s AND job_id = ANY (%(jobs)s::text[])
+SELECT a.job_id, a.position, a.link_sha256, a.path, a.bytes
+FROM aims360.document_archive AS a
+LEFT JOIN aims360.jobs AS j USING (source_id, job_id)
+WHERE a.source_id = %(source_id)s
+  AND a.job_id = ANY (%(jobs)s::text[])
+  AND (a.fetched_at < j.completed_date) IS NOT TRUE
 """
 
 
@@ -86,7 +91,7 @@ class Output(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int | None, str]:
-        """What tells it from others, also after a rerun; of the link a digest is remembered."""
+        """What tells it from others; of the link a digest is remembered."""
         return self.job_id, self.position, sha256(self.link.reveal().encode()).hexdigest()
 
 
@@ -127,7 +132,7 @@ def choose(db: Connection, source_id: int, wish: Wish, now: datetime) -> list[Ou
 
 
 def recorded(db: Connection, source_id: int, outputs: Sequence[Output]) -> Recorded:
-    """Which of these outputs were kept, wherever: path and size, by job, position and digest of the link."""
+    """Which of these outputs were kept since their jobs completed, wherever: path and size, by `Output.key`."""
     jobs = text_array({output.job_id for output in outputs})
     found: Recorded = {}
     for job_id, position, link, path, size in db.execute(_KEPT, {"source_id": source_id, "jobs": jobs}).fetchall():

@@ -93,17 +93,20 @@ def fetch(
             gone_within=before_purge,
         )
         source_id = outputs.source_id(db, chosen.name)
-        wanted = outputs.choose(db, source_id, wish, now)
         if to is None or dry_run:
+            wanted = outputs.choose(db, source_id, wish, now)
             _tell_what(wanted, outputs.recorded(db, source_id, wanted), as_json)
             return
+        from etl import lock
         from etl.archive import fetching, stores
 
         store = stores.at(to, lambda: wiring.data_dir(found) / "parts")
         with (
+            lock.fetching(db, chosen.name, source_id),
             terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
             wiring.downloads(chosen, log, clock) as downloads,
         ):
+            wanted = outputs.choose(db, source_id, wish, now)
             room = fetching.Archive(db, (source_id, chosen.name), store, downloads, clock)
             fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)
     terminal.say(terminal.as_json(fetched) if as_json else fetching.text(fetched))

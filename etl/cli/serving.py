@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from etl import failures, service, settings, terminal
 from etl.cli import telling, wiring
 from etl.cli.running import watching
-from etl.errors import ConfigError, DatabaseError, Locked
+from etl.errors import ConfigError, DatabaseError, EtlError, Locked
 from etl.service import Ending
 from etl.systemd import Systemd
 
@@ -67,8 +67,6 @@ class _Service:
             with telling.the_next(self._metrics, self._called) as ended:
                 found = wiring.read_settings()
                 run = self._sync(found, found.source(self._name), ended)
-            if self._as_json:
-                terminal.say(terminal.as_json(run))
         except Locked as held:
             self._log.notice(str(held))
             return Ending.HELD
@@ -79,6 +77,8 @@ class _Service:
         self._log.ended(run)
         self._log.notes(run)
         self._systemd.doing(terminal.summary(run))
+        if self._as_json:
+            self._print(run)
         return Ending.DONE
 
     def waits(self, seconds: float, failed: int) -> None:
@@ -94,6 +94,12 @@ class _Service:
         """The last word."""
         self._systemd.stopping()
         self._log.service("stopped; the next start goes on from here")
+
+    def _print(self, run: Run) -> None:
+        try:
+            terminal.say(terminal.as_json(run))
+        except EtlError as error:  # no failure of the run: the next begins when it would
+            self._log.failed(error)
 
     def _sync(self, found: settings.Settings, chosen: settings.Source, ended: Ended) -> Run:
         from etl.sync import sync
