@@ -6,6 +6,7 @@ read or written is said, and the next run tries again.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,7 @@ CROSS JOIN (
 WHERE f.source = %(source)s
 """
 _READABLE = 0o644  # node_exporter runs as somebody else
+_LARGEST = 8 * 2**20  # bytes; a source takes seven thousand of them
 
 
 class _Told(NamedTuple):
@@ -138,7 +140,7 @@ class Metrics:
         if self._path is None:
             return {}
         try:
-            return parsed(self._path.read_text(encoding="utf-8"))
+            return parsed(_read(self._path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -206,8 +208,25 @@ def _families(told: Samples) -> Iterable[Metric]:
             yield found
 
 
+def _read(path: Path) -> str:
+    """What the file says. Raises OSError where it is none, and ValueError where it is none of ours."""
+    _regular(path)
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError("too large")
+    return data.decode()
+
+
+def _regular(path: Path) -> None:
+    """Raises OSError for a device or a pipe: it would be replaced by a file, for all who use it, or never be read up."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def _replace(path: Path, content: bytes) -> None:
     """The file anew, in one step: who reads it meanwhile has the old or the new one. Raises OSError."""
+    _regular(path)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     new = Path(name)
     try:
