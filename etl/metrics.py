@@ -219,7 +219,7 @@ def _read(path: Path) -> str:
 
 
 def _regular(path: Path) -> None:
-    """Raises OSError for a device or a pipe: it would be replaced by a file, for all who use it, or never be read up."""
+    """Raises OSError for a device or a pipe: a file in its place would take it from all who use it."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is no regular file")
 

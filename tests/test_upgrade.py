@@ -294,7 +294,7 @@ def test_a_database_with_others_tables_is_left_alone(empty_database: str, theirs
     """Where something else has a name of ours, another database is advised: to run it again wouldn't help."""
     with connect(empty_database) as db:
         db.execute(theirs.encode())
-        with pytest.raises(DatabaseError, match="nothing was changed, something else has that name .* of its own"):
+        with pytest.raises(DatabaseError, match="nothing was changed, something else has that name"):
             schema.migrate(empty_database)
         assert db.execute("SELECT to_regnamespace('etl')").fetchone() == (None,)
 
