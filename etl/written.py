@@ -10,7 +10,7 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -137,14 +137,22 @@ def read(path: Path) -> str | None:
 def keep(change: Change, is_secret: bool) -> Path | None:
     """Writes a file, all or nothing; a secret one is never open to others. What would be gone stays beside it.
 
-    The path of that, None where nothing would be gone. Raises ConfigError where the folder can't be written.
+    The path of that, None where nothing would be gone. Raises ConfigError where the folder can't be written, or where
+    the file isn't any more what it was.
     """
     path = change.path.resolve()  # a link goes on leading there
     try:
         kept = _put_aside(path, change.before) if change.loses and change.before is not None else None
         if change.after != change.before:
-            mode = 0o644 if change.before is None else path.stat().st_mode & 0o777
-            _write(path, change.after, 0o600 if is_secret else mode)
+            before = None if change.before is None else path.stat()
+            mode = 0o644 if before is None else before.st_mode & 0o777
+            with _written(path, change.after) as new:
+                if before is not None and hasattr(os, "chown"):
+                    with suppress(PermissionError):  # root leaves a file to whom it belongs
+                        os.chown(new, before.st_uid, before.st_gid)
+                new.chmod(0o600 if is_secret else mode)
+                if read(path) != change.before:
+                    raise ConfigError(f"{path}: somebody else has just changed it; run this again")
         elif is_secret:
             path.chmod(0o600)
     except OSError as error:
@@ -165,14 +173,16 @@ def _names(path: Path) -> Iterator[Path]:
     return (path.with_name(f"{path.name}.old{number or ''}") for number in count())
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+@contextmanager
+def _written(path: Path, text: str) -> Iterator[Path]:
+    """The text beside the file, which it replaces at the end of the block, in one step; not where that fails."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with O_EXCL, for its owner alone
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(mode)
+        yield Path(name)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

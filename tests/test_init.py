@@ -400,6 +400,25 @@ def test_a_secret_file_was_never_open_to_others(tmp_path: Path) -> None:
         written.keep(written.Change(tmp_path / "no" / ".env", None, "A=1\n", False), is_secret=True)
 
 
+def test_what_another_wrote_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    """Two at once, of two sources in one folder: the second is told to come again, and leaves nothing behind."""
+    first_of_two, second = (written.variables(file := tmp_path / ".env", None, {name: "1"}) for name in ("A", "B"))
+    written.keep(first_of_two, is_secret=True)
+    with pytest.raises(ConfigError, match="somebody else has just changed it"):
+        written.keep(second, is_secret=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+    assert file.read_text().endswith("\nA=1\n")
+
+
+def test_root_leaves_a_file_to_its_owner(tmp_path: Path) -> None:
+    """A service's account still reads its settings after root has changed them."""
+    (env := tmp_path / ".env").write_text("A=1\n")
+    owner = os.geteuid() or 1234  # nobody else than root can give a file away
+    os.chown(env, owner, os.getegid())
+    written.keep(written.variables(env, "A=1\n", {"B": "2"}), is_secret=True)
+    assert (env.stat().st_uid, env.stat().st_mode & 0o777) == (owner, 0o600)
+
+
 # -- decisions --------------------------------------------------------------------------------------------------------
 
 

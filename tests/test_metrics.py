@@ -303,6 +303,7 @@ def test_a_service_is_scraped(command: Command) -> None:
     assert found[samples.ROWS, "aims360", "inserted"] == 100
     assert found[samples.LAG, "aims360"] > 0
     assert (code, f"127.0.0.1 port {port} can't be had" in errors) == (2, True)
+    assert "stopped" not in errors  # it never began
     code, _, errors = command.run("sync", "--metrics-port", str(port))
     assert (code, "--metrics-port goes with --every" in errors) == (2, True)
 
