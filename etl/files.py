@@ -1,5 +1,6 @@
 """Files written all or nothing: who reads one meanwhile has the old or the new one, whole."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ _FOR_ITS_OWNER, _FOR_ALL = 0o600, 0o666  # less what the process' umask takes aw
 @contextmanager
 def replacing(path: Path, data: bytes, rights: int = _FOR_ITS_OWNER) -> Iterator[Path]:
     """A new file beside it, which takes its place at the end of the block; not where that fails. Raises OSError."""
+    regular(path)
     beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(beside, flags, rights)
@@ -27,6 +29,12 @@ def replacing(path: Path, data: bytes, rights: int = _FOR_ITS_OWNER) -> Iterator
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def regular(path: Path) -> None:
+    """Raises OSError for a device or a pipe: a file in its place would take it from all who use it."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def replace(path: Path, data: bytes, mode: int) -> None:

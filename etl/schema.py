@@ -105,6 +105,16 @@ BEGIN
 END
 $grants$
 """)
+_HINTS: Sequence[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], str]] = (
+    (
+        psycopg.errors.InsufficientPrivilege,
+        "run it as the owner of the mirror; of a new one `aims360-etl doctor` says which right is missing",
+    ),
+    (
+        (psycopg.errors.DuplicateTable, psycopg.errors.WrongObjectType),
+        "something else has that name in schema aims360, etl or bi: give the mirror a database of its own",
+    ),
+)
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
 _REMEMBER_DIGEST = sql.SQL("INSERT INTO etl.definitions (digest) VALUES ({})")
 
@@ -154,7 +164,7 @@ def migrate(url: str, lock_timeout: timedelta = LOCK_TIMEOUT) -> tuple[str | Non
         if isinstance(cause, psycopg.errors.LockNotAvailable):
             raise _in_the_way(url, lock_timeout) from None
         why = said(cause) if isinstance(cause, psycopg.Error) else "no connection"
-        hint = "`aims360-etl doctor` says which right is missing" if _is_forbidden(cause) else "run it again"
+        hint = next((hint for kind, hint in _HINTS if isinstance(cause, kind)), "run it again")
         raise DatabaseError(f"{masked(url)}: can't migrate: {why}; nothing was changed, {hint}") from None
 
 
@@ -163,10 +173,6 @@ def engine(url: str) -> Engine:
     import sqlalchemy as sa
 
     return sa.create_engine("postgresql+psycopg://", creator=lambda: connect(url, False), poolclass=sa.NullPool)
-
-
-def _is_forbidden(error: object) -> bool:
-    return isinstance(error, psycopg.errors.InsufficientPrivilege)
 
 
 def _in_the_way(url: str, waited: timedelta) -> DatabaseError:
@@ -194,11 +200,11 @@ def _migrate(connection: SqlConnection, lock_timeout: timedelta) -> tuple[str | 
     before = revision(driver)
     if before is not None and before > newest():
         require(driver)
-    if before != newest():
+    if before != newest():  # else there is nothing to do, which whoever only writes may find too
         driver.execute(KEEP_READERS_AWAY)
-    if before not in (None, newest()):
-        lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
-    upgrade(connection=connection)
+        if before is not None:
+            lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
+        upgrade(connection=connection)
     wanted = definitions()
     if not wanted.are_in(driver):
         for statement in wanted.statements:

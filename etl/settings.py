@@ -230,6 +230,15 @@ def _database_url(environ: Mapping[str, str], directory: Path) -> Secret | None:
     return Secret(libpq_url(url.strip(), setting)) if url else None
 
 
+def secret(name: str, environ: Mapping[str, str], directory: Path) -> tuple[str, Path | None]:
+    """A secret from its variable, or from a file: then with that file's full path. Raises ConfigError."""
+    problems: list[str] = []
+    found, setting = _secret(name, environ, directory, problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found, None if setting == name else directory / environ[setting]
+
+
 def _secret(name: str, environ: Mapping[str, str], directory: Path, problems: list[str]) -> tuple[str, str]:
     """A secret from its variable, or from the file that the variable with _FILE after its name leads to.
 

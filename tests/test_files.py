@@ -45,6 +45,6 @@ def test_a_file_that_is_replaced_is_never_half_there(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "full").touch()
-    with pytest.raises(OSError, match="irectory"):
+    with pytest.raises(OSError, match="no regular file"):
         files.replace(folder, b"new", 0o644)
     assert {found.name for found in tmp_path.iterdir()} == {"metrics.prom", "folder"}

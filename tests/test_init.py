@@ -255,6 +255,76 @@ def test_a_second_account_and_a_second_time(user: Command) -> None:
     assert list(found.sources) == ["west", "aims360"]
 
 
+def test_a_secret_in_a_file_stays_there(user: Command, url: str) -> None:
+    """Docker's and Kubernetes' secrets: tested, and named by their path; never copied, the second time as the first."""
+    for name, secret in (("AIMS360_TOKEN", TOKEN), ("DATABASE_URL", url)):
+        (user.folder / name.lower()).write_text(f"{secret}\n")
+        del user.environ[name]
+        user.environ[f"{name}_FILE"] = name.lower()
+    assert user.run("init")[0] == 0
+    [config, env] = [(user.folder / name).read_text() for name in ("aims360.toml", ".env")]
+    assert f'token_file = "{user.folder}/aims360_token"' in config
+    assert f"DATABASE_URL_FILE={user.folder}/database_url\n" in env
+    assert TOKEN not in config + env
+    assert url not in env
+    del user.environ["AIMS360_TOKEN_FILE"]
+    code, output, errors = user.run("init")
+    assert (code, output.count("is as it was")) == (0, 2), errors
+    (user.folder / "aims360_token").write_text("two words")
+    code, _, errors = user.run("init")
+    assert (code, "AIMS360_TOKEN_FILE: holds a space" in errors) == (2, True)
+    (user.folder / "aims360_token").unlink()
+    code, _, errors = user.run("init")
+    assert (code, "aims360.toml: [sources.aims360] token_FILE: there is no file" in errors) == (2, True)
+
+
+def test_enter_leaves_a_secret_in_its_file(user: Command, url: str) -> None:
+    """What is taken as it was stays where it lies; what is typed anew goes into the file of variables."""
+    for name, secret in (("AIMS360_TOKEN", TOKEN), ("DATABASE_URL", url)):
+        (user.folder / name.lower()).write_text(secret)
+        del user.environ[name]
+        user.environ[f"{name}_FILE"] = name.lower()
+    with Keyboard(["init"], user.environ, user.folder) as keyboard:
+        for question in (
+            "Base address",
+            "Its region",
+            "Sign in with",
+            "Token (Enter: as before)",
+            "Database (",
+            "user (",
+        ):
+            keyboard.answer(question, TOKEN if "Token" in question else "")
+        assert keyboard.end() == 0
+    env = (user.folder / ".env").read_text()
+    assert "DATABASE_URL_FILE=" in env
+    assert "token_file" in (user.folder / "aims360.toml").read_text()
+    with Keyboard(["init", "--untested", "--replace"], user.environ, user.folder) as keyboard:
+        for question in (
+            "Base address",
+            "Its region",
+            "Sign in with",
+            "Token (Enter: as before)",
+            "Database (",
+            "user (",
+        ):
+            keyboard.answer(question, "another" if "Token" in question else "")
+        assert keyboard.end() == 0
+    assert "AIMS360_TOKEN=another\n" in (user.folder / ".env").read_text()
+    assert 'token_env = "AIMS360_TOKEN"' in (user.folder / "aims360.toml").read_text()
+
+
+def test_http_takes_its_word_here_too(user: Command) -> None:
+    """`--insecure-http` lets a service without TLS be tested, and stands in all that is to be called next."""
+    user.environ["AIMS360_BASE_URL"] = "http://nowhere.invalid"
+    assert user.run("init", "--untested")[0] == 2
+    code, _, errors = user.run("init", "--insecure-http")
+    assert (code, "no host is called nowhere.invalid" in errors) == (1, True)
+    code, output, _ = user.run("init", "--untested", "--insecure-http")
+    assert code == 0
+    steps = [line.partition("aims360-etl ")[2] for line in output.splitlines() if " --insecure-http" in line]
+    assert steps == ["doctor --insecure-http", "sync --insecure-http", "sync --insecure-http"]
+
+
 # -- the files --------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +399,25 @@ def test_a_secret_file_was_never_open_to_others(tmp_path: Path) -> None:
         os.umask(umask)
     with pytest.raises(ConfigError, match="can't be written"):
         written.keep(written.Change(tmp_path / "no" / ".env", None, "A=1\n", False), is_secret=True)
+
+
+def test_what_another_wrote_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    """Two at once, of two sources in one folder: the second is told to come again, and leaves nothing behind."""
+    first_of_two, second = (written.variables(file := tmp_path / ".env", None, {name: "1"}) for name in ("A", "B"))
+    written.keep(first_of_two, is_secret=True)
+    with pytest.raises(ConfigError, match="somebody else has just changed it"):
+        written.keep(second, is_secret=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+    assert file.read_text().endswith("\nA=1\n")
+
+
+def test_root_leaves_a_file_to_its_owner(tmp_path: Path) -> None:
+    """A service's account still reads its settings after root has changed them."""
+    (env := tmp_path / ".env").write_text("A=1\n")
+    owner = os.geteuid() or 1234  # nobody else than root can give a file away
+    os.chown(env, owner, os.getegid())
+    written.keep(written.variables(env, "A=1\n", {"B": "2"}), is_secret=True)
+    assert (env.stat().st_uid, env.stat().st_mode & 0o777) == (owner, 0o600)
 
 
 # -- decisions --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Metrics as a file and over HTTP, of real runs."""
 
 import json
+import os
 import socket
 import threading
 import urllib.request
@@ -130,6 +131,25 @@ def test_a_file_that_cannot_be_written_is_said_and_changes_nothing(scene: Scene,
         f"metrics: {tmp_path}/absent/aims360.prom can't be written: No such file or directory; the run is not affected"
     ]
     assert {family.name for family in kept.collect()} >= {"aims360_etl_rows"}
+
+
+def test_a_pipe_or_a_device_is_neither_read_nor_replaced(scene: Scene, tmp_path: Path) -> None:
+    """Root's `--metrics-file /dev/null` must leave it to all others, and nobody waits for a pipe."""
+    said: list[str] = []
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert watched(scene, Metrics(scene.clock, pipe, said.append)).counts.inserted == 101
+    assert pipe.is_fifo()
+    assert said[-1].endswith("can't be written: it is no regular file; the run is not affected")
+
+
+def test_a_file_without_end_is_not_read_up(scene: Scene, file: Path) -> None:
+    """What is far too large is none of ours: it is replaced, and costs no memory."""
+    said: list[str] = []
+    with file.open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    watched(scene, Metrics(scene.clock, file, said.append))
+    assert said == [f"metrics: {file} can't be read: it is no Prometheus text; its counters begin anew"]
+    assert file.stat().st_size < 20_000
 
 
 def test_what_another_process_added_meanwhile_stays(scene: Scene, file: Path) -> None:
@@ -283,6 +303,7 @@ def test_a_service_is_scraped(command: Command) -> None:
     assert found[samples.ROWS, "aims360", "inserted"] == 100
     assert found[samples.LAG, "aims360"] > 0
     assert (code, f"127.0.0.1 port {port} can't be had" in errors) == (2, True)
+    assert "stopped" not in errors  # it never began
     code, _, errors = command.run("sync", "--metrics-port", str(port))
     assert (code, "--metrics-port goes with --every" in errors) == (2, True)
 

@@ -286,6 +286,19 @@ def test_a_migration_waits_for_another_no_longer_than_it_may(url: str) -> None:
             schema.migrate(url, A_MOMENT)
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    ["CREATE SCHEMA aims360; CREATE TABLE aims360.jobs (a int)", "CREATE SCHEMA bi; CREATE TABLE bi.jobs (a int)"],
+)
+def test_a_database_with_others_tables_is_left_alone(empty_database: str, theirs: str) -> None:
+    """Where something else has a name of ours, another database is advised: to run it again wouldn't help."""
+    with connect(empty_database) as db:
+        db.execute(theirs.encode())
+        with pytest.raises(DatabaseError, match="nothing was changed, something else has that name"):
+            schema.migrate(empty_database)
+        assert db.execute("SELECT to_regnamespace('etl')").fetchone() == (None,)
+
+
 @pytest.mark.slow
 def test_a_newer_schema_is_refused_by_all_that_write_or_read_it(empty_database: str, tmp_path: Path) -> None:
     """A program that is older than the database touches nothing, and says what to upgrade."""

@@ -198,6 +198,19 @@ def test_a_new_table_is_granted_with_the_migration(writer: Connection, url: str,
         db.execute("DROP TABLE aims360.added")
 
 
+def test_a_writer_finds_nothing_to_migrate(writer: Connection, url: str, db: Connection) -> None:
+    """`sync --migrate` is one schedule for every role: what is to be done is the owner's, and it says so."""
+    assert writer.info.user != db.info.user
+    as_writer = as_role(url, writer.info.user)
+    assert schema.migrate(as_writer) == (schema.newest(), schema.newest())
+    db.execute("UPDATE etl.definitions SET digest = 'of another release'")
+    try:
+        with pytest.raises(DatabaseError, match="nothing was changed, run it as the owner of the mirror"):
+            schema.migrate(as_writer)
+    finally:
+        schema.migrate(url)
+
+
 def test_a_writer_of_one_mirror_is_none_of_another(writer: Connection, empty_database: str) -> None:
     """Roles belong to the server, rights to a database: only where it was granted does `migrate` go on granting."""
     schema.migrate(empty_database)

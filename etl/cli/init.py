@@ -13,6 +13,7 @@ import click
 
 from etl import settings, terminal
 from etl.cli import wiring
+from etl.cli.options import insecure_http, insecure_http_option
 from etl.cli.program import main
 from etl.errors import ConfigError
 
@@ -49,21 +50,23 @@ class _Terminal:
 @click.option("--from-environment", is_flag=True, help="Ask nothing: the environment has the answers.")
 @click.option("--untested", is_flag=True, help="Ask neither the service nor the database.")
 @click.option("--replace", is_flag=True, help="Change what the files say; what they said stays beside them.")
+@insecure_http_option
 @click.option("--migrate", "migrate_too", is_flag=True, help="Make the schema at the end.")
 def init(
     name: str | None, folder: Path | None, from_environment: bool, untested: bool, replace: bool, migrate_too: bool
 ) -> None:
     """Ask for service, sign-in and database, test them, and write the settings.
 
-    Into aims360.toml, and the secrets into .env, which only its owner can read. Without a terminal it takes the answers
-    from the environment, as --from-environment does, and fails where one is missing or doesn't hold.
+    Into aims360.toml, and the secrets into .env, which only its owner can read; one that lies in a file stays there.
+    Without a terminal it takes the answers from the environment, as --from-environment does, and fails where one is
+    missing or doesn't hold.
     """
     from etl.init import contact, written
 
     name = contact.named(name or settings.DEFAULT_SOURCE)
     config = _config(folder)
     env = config.with_name(".env")
-    before = contact.known(os.environ, name, Path.cwd(), config)
+    before = contact.known(os.environ, name, Path.cwd(), config, insecure_http())
     tests = None if untested else contact.tests(wiring.clock(), _embedded)
     asks = None if from_environment or not terminal.is_terminal(sys.stdin) else _Terminal()
     if asks is None:
@@ -79,7 +82,8 @@ def init(
         terminal.say(f"schema is at {schema.migrate(contact.address(answers, _embedded))[1]}")
         to_migrate = False
     several = len(written.names_in(config)) > 1
-    terminal.say(contact.next_steps(_program(), env, name if several else None, to_migrate))
+    in_the_clear = insecure_http() and contact.is_in_the_clear(answers)
+    terminal.say(contact.next_steps(_program(), env, name if several else None, to_migrate, in_the_clear))
 
 
 def _program() -> str:

@@ -30,8 +30,8 @@ def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: tel
         raise ConfigError("--every: a second at least")
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         found = _Service(name, log, as_json, wish, stack)
+        found.ready(every)  # one that can't begin hasn't stopped either
         stack.callback(found.stopping)
-        found.ready(every)
         service.serve(found.once, every, found.clock, found.waits, found.alive)
 
 

@@ -7,8 +7,8 @@ address is asked for, and the region is kept for people.
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -26,6 +26,8 @@ _PREFIX = "AIMS360_"
 REGIONS = ("west", "east", "unknown")
 _GRANT = ("client_id", "client_secret", "username", "password")
 _SECRETS = ("token", "client_secret", "password")
+_ADDRESS = "database_url"
+_IN_FILE = "_FILE"  # the ending of a variable that names the file in which a secret lies
 _ATTEMPTS = 2  # somebody waits
 # A token that nobody has: whether a service is there shows in how it refuses it.
 _NOBODY = Secret("nobody")
@@ -68,6 +70,8 @@ class Answers:
     database_url: Secret | None = None  # None: the embedded Postgres
     data_dir: Path | None = None
     region: str = "unknown"
+    files: Mapping[str, Path] = field(default_factory=dict)  # where secrets lie that came from a file, by key
+    insecure_http: bool = False
 
 
 class Tests(NamedTuple):
@@ -92,26 +96,44 @@ def variable(name: str, key: str) -> str:
     return f"{name}_{key}".upper()
 
 
-def known(environ: Mapping[str, str], name: str, directory: Path, config: Path) -> Answers:
-    """Answers that are there already: in the variables that any command reads, else in the file; not yet judged."""
+def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, insecure_http: bool = False) -> Answers:
+    """Answers that are there already: in the variables that any command reads, else in the file; not yet judged.
+
+    Raises ConfigError where a secret's file can't be read.
+    """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     source = written.table_of(config, name)
-    for key in settings.KEYS:
-        own = variable(name, key) if key in _SECRETS else ""
-        if found := given.get(own) or given.get(_PREFIX + key.upper()):
-            source[key] = found
+    source |= {key: found for key in settings.KEYS if (found := given.get(_PREFIX + key.upper(), ""))}
+    where = f"{config.name}: [sources.{name}] "
+    named = {where + key + _IN_FILE: str(path) for key, path in written.secret_files(config, name).items()}
+    files: dict[str, Path | None] = {}
+    for key in _SECRETS:
+        for place, called in ((given, variable(name, key)), (given, _PREFIX + key.upper()), (named, where + key)):
+            found, file = settings.secret(called, place, directory)
+            if found:
+                source[key], files[key] = found, file
+                break
     if "token" in source:
         source = {key: value for key, value in source.items() if key not in _GRANT}
     folder = given.get("AIMS360_DATA_DIR")
     data_dir = directory / Path(folder).expanduser() if folder else None
-    return Answers(name, source, Secret(given["DATABASE_URL"]) if "DATABASE_URL" in given else None, data_dir)
+    url, files[_ADDRESS] = settings.secret("DATABASE_URL", given, directory)
+    lying = {key: file for key, file in files.items() if file is not None}
+    return Answers(name, source, Secret(url) if url else None, data_dir, files=lying, insecure_http=insecure_http)
 
 
 def judged(answers: Answers, called: Callable[[str], str] | None = None) -> Source:
     """The source that the answers describe; `called` says what people call a key. Raises ConfigError."""
     own = called or (lambda key: variable(answers.name, key) if key in _SECRETS else _PREFIX + key.upper())
-    given = settings.Given(answers.source, {key: own(key) for key in settings.KEYS})
-    return settings.Settings(None, None, {answers.name: given}).source(answers.name)
+    names = {key: own(key) + (_IN_FILE if key in answers.files else "") for key in settings.KEYS}
+    given = settings.Given(answers.source, names)
+    return settings.Settings(None, None, {answers.name: given}, answers.insecure_http).source(answers.name)
+
+
+def is_in_the_clear(answers: Answers) -> bool:
+    """Whether the sign-in goes over a network unguarded, so that each command wants --insecure-http."""
+    parts = urlsplit(answers.source.get("base_url", ""))
+    return parts.scheme == "http" and not settings.is_loopback(parts.hostname)
 
 
 def tests(clock: Clock, embedded: Callable[[Path | None], str]) -> Tests:
@@ -134,7 +156,7 @@ def _reached(answers: Answers, clock: Clock) -> Iterator[Check]:
     """Whether AIMS360 is where the base address leads, before there is anybody to sign in as."""
     nobody = {"base_url": answers.source.get("base_url", ""), "token": _NOBODY.reveal()}
     try:
-        with Api(judged(Answers(answers.name, nobody)), clock) as api:
+        with Api(judged(replace(answers, source=nobody, files={})), clock) as api:
             doctor.newest_job(api, _ATTEMPTS)
             yield Check("base", Standing.FINE, "answers")
     except SignInFailed:
@@ -204,7 +226,7 @@ def _ask_base(asks: Asks, answers: Answers) -> Answers:
     typed = asks.text("Base address (https://…)", answers.source.get("base_url", ""))
     region = asks.choice("Its region, for the record", REGIONS, answers.region)
     source = {**answers.source, "base_url": base_of(typed)}
-    return Answers(answers.name, source, answers.database_url, answers.data_dir, region)
+    return replace(answers, source=source, region=region)
 
 
 def base_of(typed: str) -> str:
@@ -221,7 +243,8 @@ def _ask_sign_in(asks: Asks, answers: Answers) -> Answers:
         put = asks.secret if key in _SECRETS else asks.text
         given[key] = put(question, had.get(key, ""))
     kept = {key: value for key, value in had.items() if key not in ("token", *_GRANT)}
-    return Answers(answers.name, {**kept, **given}, answers.database_url, answers.data_dir, answers.region)
+    typed = {key for key, value in given.items() if value != had.get(key)}
+    return replace(answers, source={**kept, **given}, files=_less(answers.files, typed))
 
 
 def _ask_database(asks: Asks, answers: Answers) -> Answers:
@@ -231,8 +254,14 @@ def _ask_database(asks: Asks, answers: Answers) -> Answers:
     url = None if typed.lower() == EMBEDDED else typed
     if url and takes_password(url):
         before = unquote(urlsplit(had).password or "") if url == shown else ""
-        url = with_password(url, asks.secret("Password of that user", before, can_lack=True))
-    return Answers(answers.name, answers.source, Secret(url) if url else None, answers.data_dir, answers.region)
+        password = asks.secret("Password of that user", before, can_lack=True)
+        url = had if url == shown and password == before else with_password(url, password)
+    files = answers.files if url == had else _less(answers.files, {_ADDRESS})
+    return replace(answers, database_url=Secret(url) if url else None, files=files)
+
+
+def _less(files: Mapping[str, Path], keys: Collection[str]) -> dict[str, Path]:
+    return {key: path for key, path in files.items() if key not in keys}
 
 
 def takes_password(url: str) -> bool:
@@ -274,13 +303,18 @@ def examined(answers: Answers, tests: Tests | None) -> list[Check]:
 def changes(answers: Answers, config: Path, env: Path) -> list[written.Change]:
     """The two files as they are to be. Raises ConfigError for what they can't hold."""
     there = {key: value for key, value in answers.source.items() if key not in _SECRETS}
-    secrets = {key: answers.source.get(key) for key in _SECRETS}
+    lying = {key: str(answers.files[key]) for key in answers.source if key in answers.files}  # they stay there
+    secrets = {key: None if key in lying else answers.source.get(key) for key in _SECRETS}
     named = {f"{key}_env": variable(answers.name, key) for key, value in secrets.items() if value is not None}
+    named |= {f"{key}_file": path for key, path in lying.items()}
+    address = answers.files.get(_ADDRESS)
     comment = "" if answers.region == "unknown" else f"region: {answers.region.capitalize()} US"
     wanted = {
         "AIMS360_CONFIG": str(config),
         **{variable(answers.name, key): value for key, value in secrets.items()},
-        "DATABASE_URL": answers.database_url.reveal() if answers.database_url else None,
+        **{variable(answers.name, key) + _IN_FILE: None for key in _SECRETS},  # named in the other file
+        "DATABASE_URL": answers.database_url.reveal() if answers.database_url and not address else None,
+        "DATABASE_URL_FILE": str(address) if address else None,
         "AIMS360_DATA_DIR": str(answers.data_dir) if answers.data_dir else None,
     }
     text = written.table(answers.name, {**there, **named}, comment)
@@ -295,9 +329,9 @@ def is_to_migrate(checks: Iterable[Check]) -> bool:
     return any(check.name == "schema" and check.standing is Standing.NOTE for check in checks)
 
 
-def next_steps(program: str, env: Path, source: str | None, to_migrate: bool) -> str:
+def next_steps(program: str, env: Path, source: str | None, to_migrate: bool, in_the_clear: bool = False) -> str:
     """What to do now, to be pasted: in this shell, and in the crontab."""
-    words = f" --source {source}" if source else ""
+    words = (f" --source {source}" if source else "") + (" --insecure-http" if in_the_clear else "")
     own = shlex.quote(program)
     read = f"set -a; . {shlex.quote(str(env))}"
     lines = [

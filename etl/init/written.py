@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etl.errors import ConfigError
-from etl.files import replace
+from etl.files import replacing
 
 _HEAD = "# Settings of aims360-etl, written by `aims360-etl init`. Secrets: for its owner alone, and never into git.\n"
 _HEAD_OF_SOURCES = "# Sources of aims360-etl. Secrets aren't here: only what their variables are called.\n"
@@ -82,6 +82,14 @@ def table_of(path: Path, name: str) -> dict[str, str]:
     return {key: str(value) for key, value in told.items() if not key.endswith(("_env", "_file"))}
 
 
+def secret_files(path: Path, name: str) -> dict[str, Path]:
+    """The files that a source's secrets are named to lie in, by the secret's key."""
+    before = read(path)
+    found = _sources(path, before).get(name) if before is not None else None
+    told = found if isinstance(found, dict) else {}
+    return {key.removesuffix("_file"): path.parent / str(value) for key, value in told.items() if key.endswith("_file")}
+
+
 def names_in(path: Path) -> list[str]:
     """The sources of a file."""
     return list(_sources(path, read(path) or ""))
@@ -129,14 +137,22 @@ def read(path: Path) -> str | None:
 def keep(change: Change, is_secret: bool) -> Path | None:
     """Writes a file, all or nothing; a secret one is never open to others. What would be gone stays beside it.
 
-    The path of that, None where nothing would be gone. Raises ConfigError where the folder can't be written.
+    The path of that, None where nothing would be gone. Raises ConfigError where the folder can't be written, or where
+    the file isn't any more what it was.
     """
     path = change.path.resolve()  # a link goes on leading there
     try:
         kept = _put_aside(path, change.before) if change.loses and change.before is not None else None
         if change.after != change.before:
-            mode = 0o644 if change.before is None else path.stat().st_mode & 0o777
-            replace(path, change.after.encode(), 0o600 if is_secret else mode)
+            before = None if change.before is None else path.stat()
+            mode = 0o644 if before is None else before.st_mode & 0o777
+            with replacing(path, change.after.encode()) as new:
+                if before is not None and hasattr(os, "chown"):
+                    with suppress(PermissionError):  # root leaves a file to whom it belongs
+                        os.chown(new, before.st_uid, before.st_gid)
+                new.chmod(0o600 if is_secret else mode)
+                if read(path) != change.before:
+                    raise ConfigError(f"{path}: somebody else has just changed it; run this again")
         elif is_secret:
             path.chmod(0o600)
     except OSError as error:

@@ -41,6 +41,7 @@ CROSS JOIN (
 WHERE f.source = %(source)s
 """
 _READABLE = 0o644  # node_exporter runs as somebody else
+_LARGEST = 8 * 2**20  # bytes; a source takes seven thousand of them
 
 
 class _Told(NamedTuple):
@@ -136,7 +137,7 @@ class Metrics:
         if self._path is None:
             return {}
         try:
-            return parsed(self._path.read_text(encoding="utf-8"))
+            return parsed(_read(self._path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -192,3 +193,13 @@ def _families(told: Samples) -> Iterable[Metric]:
                 found.add_metric([series.source, *series.values], value)
         if found.samples:
             yield found
+
+
+def _read(path: Path) -> str:
+    """What the file says. Raises OSError where it is none, and ValueError where it is none of ours."""
+    files.regular(path)
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError("too large")
+    return data.decode()
