@@ -1,49 +1,44 @@
-"""The AIMS360 client: sign-in, time limits, retries; a page, one job, a rerun. The only room that knows httpx.
+"""The AIMS360 client: time limits, retries; a page, one job, a rerun.
 
 Addresses are built by hand, complete: httpx's `params=` would turn spaces into `+`, which the service doesn't read.
 Redirects are not followed, and the token goes to the configured host alone.
 """
 
-import json
 import math
 import random
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
 
 from etl import __version__, network, odata, payload
+from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, given_at, held_for, jitter, retry_after
 from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
-from etl.settings import PasswordGrant, Secret, Source, is_token
+from etl.settings import Source
+from etl.sign_in import SIGN_IN, sign_in, way_out
 
 JOBS = "/jobsmanagement/"
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
 JOB = f"{JOBS}v1.0/backgroundjob"
-SIGN_IN = "/authentication/v1/authentication/token"
 
 NO_ANSWER = "none"  # the status of a request that got none
 
 _ATTEMPTS = 8
 _ATTEMPTS_TO_CONNECT = 4
 _LONGEST_WAIT = 60.0  # seconds between two attempts
-_LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
-_PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
 _NEVER = threading.Event()
-_EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 # A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
 _FAR_AHEAD = timedelta(hours=1)
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
@@ -60,21 +55,6 @@ class Shown(NamedTuple):
 
     row: bytes
     answered_at: datetime
-
-
-class _Again(SourceError):
-    """An attempt failed in a way that another may not. Not `was_sent`: it never left, since no connection was made."""
-
-    def __init__(
-        self,
-        message: str,
-        retry_after: float | None = None,
-        *,
-        was_sent: bool = True,
-        hindrance: network.Hindrance | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.retry_after, self.was_sent, self.hindrance = retry_after, was_sent, hindrance
 
 
 class Api:
@@ -175,7 +155,7 @@ class Api:
             try:
                 response, body = self._asked("POST", f"{self._base}{JOB}/{quote(job_id, safe='')}/rerun", {})
                 return self._judged(job_id, response, body)
-            except _Again as error:
+            except Again as error:
                 if error.was_sent:
                     return str(error)
                 failed = error
@@ -190,7 +170,7 @@ class Api:
             is_yes = status == 204 or payload.is_answer_about(job_id, body)
             return None if is_yes else f"HTTP {status}, but what it says is no answer to a rerun"
         said = f"HTTP {status}: {self._auth.masked(payload.error_message(body))}"
-        if status in _AGAIN or status >= 500:
+        if status in AGAIN or status >= 500:
             return said
         if status == 401:
             raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}; nothing was run again")
@@ -207,19 +187,19 @@ class Api:
             except BadAnswer as error:
                 raise BadAnswer(self._auth.masked(str(error))) from None
         if response.status_code == 429:
-            self._slow_down(began, retry_after(response, self._clock.now()))
+            self._slow_down(began, retry_after(response.headers, self._clock.now()))
         said = f"HTTP {response.status_code}: {self._auth.masked(payload.error_message(body))}"
-        if response.status_code in _AGAIN:
-            raise _Again(said, retry_after(response, self._clock.now()))
+        if response.status_code in AGAIN:
+            raise Again(said, retry_after(response.headers, self._clock.now()))
         if response.status_code == 401:
             raise SignInFailed(
                 f"{self._base} refused the token, fresh from signing in: {said}; have AIMS360 let this user use its API"
             )
-        way_out = _way_out(response.status_code, self._base)
-        raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
+        advice = way_out(response.status_code, self._base)
+        raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {advice}", response.status_code)
 
     def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
-        """One request, its whole body within the time limit. Raises _Again for what the network does."""
+        """One request, its whole body within the time limit. Raises Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
         chunks, size = [], 0
         try:
@@ -228,7 +208,7 @@ class Api:
                     chunks.append(chunk)
                     size += len(chunk)
                     if self.monotonic() > deadline or size > _LARGEST_ANSWER:
-                        raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+                        raise Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
@@ -237,16 +217,16 @@ class Api:
             self._went_unanswered(type(error).__name__)
             found = _hindrance(error, self._base)
             said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
-            raise _Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
+            raise Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
         return response, b"".join(chunks)
 
     def _retried(self, ask: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
         for attempt in range(1, attempts + 1):
             try:
                 return ask()
-            except (_Again, BadAnswer) as error:
+            except (Again, BadAnswer) as error:
                 failed = error
-            hindrance = failed.hindrance if isinstance(failed, _Again) else None
+            hindrance = failed.hindrance if isinstance(failed, Again) else None
             if hindrance and attempt >= min(hindrance.tries, attempts):
                 raise Unreachable(
                     f"{self._base} can't be reached: {failed} (tried {'once' if attempt == 1 else f'{attempt} times'});"
@@ -262,23 +242,22 @@ class Api:
         if isinstance(failed, BadAnswer):
             raise BadAnswer(
                 f"{self._base}: {failed}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes "
-                f"on. If it stays so, {_who_else(self._base) or 'check the base address, and tell AIMS360'}"
+                f"on. If it stays so, {network.who_else(self._base) or 'check the base address, and tell AIMS360'}"
             )
         raise Unreachable(
             f"{self._base} gave no good answer in {attempts} tries (last: {failed}) for {_shown(query)}; nothing is "
             "lost, the next run goes on. "
-            f"If it stays so, {_who_else(self._base) or 'check the base address and the network'}"
+            f"If it stays so, {network.who_else(self._base) or 'check the base address and the network'}"
         )
 
     def _wait(self, failed: SourceError, attempt: int) -> float:
         """Seconds until the next attempt: what the source asks for, else doubling with full jitter."""
-        asked = failed.retry_after if isinstance(failed, _Again) else None
+        asked = failed.retry_after if isinstance(failed, Again) else None
         if asked is None:
-            longest = min(_LONGEST_WAIT, 0.5 * 2.0**attempt)
-            return random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
+            return jitter(attempt, _LONGEST_WAIT)
         with self._lock:
             self._held_until = max(self._held_until, self.monotonic() + asked)
-        if asked > _LONGEST_RETRY_AFTER:
+        if asked > LONGEST_RETRY_AFTER:
             raise Unreachable(
                 f"{self._base} asks to be left alone for {asked:.0f} s; nothing is lost, run again after that"
             )
@@ -289,7 +268,7 @@ class Api:
 
         Once for all that were under way when the source said so: `began` is when the one it answered did.
         """
-        pause = _PAUSE if asked is None else min(asked, _LONGEST_RETRY_AFTER)
+        pause = held_for(asked)
         with self._lock:
             now = self.monotonic()
             if began > self._slowed_at:
@@ -311,7 +290,7 @@ class Api:
 
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
-        date, now = _date(response), self._clock.now()
+        date, now = given_at(response.headers), self._clock.now()
         if date is None:
             return now
         self.ahead = date - now
@@ -362,113 +341,9 @@ class Api:
         return self._auth.masked(text.removeprefix(self._base)) if ours else f"{url.scheme}://{url.host}/…"
 
 
-class Token(httpx.Auth):
-    """A long-lived token. It goes to the configured host alone, and over the configured scheme."""
-
-    def __init__(self, source: Source, token: Secret) -> None:
-        self._base = source.base_url
-        self._home = _origin(httpx.URL(source.base_url))
-        self._token = token
-        self._from = source.credentials_from
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if _origin(request.url) == self._home:
-            request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        response = yield request
-        if response.status_code == 401:
-            raise SignInFailed(
-                f"{self._from}: the service refuses the token (401): it expired or was withdrawn, or its tenant lives "
-                f"in the other region, at another base address than {self._base}. Make a new one in AIMS360's user "
-                "settings and set it there"
-            )
-
-    def masked(self, text: str) -> str:
-        """What the service says, without the secrets it was told: it may repeat them."""
-        return _without(text, self._token)
-
-
-class Grant(httpx.Auth):
-    """The OAuth2 password grant: signs in when a token is needed, early before it expires, and once after a 401."""
-
-    def __init__(self, source: Source, grant: PasswordGrant, clock: Clock) -> None:
-        self._base = source.base_url
-        self._home = _origin(httpx.URL(source.base_url))
-        self._grant = grant
-        self._from = source.credentials_from
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._token: Secret | None = None
-        self._good_until = 0.0
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if _origin(request.url) != self._home:
-            yield request
-            return
-        with self._lock:  # one thread signs in, the others wait for its token
-            token = self._token
-            if token is None or self._clock.monotonic() >= self._good_until:
-                token = self._take((yield self._request()))
-        request.headers["Authorization"] = f"Bearer {token.reveal()}"
-        response = yield request
-        if response.status_code != 401:
-            return
-        with self._lock:
-            token = self._take((yield self._request())) if self._token is token else self._token
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token.reveal()}"
-            yield request
-
-    def masked(self, text: str) -> str:
-        """What the service says, without the secrets it was told, or told us: it may repeat them."""
-        return _without(text, self._grant.client_secret, self._grant.password, self._token)
-
-    def _request(self) -> httpx.Request:
-        form = {
-            "client_id": self._grant.client_id,
-            "client_secret": self._grant.client_secret.reveal(),
-            "username": self._grant.username,
-            "password": self._grant.password.reveal(),
-            "grant_type": "password",
-        }
-        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers={"Accept": "application/json"})
-
-    def _take(self, response: httpx.Response) -> Secret:
-        """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
-        response.read()
-        if response.status_code in _AGAIN:
-            wait = retry_after(response, self._clock.now())
-            raise _Again(f"signing in: HTTP {response.status_code}", wait)
-        if response.status_code != 200:
-            way_out = _way_in(response, self._base, self._from)
-            raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
-        try:
-            answer: Any = json.loads(response.content)
-            token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise _Again("signing in: the answer holds no token") from None
-        if not is_token(token):
-            raise _Again("signing in: the answer holds no token")
-        early = min(_EARLY.total_seconds(), lifetime / 10)
-        self._good_until = self._clock.monotonic() + lifetime - early
-        self._token = Secret(token)
-        return self._token
-
-
-def sign_in(source: Source, clock: Clock) -> Token | Grant:
-    """How a source's requests get their token: a generator of requests that is sent their answers."""
-    if isinstance(source.credentials, Secret):
-        return Token(source, source.credentials)
-    return Grant(source, source.credentials, clock)
-
-
 def trust(base_url: str) -> ssl.SSLContext | bool:
     """Whom to trust: whom httpx does. Plain http needs nobody, and is spared the 50 ms that reading them takes."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if httpx.URL(base_url).scheme == "http" else True
-
-
-def _origin(url: httpx.URL) -> tuple[str, bytes]:
-    """Whom a request goes to, and how: scheme, host and port."""
-    return url.scheme, url.netloc
 
 
 def _client(base_url: str, **how: Any) -> httpx.Client:
@@ -488,66 +363,6 @@ def _hindrance(error: Exception, base_url: str) -> network.Hindrance | None:
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return None
     return network.hindrance(error, base_url, network.proxy_of(base_url), isinstance(error, httpx.ProxyError))
-
-
-def _way_out(status: int, base_url: str) -> str:
-    """What to do about a request that the service refuses."""
-    if status == 403:
-        return "; or ".join(filter(None, ("have AIMS360 let this user read background jobs", _who_else(base_url))))
-    if status == 404 or 300 <= status < 400:
-        return "check the base address: the service isn't there; each of the two regions has its own"
-    if status == 407:
-        return _who_else(base_url) or "a proxy wants to know who asks"
-    return "`aims360-etl doctor` says what the service honours"
-
-
-def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
-    """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
-    status = response.status_code
-    if status in (404, 405, 407) or 300 <= status < 400:
-        return _way_out(407 if status == 407 else 404, base_url)
-    try:
-        why = json.loads(response.content).get("error")
-    except (ValueError, AttributeError):
-        why = None
-    if why in ("invalid_client", "unauthorized_client"):
-        return f"check {credentials_from}; it is the client id or its secret that it doesn't know"
-    return (
-        f"check {credentials_from}; one of them is wrong, or the account is in the other region, whose base address "
-        "is another"
-    )
-
-
-def _who_else(base_url: str) -> str:
-    """Who may have answered in the service's place, and what to do about that; nothing where nobody could."""
-    proxy = network.proxy_of(base_url)
-    return network.of_proxy(proxy) if proxy else ""
-
-
-def _without(text: str, *secrets: Secret | None) -> str:
-    for secret in secrets:
-        text = secret.hidden_in(text) if secret else text
-    return text
-
-
-def retry_after(response: httpx.Response, now: datetime) -> float | None:
-    """Retry-After in seconds: a number, a date by the source's clock (ours where it has none), or none."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text[:9])
-    moment = _http_date(text)
-    return None if moment is None else max(0.0, (moment - (_date(response) or now)).total_seconds())
-
-
-def _date(response: httpx.Response) -> datetime | None:
-    return _http_date(response.headers.get("Date", ""))
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _shown(query: str) -> str:

@@ -127,3 +127,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield found
         found = found.__cause__ or found.__context__
+
+
+def who_else(base_url: str) -> str:
+    """Who may have answered in the service's place, and what to do about that; nothing where nobody could."""
+    proxy = proxy_of(base_url)
+    return of_proxy(proxy) if proxy else ""

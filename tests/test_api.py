@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from etl import __version__, odata
-from etl.api import Api, sign_in, trust
+from etl.api import Api, trust
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source
+from etl.sign_in import sign_in
 from tests.scene import BASE, TOKEN, a_source
 
 GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))

@@ -4,7 +4,6 @@ No message names an address, nor what a server says in words: either may hold an
 """
 
 import logging
-import random
 import re
 import socket
 import threading
@@ -14,22 +13,20 @@ from typing import NamedTuple, Protocol
 
 import httpx
 
-from etl.api import Grant, retry_after, sign_in
 from etl.archive import links
+from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
 from etl.settings import Secret, Source
+from etl.sign_in import Grant, sign_in
 
 _BARREN = 5  # attempts in a row that bring nothing new
 _ATTEMPTS = 100  # in all: a server may cut each answer
 _HOPS = 5
 _LONGEST_WAIT = 30.0  # seconds between two attempts
-_LONGEST_RETRY_AFTER = 900.0  # seconds
-_PAUSE = 1.0  # seconds for all where a 429 doesn't say how long
 _SLOW = 300.0, 64 * 2**10  # seconds in which so many bytes must come
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte
 _PIECE = 256 * 2**10
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _HTML_ENDINGS = frozenset({"html", "htm", "xhtml", "mht", "mhtml"})
 
@@ -60,14 +57,6 @@ class Wanted(NamedTuple):
     scope: str | None
     kind: str | None
     size_in_mb: float | None
-
-
-class _Again(SourceError):
-    """An attempt failed in a way that another may not."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Downloads:
@@ -113,15 +102,11 @@ class Downloads:
             try:
                 self._hold(stop)
                 return self._attempt(wanted, into, at_most, stop)
-            except (_Again, BadAnswer) as error:
-                failed: SourceError = error
+            except (Again, BadAnswer) as error:
+                failed: Again | BadAnswer = error
             except SignInFailed as error:
                 self._locked_out = error if isinstance(self._auth, Grant) else None
                 raise
-            except (Refused, Unreachable):
-                raise
-            except SourceError as error:  # signing in had no good answer
-                failed = error
             barren = 0 if into.size > furthest else barren + 1
             furthest = max(furthest, into.size)
             if barren == _BARREN:
@@ -152,7 +137,7 @@ class Downloads:
         except (httpx.LocalProtocolError, httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise Refused("its link can't be written as a request", 0) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
-            raise _Again(type(error).__name__) from None
+            raise Again(type(error).__name__) from None
         raise Refused("it is redirected again and again", 0)
 
     def _receive(
@@ -172,7 +157,7 @@ class Downloads:
             total = _number(response.headers.get("Content-Range", "").removeprefix("bytes */"))
             if not into.size or total != into.size:
                 into.restart(None)
-                raise _Again("HTTP 416")
+                raise Again("HTTP 416")
             return content_type
         else:
             raise self._refusal(response, wanted)
@@ -180,7 +165,7 @@ class Downloads:
         if total is not None and into.size != total:
             if into.size > total:
                 into.restart(None)
-            raise _Again(f"{into.size} of {total} bytes came")
+            raise Again(f"{into.size} of {total} bytes came")
         if not into.size and (wanted.size_in_mb or 0) > 0:
             raise BadAnswer("it is empty, and the source says that it isn't: not kept")
         return content_type
@@ -198,7 +183,7 @@ class Downloads:
             now = self._clock.monotonic()
             if now - since > seconds:
                 if into.size - size < least:
-                    raise _Again(f"fewer than {least // 1024} kB came in {seconds:.0f} s")
+                    raise Again(f"fewer than {least // 1024} kB came in {seconds:.0f} s")
                 since, size = now, into.size
 
     def _asks(self, request: httpx.Request) -> None:
@@ -213,12 +198,11 @@ class Downloads:
     def _refusal(self, response: httpx.Response, wanted: Wanted) -> SourceError:
         """What an answer without content means."""
         status = response.status_code
-        if status in _AGAIN:
-            wait = retry_after(response, self._clock.now())
+        if status in AGAIN:
+            wait = retry_after(response.headers, self._clock.now())
             if status == 429:
-                pause = _PAUSE if wait is None else min(wait, _LONGEST_RETRY_AFTER)
-                self._held_until = max(self._held_until, self._clock.monotonic() + pause)
-            return _Again(f"HTTP {status}", wait)
+                self._held_until = max(self._held_until, self._clock.monotonic() + held_for(wait))
+            return Again(f"HTTP {status}", wait)
         if status in (404, 410):
             return Refused(f"it is no longer there (HTTP {status}): expired, purged, or replaced by a rerun", status)
         if status in (401, 403):
@@ -232,11 +216,10 @@ class Downloads:
         return Refused(f"HTTP {status}", status)
 
     def _wait(self, failed: SourceError, attempt: int) -> float:
-        asked: float | None = getattr(failed, "retry_after", None)  # of ours, or of signing in
-        if asked is not None and asked > _LONGEST_RETRY_AFTER:
+        asked = failed.retry_after if isinstance(failed, Again) else None
+        if asked is not None and asked > LONGEST_RETRY_AFTER:
             raise Unreachable(f"its server asks to be left alone for {asked:.0f} s; run again after that")
-        longest = min(_LONGEST_WAIT, 0.5 * 2.0**attempt)
-        return (asked or 0.0) + random.uniform(0.2, 1.0) * longest  # noqa: S311 - jitter, no secret
+        return (asked or 0.0) + jitter(attempt, _LONGEST_WAIT)
 
     def _hold(self, stop: threading.Event) -> None:
         while (wait := self._held_until - self._clock.monotonic()) > 0:
@@ -283,13 +266,13 @@ def _version(response: httpx.Response) -> str | None:
 
 
 def _goes_on_at(response: httpx.Response, into: Into, is_coded: bool) -> int | None:
-    """The whole size, where a part of it goes on from what is here. Raises _Again where it doesn't."""
+    """The whole size, where a part of it goes on from what is here. Raises Again where it doesn't."""
     found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
     version = _version(response)
     is_same = not is_coded and (version is None or version == into.version)
     if found is None or not into.size or int(found[1]) != into.size or not is_same:
         into.restart(None)
-        raise _Again("another part came than was asked for")
+        raise Again("another part came than was asked for")
     return _number(found[3])
 
 
