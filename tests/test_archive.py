@@ -712,7 +712,7 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
         assert not any(link.rpartition("/")[2] in output + errors for link in links(world))
         code, _, errors = command.run("documents", "fetch", "--to", "kept", "--account", "nobody")
         assert (code, "no completed job that fits" in errors) == (0, True)
-        for words, said in ((("--since", "soon"), "'soon' is not a duration"), ((), "--to is missing")):
+        for words, said in ((("--dry-run", "--since", "soon"), "'soon' is no day"), ((), "--to is missing")):
             code, _, errors = command.run("documents", "fetch", *words)
             assert (code, said in errors) == (2, True)
         (tmp_path / "file").write_text("")

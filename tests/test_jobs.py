@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from etl import access
-from etl.cli import EXIT_CODES
+from etl.cli import EXIT_CODES, options
 from etl.database import Connection
 from etl.emulator import Emulator, Job, World, serve
 from etl.errors import ConfigError, DatabaseError, SchemaError
@@ -138,7 +138,7 @@ def test_of_several_sources_the_one_that_has_it_is_taken(scene: Scene) -> None:
         ({"account": "az1"}, [1]),
         ({"category": "reports", "status": "Queued"}, [2]),
         ({"category": "Exports"}, []),
-        ({"since": mirrored.since("2026-03-02T11:00", NOW)}, [3, 2]),
+        ({"since": options.since("2026-03-02T11:00", NOW)}, [3, 2]),
         ({"source": "aims360"}, [3, 2, 1, 0]),
         ({"source": "east"}, []),
     ],
@@ -182,14 +182,14 @@ def test_more_than_was_asked_for_is_known(scene: Scene) -> None:
 )
 def test_since_is_a_day_a_moment_or_how_long_ago(text: str, moment: str) -> None:
     """UTC, unless it says otherwise."""
-    assert mirrored.since(text, NOW).isoformat() == moment
+    assert options.since(text, NOW).isoformat() == f"{moment}+00:00"
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2", "999999999d", "2026-02-30", ""])
 def test_what_is_no_time_is_said(text: str) -> None:
     """With what would be one."""
     with pytest.raises(ConfigError, match="--since"):
-        mirrored.since(text, NOW)
+        options.since(text, NOW)
 
 
 def test_all_that_is_held_is_shown_but_links(scene: Scene) -> None:

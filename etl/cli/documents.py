@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from etl import terminal
-from etl.cli import wiring
+from etl.cli import options, wiring
 from etl.cli.options import as_duration, insecure_http_option, json_option, log_options, source_option
 from etl.cli.program import main
 from etl.errors import ConfigError
@@ -18,14 +18,6 @@ from etl.legible import shown
 if TYPE_CHECKING:
     from etl.archive.outputs import Output, Recorded
     from etl.database import Connection
-
-
-def _as_moment(ctx: click.Context, option: click.Parameter, given: str | None) -> datetime | timedelta | None:
-    """A day (UTC), or a duration."""
-    try:
-        return datetime.strptime(given or "", "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        return as_duration(ctx, option, given)
 
 
 @main.group()
@@ -43,9 +35,7 @@ def documents() -> None:
 )
 @click.option("--category", "categories", metavar="NAME", multiple=True, help="Of this (sub-)category; repeatable.")
 @click.option("--account", "accounts", metavar="CODE", multiple=True, help="Of this account; repeatable.")
-@click.option(
-    "--since", metavar="WHEN", callback=_as_moment, help="Of jobs made since a day (2026-03-01) or in the last 7d."
-)
+@click.option("--since", metavar="WHEN", help="Of jobs made since a day (UTC), or so long ago, such as 12h or 2d.")
 @click.option("--older-than", metavar="AGE", callback=as_duration, help="Of jobs made before that, such as 2d.")
 @click.option("--before-purge", metavar="AGE", callback=as_duration, help="That will be gone within that, such as 3d.")
 @click.option("--max-size", metavar="MB", type=click.FloatRange(0, min_open=True), help="Leave larger ones there.")
@@ -62,7 +52,7 @@ def fetch(
     jobs: tuple[str, ...],
     categories: tuple[str, ...],
     accounts: tuple[str, ...],
-    since: datetime | timedelta | None,
+    since: str | None,
     older_than: timedelta | None,
     before_purge: timedelta | None,
     max_size: float | None,
@@ -78,17 +68,18 @@ def fetch(
     if to is None and not dry_run:
         raise ConfigError("--to is missing: name the folder, or the address, where the files shall be")
     found, clock = wiring.read_settings(), wiring.clock()
+    now = clock.now()
+    made_since = None if since is None else options.since(since, now)
     chosen = found.source(source)
     log = wiring.log_of(ctx.meta, chosen.name)
     with wiring.database(found) as db:
         from etl.archive import outputs
 
-        now = clock.now()
         wish = outputs.Wish(
             jobs=tuple(_whole_id(db, beginning, chosen.name) for beginning in jobs),
             categories=categories,
             accounts=accounts,
-            since=now - since if isinstance(since, timedelta) else since,
+            since=made_since,
             until=None if older_than is None else now - older_than,
             gone_within=before_purge,
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl import settings, terminal
-from etl.cli import wiring
+from etl.cli import options, wiring
 from etl.cli.options import FILE, WITH_DEFAULTS, as_duration, insecure_http_option, json_option, source_option
 from etl.cli.program import main
 from etl.errors import ConfigError, EtlError
@@ -61,7 +61,7 @@ def list_jobs(limit: int, as_json: bool, since: str | None, **wanted: Any) -> No
     from etl.jobs import card, mirrored
 
     now = wiring.clock().now()
-    moment = None if since is None else mirrored.since(since, now)
+    moment = None if since is None else options.since(since, now)
     with mirrored.mirror(wiring.database_url(wiring.read_settings())) as db:
         found = mirrored.listed(db, mirrored.Wanted(**wanted, since=moment), limit, now)
     if as_json:

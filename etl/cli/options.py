@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 
 from etl import log, settings
 from etl.cli import offered
+from etl.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +35,20 @@ def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None
         return None if value is None else settings.duration(value)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(str(error)) from None
+
+
+def since(text: str, now: datetime) -> datetime:
+    """What --since says: a day, a moment (UTC unless it says otherwise) or how long ago, such as 2d.
+
+    Raises ConfigError.
+    """
+    try:
+        moment = now - settings.duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"--since: {text!r} is no day and no duration; write 2026-03-01, 2026-03-01T08:00, 12h or 2d"
+        ) from None
 
 
 def _remember(key: str) -> Callable[[click.Context, click.Parameter, object], None]:

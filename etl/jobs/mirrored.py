@@ -21,7 +21,6 @@ from etl import odata
 from etl.database import Connection, Row, connect, refusal, rows
 from etl.errors import ConfigError
 from etl.payload import storable
-from etl.settings import duration
 
 SHORTEST = 4  # characters of an id; fewer are somebody's slip
 _GUID = 36  # characters
@@ -127,7 +126,7 @@ _ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which jobs are listed, None: all. Names count whatever the case of their letters; `since` is UTC, no zone."""
+    """Which jobs are listed, None: all. Names count whatever the case of their letters; `since` has its zone."""
 
     source: str | None = None
     status: str | None = None
@@ -189,21 +188,10 @@ def listed(db: Connection, wanted: Wanted, most: int, now: datetime) -> Listed:
     return Listed(found[:most], len(found) > most)
 
 
-def since(text: str, now: datetime) -> datetime:
-    """A day, a moment (UTC unless it says otherwise) or how long ago, such as 2d. Raises ConfigError."""
-    try:
-        moment = now - duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise ConfigError(
-            f"--since: {text!r} is no day and no duration; write 2026-03-01, 2026-03-01T08:00, 12h or 2d"
-        ) from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
 def _bounds(since: datetime | None, now: datetime) -> list[datetime | None]:
-    """From when on jobs are looked for, one after the other, until there are enough."""
-    recent = [now.astimezone(UTC).replace(tzinfo=None) - span for span in _RECENT]
-    return [*(moment for moment in recent if since is None or moment > since), since]
+    """From when on jobs are looked for, one after the other, until there are enough; UTC, as the views have it."""
+    recent = [now - span for span in _RECENT if since is None or now - span > since]
+    return [moment and moment.astimezone(UTC).replace(tzinfo=None) for moment in (*recent, since)]
 
 
 def find(db: Connection, given: str, source: str | None = None) -> Found | None:
