@@ -172,7 +172,8 @@ def a_log(meta: dict[str, Any], source: str = "", *, is_stamped: bool = False) -
     """The log of the command: made when it is first asked for. Commands without `log_options` speak to people."""
     if LOG not in meta:
         form = log.chosen(meta.get(LOG_FORMAT, "human"), terminal.is_terminal(sys.stderr))
-        meta[LOG] = log.Log(form, wiring.clock(), source, is_stamped=is_stamped, is_verbose=meta.get(VERBOSE, False))
+        way = {"is_stamped": is_stamped, "is_verbose": meta.get(VERBOSE, False)}
+        meta[LOG] = log.Log(form, wiring.clock(), source, **way, as_set=wiring.as_set)
     found: log.Log = meta[LOG]
     return found
 

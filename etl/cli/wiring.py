@@ -27,6 +27,11 @@ def read_settings() -> settings.Settings:
     return settings.read(os.environ, Path.cwd(), insecure_http())
 
 
+def as_set(said: str) -> str:
+    """What is said, with settings called as they were set."""
+    return settings.as_set(said, os.environ)
+
+
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:
     """The machine's clock; `alive` is called before each sleep."""
 
