@@ -178,7 +178,7 @@ def test_a_role_that_may_see_nothing_of_the_mirror(user: Command, url: str, db: 
         met(
             user,
             f"{role} may not USAGE on schema aims360, nor ",
-            f'GRANT USAGE ON SCHEMA aims360, etl TO "{role}"',
+            f'let the owner of the mirror run `aims360-etl grant --writer "{role}"`',
             commands=("init", "doctor"),
         )
         db.execute(sql.SQL("GRANT USAGE ON SCHEMA aims360, etl TO {}").format(sql.Identifier(role)))
