@@ -133,6 +133,7 @@ def database_checks(address: Callable[[], str], is_new: bool = False) -> Iterato
                 "database", Standing.FINE, f"{database.masked(url)}, Postgres {number // 10000}.{number % 10000}"
             )
             yield from _schema(db, is_new)
+            yield from _writable(db)
     except EtlError as error:
         yield from failures("database", error)
 
@@ -152,6 +153,15 @@ def _schema(db: database.Connection, is_new: bool) -> Iterator[Check]:
         return
     yield Check("schema", Standing.FINE, f"at {schema.newest()}, this program's")
     yield _right_to_write(db)
+
+
+def _writable(db: database.Connection) -> Iterator[Check]:
+    """Whether it takes writes at all: a standby reads as well as the server that it follows."""
+    if db.execute("SHOW transaction_read_only").fetchone() == ("on",):
+        said = (
+            "takes no writes: DATABASE_URL must lead to the server that does, not to a standby or a read-only setting"
+        )
+        yield Check("database", Standing.FAILED, said)
 
 
 def _right_to_migrate(db: database.Connection) -> Check:

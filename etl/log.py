@@ -4,6 +4,7 @@ Each line of a run carries the run's number. A source in trouble doesn't flood i
 are told in a minute, and then how many were not.
 """
 
+from collections.abc import Callable
 from typing import TextIO
 
 from etl import failures, terminal
@@ -21,13 +22,23 @@ Fields = dict[str, object]
 
 
 class Log:
-    """Tells of a source's runs. `is_stamped`: people see the time of each line, as in a service's log."""
+    """Tells of a source's runs. `is_stamped`: people see the time of each line, as in a service's log.
+
+    `as_set` gives a failure's words with settings called as they were set.
+    """
 
     def __init__(
-        self, form: str, clock: Clock, source: str = "", *, is_stamped: bool = False, is_verbose: bool = False
+        self,
+        form: str,
+        clock: Clock,
+        source: str = "",
+        *,
+        is_stamped: bool = False,
+        is_verbose: bool = False,
+        as_set: Callable[[str], str] = str,
     ) -> None:
         self._as_json, self._clock, self._source = form == "json", clock, source
-        self._is_stamped, self.is_verbose = is_stamped, is_verbose
+        self._is_stamped, self.is_verbose, self._as_set = is_stamped, is_verbose, as_set
         self._run_id: int | None = None
         self._since: dict[str, tuple[float, int]] = {}  # by kind of event: the minute's beginning, and how many
 
@@ -81,7 +92,8 @@ class Log:
     def failed(self, error: BaseException) -> None:
         """A failure, in a line that says what, where and in which run."""
         code = error.exit_code if isinstance(error, EtlError) else 1
-        self._tell("error", "failed", failures.line(error), {"exit_code": code}, prefix="aims360-etl: ")
+        said = self._as_set(failures.line(error))
+        self._tell("error", "failed", said, {"exit_code": code}, prefix="aims360-etl: ")
 
     def service(self, said: str, **fields: object) -> None:
         """What becomes of the service itself: begins, waits, ends."""

@@ -110,6 +110,7 @@ _HINTS: Sequence[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], st
         psycopg.errors.InsufficientPrivilege,
         "run it as the owner of the mirror; of a new one `aims360-etl doctor` says which right is missing",
     ),
+    (psycopg.errors.ReadOnlySqlTransaction, "DATABASE_URL must lead to the server that takes writes, not to a standby"),
     (
         (psycopg.errors.DuplicateTable, psycopg.errors.WrongObjectType),
         "something else has that name in schema aims360, etl or bi: give the mirror a database of its own",

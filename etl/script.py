@@ -12,6 +12,7 @@ from psycopg import sql
 from etl import lock, schema
 from etl.database import connected
 from etl.errors import ConfigError
+from etl.legible import shown
 
 EMPTY = "empty"
 _AS_WE_CONNECT = (
@@ -90,7 +91,7 @@ def _written(since: str | None, lock_timeout: timedelta, owner: str | None = Non
         version=version("aims360-etl"),
         since=since or "nothing",
         until=schema.newest(),
-        owner=f"{owner}, who owns the schemas, or a role that may SET ROLE to it." if owner else _WHOEVER,
+        owner=f"{shown(owner)}, who owns the schemas, or a role that may SET ROLE to it." if owner else _WHOEVER,
         wait=f"{lock_timeout.total_seconds():g}s",
         contents="\n--           ".join(
             (*_steps(since), "functions, views, comments, grants and day totals, as of this program.")

@@ -214,6 +214,13 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def as_set(said: str, environ: Mapping[str, str]) -> str:
+    """What is said of DATABASE_URL, to somebody whose address comes from a file: by the setting that leads there."""
+    own, in_file = "DATABASE_URL", "DATABASE_URL" + _IN_FILE
+    is_in_file = environ.get(in_file, "").strip() and not environ.get(own, "").strip()
+    return re.sub(rf"{own}(?!\w)", in_file, said) if is_in_file else said
+
+
 def libpq_url(url: str, setting: str = "DATABASE_URL") -> str:
     """libpq's own form of the address: the driver that SQLAlchemy wants named in it is taken out."""
     scheme, separator, rest = url.partition("://")

@@ -149,6 +149,14 @@ def test_a_role_that_may_not_make_the_schema(user: Command, empty_database: str,
         met(user, f"{role} may not create schemas here: {cure}", commands=("init", "doctor"))
 
 
+def test_a_server_that_takes_no_writes(user: Command, empty_database: str, url: str) -> None:
+    """A standby, or a role or database that is set so: found before the first run, with a mirror there or not."""
+    for address in (url, empty_database):
+        user.environ["DATABASE_URL"] = f"{address}?options=-c%20default_transaction_read_only%3Don"
+        met(user, "takes no writes: DATABASE_URL must lead to the server that does", commands=("init", "doctor"))
+    told(user, "migrate", 1, "read-only transaction", "must lead to the server that takes writes")
+
+
 def test_a_role_that_may_see_nothing_of_the_mirror(user: Command, url: str, db: Connection) -> None:
     """Not even which revision it is at: the rights are asked for all the same, with the cure."""
     with a_login(db, "poor") as role:

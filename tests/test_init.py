@@ -258,7 +258,7 @@ def test_a_second_account_and_a_second_time(user: Command) -> None:
 def test_a_secret_in_a_file_stays_there(user: Command, url: str) -> None:
     """Docker's and Kubernetes' secrets: tested, and named by their path; never copied, the second time as the first."""
     for name, secret in (("AIMS360_TOKEN", TOKEN), ("DATABASE_URL", url)):
-        (user.folder / name.lower()).write_text(f"{secret}\n")
+        (user.folder / name.lower()).write_text(f"{secret}{'  ' if secret == url else ''}\n")
         del user.environ[name]
         user.environ[f"{name}_FILE"] = name.lower()
     assert user.run("init")[0] == 0

@@ -8,6 +8,7 @@ import pytest
 from etl import settings
 from etl.errors import ConfigError
 from etl.settings import PasswordGrant, Secret
+from tests.command import Command
 
 GOOD = {"AIMS360_BASE_URL": "https://api.example/", "AIMS360_TOKEN": "a-token"}
 
@@ -178,6 +179,18 @@ def test_a_secret_in_two_places_is_a_mistake(tmp_path: Path) -> None:
         found.source("a")
     with pytest.raises(ConfigError, match=r"\[sources.b\] token_file: token_env is there too"):
         found.source("b")
+
+
+@pytest.mark.parametrize("words", [("status",), ("doctor",), ("sync", "--log-format", "json")])
+def test_a_bad_address_is_told_by_the_setting_that_it_came_from(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Who has a file looks there: no message sends them to a variable that they never set."""
+    (tmp_path / "address").write_text("postgresql://u:p@127.0.0.1:1/db")
+    command = Command("https://127.0.0.1:1", "", tmp_path)
+    command.environ["DATABASE_URL_FILE"] = "address"
+    code, output, errors = command.run(*words)
+    assert (code, "check host and port in DATABASE_URL_FILE" in output + errors) == (1, True)
+    command.environ["DATABASE_URL"] = "postgresql://h/d"
+    assert "DATABASE_URL_FILE: DATABASE_URL is set too" in "".join(command.run(*words)[1:])
 
 
 def test_a_file_of_accounts_leads_to_files(tmp_path: Path) -> None:

@@ -200,6 +200,18 @@ def test_a_script_makes_what_the_owner_would_have_made(empty_database: str, serv
         db.execute(sql.SQL("DROP SCHEMA aims360, bi, etl CASCADE"))
 
 
+def test_no_name_of_a_role_leads_out_of_a_scripts_comment(empty_database: str) -> None:
+    """An administrator runs the script: what stands in its head is read, and never run."""
+    schema.migrate(empty_database)
+    with connect(empty_database) as db, a_login(db, "etl\nDROP SCHEMA bi;") as owner:
+        db.execute(sql.SQL("ALTER SCHEMA etl OWNER TO {}").format(sql.Identifier(owner)))
+        db.execute("DELETE FROM etl.definitions")
+        head = script.of_database(empty_database).partition("BEGIN;")[0]
+        assert "DROP SCHEMA bi" in head
+        assert [line for line in head.splitlines() if line and not line.startswith("--")] == []
+        db.execute("ALTER SCHEMA etl OWNER TO CURRENT_USER")
+
+
 def test_a_script_is_for_the_revision_that_it_says(empty_database: str, server_url: str) -> None:
     """On any other database it stops before it changes anything: also where it would find no schema, or one."""
     restored(empty_database, "0004")

@@ -30,6 +30,11 @@ def read_settings() -> settings.Settings:
     return settings.read(os.environ, Path.cwd(), options.insecure_http())
 
 
+def as_set(said: str) -> str:
+    """What is said, with settings called as they were set."""
+    return settings.as_set(said, os.environ)
+
+
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:
     """The machine's clock; `alive` is called before each sleep."""
 
@@ -44,8 +49,8 @@ def log_of(meta: dict[str, Any], source: str = "", *, is_stamped: bool = False) 
     """The log of the command whose context's `meta` this is: made when it is first asked for."""
     if _LOG not in meta:
         form = chosen(options.log_format(meta), terminal.is_terminal(sys.stderr))
-        verbose = options.wishes_verbose(meta)
-        meta[_LOG] = Log(form, clock(), source, is_stamped=is_stamped, is_verbose=verbose)
+        is_verbose = options.wishes_verbose(meta)
+        meta[_LOG] = Log(form, clock(), source, is_stamped=is_stamped, is_verbose=is_verbose, as_set=as_set)
     found: Log = meta[_LOG]
     return found
 

@@ -118,6 +118,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
     folder = given.get("AIMS360_DATA_DIR")
     data_dir = directory / Path(folder).expanduser() if folder else None
     url, files[_ADDRESS] = settings.secret("DATABASE_URL", given, directory)
+    url = url.strip()  # as the settings take it
     lying = {key: file for key, file in files.items() if file is not None}
     return Answers(name, source, Secret(url) if url else None, data_dir, files=lying, insecure_http=insecure_http)
 
