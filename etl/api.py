@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
@@ -430,7 +431,10 @@ class Grant(httpx.Auth):
             "password": self._grant.password.reveal(),
             "grant_type": "password",
         }
-        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers={"Accept": "application/json"})
+        # What a client's own requests have of it, the request of an auth flow doesn't: it would wait for ever.
+        limits = {"timeout": _TIMEOUT.as_dict()}
+        headers = {"Accept": "application/json"}
+        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers=headers, extensions=limits)
 
     def _take(self, response: httpx.Response) -> Secret:
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
@@ -474,7 +478,9 @@ def _origin(url: httpx.URL) -> tuple[str, bytes]:
 def _client(base_url: str, **how: Any) -> httpx.Client:
     """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
     try:
-        return httpx.Client(verify=trust(base_url), **how)
+        # No cookies: a service runs for years, and what it is handed would be sent along with each request.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return httpx.Client(verify=trust(base_url), cookies=none, **how)
     except OSError:  # of the files that it reads
         raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
     except (ValueError, ImportError, httpx.InvalidURL):
