@@ -22,6 +22,7 @@ import httpx
 from etl import __version__, network, odata, payload
 from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
+from etl.patience import Patience
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
 JOBS = "/jobsmanagement/"
@@ -107,6 +108,7 @@ class Api:
         self.latency = math.inf  # seconds: its quickest answer
         self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
+        self._patience = Patience(clock.monotonic)
         self._client = _client(
             source.base_url,
             auth=self._auth,
@@ -125,6 +127,7 @@ class Api:
 
     def close(self) -> None:
         """Its connections end."""
+        self._patience.close()
         self._client.close()
 
     def begin_anew(self) -> None:
@@ -220,22 +223,28 @@ class Api:
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {way_out}", response.status_code)
 
     def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
-        """One request, its whole body within the time limit. Raises _Again for what the network does."""
+        """One request, its whole answer within the time limit. Raises _Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
         chunks, size = [], 0
+        too_long = f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB"
         try:
-            with self._client.stream(method, url, headers=headers) as response:
+            with (
+                self._patience.within(_WHOLE_ANSWER),
+                self._client.stream(method, url, headers=headers) as response,
+            ):
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
                     if self.monotonic() > deadline or size > _LARGEST_ANSWER:
-                        raise _Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+                        raise _Again(too_long)
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
+            if self.monotonic() > deadline:  # cut by us
+                raise _Again(too_long) from None
             found = _hindrance(error, self._base)
             said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
             raise _Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
@@ -332,7 +341,7 @@ class Api:
             )
 
     def _asks(self, request: httpx.Request) -> None:
-        request.extensions["etl.began"] = self.monotonic()
+        request.extensions |= {"etl.began": self.monotonic(), "trace": self._patience.heard}
         self._under_way.request = request
         with self._lock:
             self._requests += 1

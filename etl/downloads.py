@@ -18,6 +18,7 @@ from etl import links
 from etl.api import Grant, retry_after, sign_in
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
+from etl.patience import Patience
 from etl.settings import Secret, Source
 
 _BARREN = 5  # attempts in a row that bring nothing new
@@ -88,11 +89,12 @@ class Downloads:
         self._heard = heard  # hears of each request that was answered
         self._locked_out: SignInFailed | None = None  # an account is locked after too many wrong passwords
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
+        self._patience = Patience(clock.monotonic)
         self._client = httpx.Client(
             timeout=_TIMEOUT,
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "aims360-etl"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: a session is as good as a token
-            event_hooks={"request": [self._asks], "response": [self._answers]} if heard else {},
+            event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
 
@@ -100,6 +102,7 @@ class Downloads:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._patience.close()
         self._client.close()
 
     def fetch(self, wanted: Wanted, into: Into, at_most: int | None, stop: threading.Event) -> str:
@@ -112,7 +115,8 @@ class Downloads:
         for _ in range(_ATTEMPTS):
             try:
                 self._hold(stop)
-                return self._attempt(wanted, into, at_most, stop)
+                with self._patience.within(2 * _SLOW[0]):
+                    return self._attempt(wanted, into, at_most, stop)
             except (_Again, BadAnswer) as error:
                 failed: SourceError = error
             except SignInFailed as error:
@@ -200,9 +204,10 @@ class Downloads:
                 if into.size - size < least:
                     raise _Again(f"fewer than {least // 1024} kB came in {seconds:.0f} s")
                 since, size = now, into.size
+                self._patience.again()
 
     def _asks(self, request: httpx.Request) -> None:
-        request.extensions["etl.began"] = self._clock.monotonic()
+        request.extensions |= {"etl.began": self._clock.monotonic(), "trace": self._patience.heard}
 
     def _answers(self, response: httpx.Response) -> None:
         request = response.request
