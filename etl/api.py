@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -129,6 +130,10 @@ class Api:
         """Its connections end."""
         self._patience.close()
         self._client.close()
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Inside, answers that haven't come by then are no longer waited for."""
+        return self._patience.within(seconds)
 
     def begin_anew(self) -> None:
         """For another run of the same client: how busy and how far away the source was may be so no more."""

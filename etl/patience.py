@@ -36,13 +36,17 @@ class Patience:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """This thread waits no longer than that."""
+        """This thread waits no longer than that, nor than it was told around it."""
         thread = threading.get_ident()
-        self._until[thread] = self._monotonic() + seconds, seconds
+        around = self._until.pop(thread, None)
+        until = self._monotonic() + seconds
+        self._until[thread] = min(until, around[0]) if around else until, seconds
         try:
             yield
         finally:
             del self._until[thread]
+            if around:
+                self._until[thread] = around
 
     def again(self) -> None:
         """This thread has got something for it: it waits as long again."""

@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from etl import api, downloads, patience
+from etl import api, downloads, patience, waiting
 from etl.api import Api
 from etl.downloads import Downloads, Wanted
 from etl.errors import Unreachable
@@ -100,3 +100,11 @@ def test_an_output_that_drips_is_given_up(head: bytes, drop: bytes, monkeypatch:
         wanted = Wanted(Secret(f"{source.base_url}/a"), "Public", ".txt", 1.0)
         with pytest.raises(Unreachable, match="no whole answer in several tries"):
             way.fetch(wanted, Kept(), None, threading.Event())
+
+
+def test_who_waits_for_a_job_waits_no_longer_than_wished() -> None:
+    """A source that takes the question and says nothing doesn't keep the one who asks for a minute."""
+    with dripping(b"", b"") as source, Api(source, CLOCK) as client:
+        waited = waiting.wait(client, "d29fac30", CLOCK, waiting.Wish(timeout=0.5))
+    assert waited.outcome == waiting.Outcome.TIMED_OUT
+    assert waited.seconds < 30
