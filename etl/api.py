@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -20,8 +21,9 @@ from etl import __version__, network, odata, payload
 from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, given_at, held_for, jitter, retry_after
 from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange, Usage
+from etl.patience import Patience
 from etl.settings import Source
-from etl.sign_in import SIGN_IN, sign_in, way_out
+from etl.sign_in import SIGN_IN, TIMEOUT, no_cookies, sign_in, way_out
 
 JOBS = "/jobsmanagement/"
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
@@ -40,7 +42,6 @@ _NEVER = threading.Event()
 # A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
 _FAR_AHEAD = timedelta(hours=1)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 
 
 class Reply(NamedTuple):
@@ -86,10 +87,11 @@ class Api:
         self.latency = math.inf  # seconds: its quickest answer
         self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
+        self._patience = Patience(clock.monotonic)
         self._client = _client(
             source.base_url,
             auth=self._auth,
-            timeout=_TIMEOUT,
+            timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=source.concurrency + 1),
             headers={"Accept": "application/json", "User-Agent": f"aims360-etl/{__version__}"},
             event_hooks={"request": [self._asks], "response": [self._answers]},
@@ -104,7 +106,12 @@ class Api:
 
     def close(self) -> None:
         """Its connections end."""
+        self._patience.close()
         self._client.close()
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Inside, answers that haven't come by then are no longer waited for."""
+        return self._patience.within(seconds)
 
     def begin_anew(self) -> None:
         """For another run of the same client: how busy and how far away the source was may be so no more."""
@@ -199,22 +206,28 @@ class Api:
         raise Refused(f"{self._base} refused a request ({said}) with {_shown(query)}; {advice}", response.status_code)
 
     def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
-        """One request, its whole body within the time limit. Raises Again for what the network does."""
+        """One request, its whole answer within the time limit. Raises Again for what the network does."""
         deadline = self.monotonic() + _WHOLE_ANSWER
         chunks, size = [], 0
+        too_long = f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB"
         try:
-            with self._client.stream(method, url, headers=headers) as response:
+            with (
+                self._patience.within(_WHOLE_ANSWER),
+                self._client.stream(method, url, headers=headers) as response,
+            ):
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
                     if self.monotonic() > deadline or size > _LARGEST_ANSWER:
-                        raise Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+                        raise Again(too_long)
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
+            if self.monotonic() > deadline:  # cut by us
+                raise Again(too_long) from None
             found = _hindrance(error, self._base)
             said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
             raise Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
@@ -310,7 +323,7 @@ class Api:
             )
 
     def _asks(self, request: httpx.Request) -> None:
-        request.extensions["etl.began"] = self.monotonic()
+        request.extensions |= {"etl.began": self.monotonic(), "trace": self._patience.heard}
         self._under_way.request = request
         with self._lock:
             self._requests += 1
@@ -349,7 +362,7 @@ def trust(base_url: str) -> ssl.SSLContext | bool:
 def _client(base_url: str, **how: Any) -> httpx.Client:
     """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
     try:
-        return httpx.Client(verify=trust(base_url), **how)
+        return httpx.Client(verify=trust(base_url), cookies=no_cookies(), **how)
     except OSError:  # of the files that it reads
         raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
     except (ValueError, ImportError, httpx.InvalidURL):

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Generator
 from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source, is_token
 
 SIGN_IN = "/authentication/v1/authentication/token"
+TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 
 
@@ -86,7 +88,10 @@ class Grant(httpx.Auth):
             "password": self._grant.password.reveal(),
             "grant_type": "password",
         }
-        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers={"Accept": "application/json"})
+        # What a client's own requests have of it, the request of an auth flow doesn't: it would wait for ever.
+        limits = {"timeout": TIMEOUT.as_dict()}
+        headers = {"Accept": "application/json"}
+        return httpx.Request("POST", self._base + SIGN_IN, data=form, headers=headers, extensions=limits)
 
     def _take(self, response: httpx.Response) -> Secret:
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
@@ -115,6 +120,11 @@ def sign_in(source: Source, clock: Clock) -> Token | Grant:
     if isinstance(source.credentials, Secret):
         return Token(source, source.credentials)
     return Grant(source, source.credentials, clock)
+
+
+def no_cookies() -> CookieJar:
+    """A session is as good as a token; and a service that runs for years would send along whatever it was handed."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes]:

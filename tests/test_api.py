@@ -58,6 +58,44 @@ def test_the_service_hears_who_asks_and_in_which_version() -> None:
     assert wire.emulator.requests[-1].headers["user-agent"] == f"aims360-etl/{__version__}"
 
 
+class Listening(httpx.WSGITransport):
+    """Hears of each request on its way."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        super().__init__(app=app)
+        self.heard: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One request."""
+        self.heard.append(request)
+        return super().handle_request(request)
+
+
+def test_no_request_waits_without_end() -> None:
+    """Neither for a page nor for a token, which the HTTP library's own limits don't reach."""
+    wire = Wire(a_source(credentials=GRANT))
+    on_the_way = Listening(wire.emulator)
+    Api(a_source(credentials=GRANT), wire.clock, on_the_way).page(odata.query())
+    limits = [request.extensions.get("timeout", {}) for request in on_the_way.heard]
+    assert [request.method for request in on_the_way.heard] == ["POST", "GET"]
+    assert [(limit.get("connect"), limit.get("read")) for limit in limits] == [(15.0, 60.0)] * 2
+
+
+def test_what_the_service_hands_out_is_not_kept() -> None:
+    """No cookie is sent back: thousands of runs would send thousands."""
+    wire = Wire()
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        given = len(on_the_way.heard)
+        return wire.emulator(environ, lambda status, headers: start(status, [*headers, ("Set-Cookie", f"c{given}=1")]))
+
+    on_the_way = Listening(app)
+    api = Api(a_source(), wire.clock, on_the_way)
+    for _ in range(3):
+        api.page(odata.query())
+    assert [request.headers.get("Cookie") for request in on_the_way.heard] == [None] * 3
+
+
 def test_it_signs_in_once_and_again_before_the_token_expires() -> None:
     """A token is used until a minute before its end."""
     wire = Wire(a_source(credentials=GRANT), token_lifetime=3600)

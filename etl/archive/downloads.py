@@ -8,7 +8,6 @@ import re
 import socket
 import threading
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, Protocol
 
 import httpx
@@ -17,15 +16,15 @@ from etl.archive import links
 from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
+from etl.patience import Patience
 from etl.settings import Secret, Source
-from etl.sign_in import Grant, sign_in
+from etl.sign_in import TIMEOUT, Grant, no_cookies, sign_in
 
 _BARREN = 5  # attempts in a row that bring nothing new
 _ATTEMPTS = 100  # in all: a server may cut each answer
 _HOPS = 5
 _LONGEST_WAIT = 30.0  # seconds between two attempts
 _SLOW = 300.0, 64 * 2**10  # seconds in which so many bytes must come
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte
 _PIECE = 256 * 2**10
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _HTML_ENDINGS = frozenset({"html", "htm", "xhtml", "mht", "mhtml"})
@@ -77,11 +76,12 @@ class Downloads:
         self._heard = heard  # hears of each request that was answered
         self._locked_out: SignInFailed | None = None  # an account is locked after too many wrong passwords
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
+        self._patience = Patience(clock.monotonic)
         self._client = httpx.Client(
-            timeout=_TIMEOUT,
+            timeout=TIMEOUT,
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "aims360-etl"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: a session is as good as a token
-            event_hooks={"request": [self._asks], "response": [self._answers]} if heard else {},
+            cookies=no_cookies(),
+            event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=transport,
         )
 
@@ -89,6 +89,7 @@ class Downloads:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._patience.close()
         self._client.close()
 
     def fetch(self, wanted: Wanted, into: Into, at_most: int | None, stop: threading.Event) -> str:
@@ -101,7 +102,8 @@ class Downloads:
         for _ in range(_ATTEMPTS):
             try:
                 self._hold(stop)
-                return self._attempt(wanted, into, at_most, stop)
+                with self._patience.within(2 * _SLOW[0]):
+                    return self._attempt(wanted, into, at_most, stop)
             except (Again, BadAnswer) as error:
                 failed: Again | BadAnswer = error
             except SignInFailed as error:
@@ -185,9 +187,10 @@ class Downloads:
                 if into.size - size < least:
                     raise Again(f"fewer than {least // 1024} kB came in {seconds:.0f} s")
                 since, size = now, into.size
+                self._patience.again()
 
     def _asks(self, request: httpx.Request) -> None:
-        request.extensions["etl.began"] = self._clock.monotonic()
+        request.extensions |= {"etl.began": self._clock.monotonic(), "trace": self._patience.heard}
 
     def _answers(self, response: httpx.Response) -> None:
         request = response.request

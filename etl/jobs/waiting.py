@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 _FIRST, _LONGEST, _GROWTH = 1.0, 30.0, 1.5  # seconds between two questions
+_LEAST = 1.0  # seconds for an answer to the last one
 
 
 class Outcome(StrEnum):
@@ -84,7 +85,8 @@ def wait(
     missing, is_out = 0, False
     for asked in itertools.count(1):
         try:
-            found = live.look(api, job_id, stop, attempts=1)
+            with api.within(max(_LEAST, until - clock.monotonic())):
+                found = live.look(api, job_id, stop, attempts=1)
         except (Unreachable, BadAnswer) as error:
             if not is_out and clock.monotonic() < until:
                 ears.told(f"{error}; waiting goes on")
