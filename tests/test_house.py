@@ -1,5 +1,6 @@
 """The house holds together: README, commands, errors, tables, migrations and views say the same."""
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -165,7 +166,19 @@ def test_every_pin_has_its_version_and_hashes(name: str) -> None:
 
 
 def test_the_rooms_are_in_the_guide() -> None:
-    """CONTRIBUTING.md names every room of `etl`."""
-    guide = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """CONTRIBUTING.md has a row for every room and package of `etl`, and none for what is gone."""
+    guide = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| beside `etl` |")[0]
     rooms = {path.name for path in (HOUSE / "etl").glob("*.py")} - {"__init__.py", "__main__.py"}
-    assert {room for room in rooms if f"`{room}`" not in guide} == set()
+    packages = {f"{path.parent.name}/" for path in (HOUSE / "etl").glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `([a-z_./]+)` \|", guide, re.MULTILINE)) == rooms | packages
+
+
+@pytest.mark.parametrize("package", sorted((HOUSE / "etl").glob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_a_package_says_how_its_rooms_hang_together(package: Path) -> None:
+    """On its first page, or in its row of CONTRIBUTING.md, where every room is named."""
+    guide = re.search(
+        rf"^\| `{package.parent.name}/` \|.*", (HOUSE / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert guide is not None
+    said = set(re.findall(r"[a-z_]+", f"{ast.get_docstring(ast.parse(package.read_text('utf-8')))} {guide[0]}"))
+    assert {path.stem for path in package.parent.glob("*.py")} - {"__init__"} <= said

@@ -11,7 +11,7 @@ It imports nothing else of `etl`, so that a mistake shared with the client can't
     catalogue  what kinds of job there are, whose they are, how their lives go; populate makes a month of them
     table      the committed rows, in the orders that order keeps; ticks are the database's times
     query      what an OData query says (reading: its words); find does what it says
-    app        the service (WSGI): calls are its requests, answers its responses, tokens who may ask
+    app        the service (WSGI): calls are its requests, answers its responses, tokens who may ask, outputs the files
     faults     what goes wrong; server puts it all on a socket
 """
 
