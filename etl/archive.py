@@ -25,6 +25,7 @@ _AT_A_TIME = 4
 _GIVE_UP = 8  # outputs in a row without an answer: the network or the service is down
 _OLD = timedelta(days=40)  # AIMS360 forgets an output after 30 days: nobody goes on with its part
 _FULL_SIZE = 2**20  # bytes of a megabyte, at most
+_TOLD_SINGLY = 3  # outputs that weren't kept for the same reason; more of them are told as one
 _PLAY = 0.1  # what a size may differ from the rounded one, of itself, without a note
 
 _RECORD = """
@@ -230,3 +231,21 @@ def text(fetched: Fetched) -> str:
         f"{fetched.source}: {fetched.fetched} of {fetched.chosen} outputs fetched ({fetched.bytes / 1e6:.1f} MB), "
         f"{fetched.kept_before} kept before{others}; in {fetched.to}"
     )
+
+
+def reasons(failures: Sequence[Failure]) -> Iterator[str]:
+    """Why outputs weren't kept: a line each; one for all that share a reason where they are many, with the first."""
+    by_reason: dict[str, list[Failure]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure.reason, []).append(failure)
+    for reason, alike in by_reason.items():
+        if len(alike) > _TOLD_SINGLY:
+            yield f"{len(alike)} outputs, the first of them of {_which(alike[0])}: {reason}"
+            continue
+        for failure in alike:
+            yield f"{_which(failure)}: {reason}"
+
+
+def _which(failure: Failure) -> str:
+    what = "publish link" if failure.position is None else f"document {failure.position}, {failure.name}"
+    return f"job {failure.job_id}, {what}"

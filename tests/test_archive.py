@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from etl import outputs, parts, stores
-from etl.archive import Archive, Fetched
+from etl.archive import Archive, Failure, Fetched, reasons
 from etl.database import Connection, connected
 from etl.downloads import Downloads
 from etl.emulator import Emulator, World, populated, serve
@@ -731,3 +731,14 @@ def test_the_command_says_what_it_would_do_and_did(url: str, db: Connection, tmp
         (tmp_path / "file").write_text("")
         code, _, errors = command.run("documents", "fetch", "--to", "file")
         assert (code, "name a folder that can be written" in errors) == (2, True)
+
+
+def test_what_was_not_kept_for_the_same_reason_is_told_once() -> None:
+    """A host that is down fails for hundreds of outputs: a line with how many, and the first of them."""
+    many = [Failure(f"job-{number}", 0, "a.csv", "gone") for number in range(40)]
+    few = [Failure("job-x", None, "", "denied"), Failure("job-y", 1, "b.csv", "denied")]
+    assert list(reasons([*many, *few])) == [
+        "40 outputs, the first of them of job job-0, document 0, a.csv: gone",
+        "job job-x, publish link: denied",
+        "job job-y, document 1, b.csv: denied",
+    ]

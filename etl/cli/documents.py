@@ -111,9 +111,8 @@ def fetch(
     terminal.say(terminal.as_json(fetched) if as_json else archive.text(fetched))
     if not wanted:
         terminal.say(_NOTHING, err=True)
-    for failure in fetched.failures:
-        which = "publish link" if failure.position is None else f"document {failure.position}, {failure.name}"
-        terminal.say(shown(f"job {failure.job_id}, {which}: {failure.reason}"), err=True)
+    for line in archive.reasons(fetched.failures):
+        terminal.say(shown(line), err=True)
     for note in fetched.notes:
         terminal.say(shown(f"note: {note}"), err=True)
     if fetched.failures or fetched.not_tried:

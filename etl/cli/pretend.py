@@ -125,6 +125,7 @@ def emulator(
     except OSError as error:
         raise ConfigError(f"--port: can't listen on 127.0.0.1:{port}: {error.strerror}") from None
     with server:
+        world.links = server.url  # so that outputs can be had
         terminal.say(f"a pretend AIMS360 with {jobs} jobs answers at {server.url}; to use it:")
         # A static token would not outlive the fault that withdraws all tokens.
         sign_in = " ".join(f"AIMS360_{name.upper()}={value}" for name, value in CREDENTIALS.items())
