@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -455,6 +456,21 @@ def test_a_size_that_is_far_from_the_sources_is_noted(stage: Stage) -> None:
     fetched = stage.fetch(answering())
     assert fetched.fetched == 1
     assert ["20,000 bytes came, and the source speaks of 3 MB" in note for note in fetched.notes] == [True]
+
+
+def test_a_disk_that_is_full_is_told_and_not_kept_full(stage: Stage) -> None:
+    """What didn't find room goes: others, Postgres perhaps, need theirs."""
+    stage.document()
+    stage.sync()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
+    try:
+        with pytest.raises(ArchiveError, match="make room there"):
+            stage.fetch(answering())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list((Path(stage.to) / ".parts").iterdir()) == []
+    assert stage.fetch(answering()).fetched == 1
 
 
 def test_a_service_that_is_down_is_left_after_a_few(stage: Stage) -> None:
