@@ -27,7 +27,7 @@ _RUNS = """
 SELECT * FROM bi.runs WHERE %(source)s::text IS NULL OR source = %(source)s ORDER BY run_id DESC LIMIT 5
 """
 _FRESHNESS = """
-SELECT source, lag_seconds, last_outcome, went_back, open_rejects
+SELECT source, lag_seconds, last_kind, last_outcome, went_back, open_rejects
 FROM bi.freshness
 WHERE %(source)s::text IS NULL OR source = %(source)s
 ORDER BY source
@@ -62,7 +62,7 @@ def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[b
 
 def _broken(row: Row, most: timedelta) -> str | None:
     lag = row["lag_seconds"]
-    ended = f" (its last run: {row['last_outcome']})"
+    ended = f" (its last run: {row['last_kind']}, {row['last_outcome']})"
     if lag is None:
         return f"{row['source']} is not complete yet{ended}"
     if float(str(lag)) > most.total_seconds():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -244,6 +245,10 @@ def test_a_redirect_never_gets_the_token(stage: Stage, scope: str) -> None:
         "https://127.0.0.1/a",
         "https://[::1]/a",
         "https://[::ffff:10.0.0.1]/a",
+        "https://[64:ff9b::a9fe:a9fe]/a",  # 169.254.169.254 by NAT64
+        "https://[2002:7f00:1::]/a",  # 127.0.0.1 by 6to4
+        "https://[::7f00:1]/a",
+        "https://[fec0::1]/a",
         "https://169.254.169.254/latest/meta-data",
         "https://10.1.2.3/a",
         "https://localhost/a",
@@ -275,6 +280,15 @@ def test_no_link_leads_inside_or_into_the_clear(stage: Stage, link: str, is_redi
     assert re.search("not followed|nothing but https|only https|no address|can't be written", reason)
     assert asked == (["files.example"] if is_redirect else [])
     assert files(stage.to) == []
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822", "2002:5db8:d822::1"])
+def test_links_to_the_public_internet_are_followed(stage: Stage, address: str) -> None:
+    """By version 6 too, and through the gateways to version 4."""
+    stage.resolved["files.example"] = [address]
+    stage.document(link=f"{FILES}/a")
+    stage.sync()
+    assert stage.fetch(answering()).fetched == 1
 
 
 def test_redirects_without_end_are_left(stage: Stage) -> None:
@@ -442,6 +456,21 @@ def test_a_size_that_is_far_from_the_sources_is_noted(stage: Stage) -> None:
     fetched = stage.fetch(answering())
     assert fetched.fetched == 1
     assert ["20,000 bytes came, and the source speaks of 3 MB" in note for note in fetched.notes] == [True]
+
+
+def test_a_disk_that_is_full_is_told_and_not_kept_full(stage: Stage) -> None:
+    """What didn't find room goes: others, Postgres perhaps, need theirs."""
+    stage.document()
+    stage.sync()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
+    try:
+        with pytest.raises(ArchiveError, match="make room there"):
+            stage.fetch(answering())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list((Path(stage.to) / ".parts").iterdir()) == []
+    assert stage.fetch(answering()).fetched == 1
 
 
 def test_a_service_that_is_down_is_left_after_a_few(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from etl import status
 from etl.database import Connection
 from etl.emulator import populated
+from etl.follow import follow
 from tests.command import Command
 from tests.scene import Scene
 
@@ -26,13 +27,24 @@ def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None
     db.execute(_MOVE_BACK, ("14 min",))
     assert status.check(db, _15_MIN) == (True, "aims360 is complete up to 14 min ago")
     db.execute(_MOVE_BACK, ("16 min",))
-    said = "aims360 is complete up to 16 min ago only, more than 15 min (its last run: succeeded)"
+    said = "aims360 is complete up to 16 min ago only, more than 15 min (its last run: full, succeeded)"
     assert status.check(db, _15_MIN) == (False, said)
     assert status.check(db, timedelta(hours=1))[0]
     db.execute("UPDATE etl.sources SET complete_through = now(), went_back = 'x'")
     assert status.check(db, _15_MIN)[0] is False
     db.execute("UPDATE etl.sources SET complete_through = NULL, went_back = NULL")
-    assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: succeeded)")
+    assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: full, succeeded)")
+
+
+def test_a_run_that_was_no_sync_is_told_from_one(db: Connection) -> None:
+    """One that only brings a job up to date, or purges, says nothing about what keeps the mirror behind."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    [job, *_] = scene.world.jobs()
+    with scene.api() as api:
+        follow(scene.source, api, db, scene.clock, str(scene.world.payload(job)["jobID"]))
+    db.execute(_MOVE_BACK, ("16 min",))
+    assert status.check(db, _15_MIN)[1].endswith("(its last run: job, succeeded)")
 
 
 def test_one_source_of_several_can_be_asked_about(db: Connection) -> None:

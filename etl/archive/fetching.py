@@ -158,6 +158,9 @@ class Archive:
                     part.forget()
                     state = State.TOO_LARGE if isinstance(error, TooLarge) else State.FAILED
                     return Outcome(state, reason=str(error))
+                except OSError:
+                    part.forget()  # where there is no room it would keep all others from theirs
+                    raise
                 path = self._store.keep(part, self._path(output, content_type))
                 part.forget()
                 return Outcome(State.FETCHED, path, part.size, part.digest, asked_at)

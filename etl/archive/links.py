@@ -4,7 +4,7 @@ Links come from the source, and redirects from whoever answers: neither may send
 to an address that only it can reach.
 """
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -14,6 +14,7 @@ from etl.settings import is_loopback
 PUBLIC = "Public"
 _PORTS = {"http": 80, "https": 443}
 _AS_THEY_ARE = "%/:=&?~+!$,;'@()*[]-._"
+_PUBLIC_6, _NAT64 = IPv6Network("2000::/3"), IPv6Network("64:ff9b::/96")
 _INTERNAL = "its link leads to an address inside of this network, where no output of AIMS360 is: not followed"
 
 
@@ -95,6 +96,15 @@ def _is_internal(host: str) -> bool:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        behind = _leads_to(address)
+        if behind is None and address not in _PUBLIC_6:
+            return True
+        return not (behind or address).is_global or (behind or address).is_multicast
     return not address.is_global or address.is_multicast
+
+
+def _leads_to(address: IPv6Address) -> IPv4Address | None:
+    """The address of version 4 that gateways make of one of version 6: mapped, 6to4, or NAT64's."""
+    is_nat64 = address in _NAT64
+    return address.ipv4_mapped or address.sixtofour or (IPv4Address(int(address) & 0xFFFFFFFF) if is_nat64 else None)
