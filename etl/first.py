@@ -104,11 +104,16 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
     source = written.table_of(config, name)
     source |= {key: found for key in settings.KEYS if (found := given.get(_PREFIX + key.upper(), ""))}
     where = f"{config.name}: [sources.{name}] "
-    named = {where + key + _IN_FILE: str(path) for key, path in written.secret_files(config, name).items()}
+    named = {where + key + _IN_FILE: path for key, path in written.secret_files(config, name).items()}
     files: dict[str, Path | None] = {}
     for key in _SECRETS:
-        for place, called in ((given, variable(name, key)), (given, _PREFIX + key.upper()), (named, where + key)):
-            found, file = settings.secret(called, place, directory)
+        own, shared = variable(name, key), _PREFIX + key.upper()
+        for called, place, seen_from in (
+            (own, given, directory),
+            (shared, given, directory),
+            (where + key, named, config.parent),
+        ):
+            found, file = settings.secret(called, place, seen_from)
             if found:
                 source[key], files[key] = found, file
                 break
