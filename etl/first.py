@@ -21,6 +21,7 @@ from etl.model import Clock
 from etl.settings import Secret, Source
 
 EMBEDDED = "embedded"
+_AS_SET = "as it is set"  # in place of an address that can't be shown without its password
 _PREFIX = "AIMS360_"
 REGIONS = ("west", "east", "unknown")
 _GRANT = ("client_id", "client_secret", "username", "password")
@@ -255,8 +256,9 @@ def _ask_sign_in(asks: Asks, answers: Answers) -> Answers:
 def _ask_database(asks: Asks, answers: Answers) -> Answers:
     had = answers.database_url.reveal() if answers.database_url else ""
     shown = without_password(had)
-    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", shown or EMBEDDED)
-    url = None if typed.lower() == EMBEDDED else typed
+    offered = shown or (_AS_SET if "password=" in had else EMBEDDED)
+    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", offered)
+    url = had if typed == _AS_SET else None if typed.lower() == EMBEDDED else typed
     if url and takes_password(url):
         before = unquote(urlsplit(had).password or "") if url == shown else ""
         password = asks.secret("Password of that user", before, can_lack=True)
