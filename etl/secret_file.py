@@ -1,5 +1,6 @@
 """Secrets that lie in files, as Docker and Kubernetes hand them out: one line each, and never quoted."""
 
+import os
 from pathlib import Path
 
 _LARGEST = 16 * 2**10  # bytes; tokens and addresses are a hundredth of it
@@ -9,8 +10,14 @@ class Unfit(Exception):
     """A file that holds no secret: why, and what to do about it."""
 
 
-def read(path: Path) -> str:
-    """The secret in a file, without the line end after it. Raises Unfit, which never says what stands in the file."""
+def read(named: str, directory: Path) -> str:
+    """The secret in a file, without the line end after it. Raises Unfit, which never says what stands in the file.
+
+    A name that leads nowhere isn't repeated unless it is a full path: somebody may have written the secret itself.
+    """
+    path = directory / named
+    if not Path(named).is_absolute() and not os.path.lexists(path):
+        raise Unfit(f"there is no such file in {directory}; give its full path")
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)

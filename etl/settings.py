@@ -257,12 +257,12 @@ def _secret(name: str, environ: Mapping[str, str], directory: Path, problems: li
     if name in environ:
         problems.append(f"{in_file}: {name} is set too; unset one of the two")
         return "", in_file
-    return _from_secret_file(in_file, directory / environ[in_file], problems), in_file
+    return _from_secret_file(in_file, environ[in_file], directory, problems), in_file
 
 
-def _from_secret_file(setting: str, path: Path, problems: list[str]) -> str:
+def _from_secret_file(setting: str, named: str, directory: Path, problems: list[str]) -> str:
     try:
-        return secret_file.read(path)
+        return secret_file.read(named, directory)
     except secret_file.Unfit as error:
         problems.append(f"{setting}: {error}")
         return ""
@@ -327,7 +327,7 @@ def _named_secret(
 ) -> tuple[str, str]:
     """The secret that a line of the file names by a variable (`_env`) or by a path (`_file`); as `_secret` does."""
     if setting.endswith("_file"):
-        return _from_secret_file(setting, directory / named, problems), setting
+        return _from_secret_file(setting, named, directory, problems), setting
     if named.endswith(_IN_FILE):  # its value is a path, which would be sent as the secret
         problems.append(f"{setting}: names a variable that names a file; write it without {_IN_FILE} at its end")
         return "", setting

@@ -313,6 +313,18 @@ def test_enter_leaves_a_secret_in_its_file(user: Command, url: str) -> None:
     assert 'token_env = "AIMS360_TOKEN"' in (user.folder / "aims360.toml").read_text()
 
 
+def test_enter_keeps_an_address_that_cannot_be_shown(user: Command, url: str) -> None:
+    """Its password stands where it can't be cut out: the address stays what it was, and isn't shown."""
+    with_query = f"postgresql://{url.rpartition('@')[2]}?user=me&password=very-secret"
+    user.environ["DATABASE_URL"] = with_query
+    with Keyboard(["init", "--untested"], user.environ, user.folder) as keyboard:
+        for question in ("Base address", "Its region", "Sign in with", "Token (Enter: as before)", "[as it is set]"):
+            keyboard.answer(question, "")
+        assert keyboard.end() == 0
+    assert read_by("sh", user.folder / ".env", ["DATABASE_URL"], user.folder) == [with_query]
+    assert "very-secret" not in keyboard.shown
+
+
 def test_http_takes_its_word_here_too(user: Command) -> None:
     """`--insecure-http` lets a service without TLS be tested, and stands in all that is to be called next."""
     user.environ["AIMS360_BASE_URL"] = "http://nowhere.invalid"

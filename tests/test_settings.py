@@ -157,6 +157,20 @@ def test_a_file_without_a_secret_is_named_but_never_quoted(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("secret", [CONTENT, f"postgresql://u:{CONTENT}@h/d", CONTENT * 50])
+@pytest.mark.parametrize("setting", ["AIMS360_TOKEN_FILE", "DATABASE_URL_FILE", "token_file"])
+def test_a_secret_in_place_of_its_path_is_not_repeated(tmp_path: Path, setting: str, secret: str) -> None:
+    """Whoever gives the secret itself, where the path of its file belongs, finds it in no log."""
+    environ = {**GOOD, "AIMS360_TOKEN": "", setting: secret}
+    if setting.islower():
+        (tmp_path / "aims360.toml").write_text(f'[sources.west]\nbase_url = "https://west"\ntoken_file = "{secret}"\n')
+    with pytest.raises(
+        ConfigError, match=f"{setting}: there is no such file in {tmp_path}; give its full path"
+    ) as caught:
+        settings.read(environ, tmp_path).source()
+    assert CONTENT[:6] not in str(caught.value)
+
+
 def test_a_folder_is_no_secret(tmp_path: Path) -> None:
     """What Docker makes where a file was missing."""
     with pytest.raises(ConfigError, match=r"^AIMS360_TOKEN_FILE: the file .* can't be read \(Is a directory\)"):

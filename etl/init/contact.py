@@ -22,6 +22,7 @@ from etl.model import Clock
 from etl.settings import Secret, Source
 
 EMBEDDED = "embedded"
+_AS_SET = "as it is set"  # in place of an address that can't be shown without its password
 _PREFIX = "AIMS360_"
 REGIONS = ("west", "east", "unknown")
 _GRANT = ("client_id", "client_secret", "username", "password")
@@ -105,11 +106,16 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
     source = written.table_of(config, name)
     source |= {key: found for key in settings.KEYS if (found := given.get(_PREFIX + key.upper(), ""))}
     where = f"{config.name}: [sources.{name}] "
-    named = {where + key + _IN_FILE: str(path) for key, path in written.secret_files(config, name).items()}
+    named = {where + key + _IN_FILE: path for key, path in written.secret_files(config, name).items()}
     files: dict[str, Path | None] = {}
     for key in _SECRETS:
-        for place, called in ((given, variable(name, key)), (given, _PREFIX + key.upper()), (named, where + key)):
-            found, file = settings.secret(called, place, directory)
+        own, shared = variable(name, key), _PREFIX + key.upper()
+        for called, place, seen_from in (
+            (own, given, directory),
+            (shared, given, directory),
+            (where + key, named, config.parent),
+        ):
+            found, file = settings.secret(called, place, seen_from)
             if found:
                 source[key], files[key] = found, file
                 break
@@ -251,8 +257,9 @@ def _ask_sign_in(asks: Asks, answers: Answers) -> Answers:
 def _ask_database(asks: Asks, answers: Answers) -> Answers:
     had = answers.database_url.reveal() if answers.database_url else ""
     shown = without_password(had)
-    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", shown or EMBEDDED)
-    url = None if typed.lower() == EMBEDDED else typed
+    offered = shown or (_AS_SET if "password=" in had else EMBEDDED)
+    typed = asks.text(f"Database (postgresql://user@host:5432/database, or {EMBEDDED})", offered)
+    url = had if typed == _AS_SET else None if typed.lower() == EMBEDDED else typed
     if url and takes_password(url):
         before = unquote(urlsplit(had).password or "") if url == shown else ""
         password = asks.secret("Password of that user", before, can_lack=True)

@@ -82,12 +82,12 @@ def table_of(path: Path, name: str) -> dict[str, str]:
     return {key: str(value) for key, value in told.items() if not key.endswith(("_env", "_file"))}
 
 
-def secret_files(path: Path, name: str) -> dict[str, Path]:
-    """The files that a source's secrets are named to lie in, by the secret's key."""
+def secret_files(path: Path, name: str) -> dict[str, str]:
+    """The files that a source's secrets are named to lie in, by the secret's key, as seen from this file's folder."""
     before = read(path)
     found = _sources(path, before).get(name) if before is not None else None
     told = found if isinstance(found, dict) else {}
-    return {key.removesuffix("_file"): path.parent / str(value) for key, value in told.items() if key.endswith("_file")}
+    return {key.removesuffix("_file"): str(value) for key, value in told.items() if key.endswith("_file")}
 
 
 def names_in(path: Path) -> list[str]:
