@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from etl import status
 from etl.database import Connection
 from etl.emulator import populated
-from etl.follow import follow
+from etl.jobs.follow import follow
 from tests.command import Command
 from tests.scene import Scene
 
