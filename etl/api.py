@@ -10,7 +10,7 @@ import random
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -39,6 +39,7 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _LONGEST_RETRY_AFTER = 900.0  # seconds; a source that asks for more ends the run
 _WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 256 * 2**20  # bytes
+_LARGEST_TOKEN = 2**20  # bytes of an answer to signing in
 _PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
@@ -452,15 +453,16 @@ class Grant(httpx.Auth):
 
     def _take(self, response: httpx.Response) -> Secret:
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
-        response.read()
+        response.stream = _Short(response.stream)
+        body = response.read()
         if response.status_code in _AGAIN:
             wait = retry_after(response, self._clock.now())
             raise _Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            way_out = _way_in(response, self._base, self._from)
+            way_out = _way_in(response.status_code, body, self._base, self._from)
             raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
         try:
-            answer: Any = json.loads(response.content)
+            answer: Any = json.loads(body)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise _Again("signing in: the answer holds no token") from None
@@ -521,13 +523,31 @@ def _way_out(status: int, base_url: str) -> str:
     return "`aims360-etl doctor` says what the service honours"
 
 
-def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
+class _Short(httpx.SyncByteStream):
+    """The body of an answer to signing in, which is short. Raises _Again where it isn't."""
+
+    def __init__(self, body: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+        assert isinstance(body, httpx.SyncByteStream)
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._body:
+            size += len(chunk)
+            if size > _LARGEST_TOKEN:
+                raise _Again("signing in: the answer is larger than 1 MB")
+            yield chunk
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _way_in(status: int, body: bytes, base_url: str, credentials_from: str) -> str:
     """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
-    status = response.status_code
     if status in (404, 405, 407) or 300 <= status < 400:
         return _way_out(407 if status == 407 else 404, base_url)
     try:
-        why = json.loads(response.content).get("error")
+        why = json.loads(body).get("error")
     except (ValueError, AttributeError):
         why = None
     if why in ("invalid_client", "unauthorized_client"):
