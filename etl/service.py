@@ -14,6 +14,7 @@ from etl import stop
 from etl.model import Clock
 
 _LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
+_LONGEST_TURNED_AWAY = 1800.0  # seconds; a wrong password, tried too often, locks the account
 _JITTER = 0.1  # of the time between two runs, or
 _LONGEST_JITTER = 30.0  # seconds
 _PIECE = 1.0  # seconds slept at a time: signs of life go out between
@@ -25,21 +26,26 @@ class Ending(StrEnum):
     DONE = "done"
     HELD = "held"  # another run was at work on the source: no failure
     FAILED = "failed"
+    TURNED_AWAY = "turned away"  # the source refused to sign in
 
 
-def next_start(began: float, every: float, now: float, failures: int) -> float:
+def next_start(began: float, every: float, now: float, waited: float) -> float:
     """When the next run begins, without jitter: a point of the grid that began at `began`; all in seconds.
 
-    It is the next one, or after so many failures in a row the first one past the back-off.
+    It is the first one that is as far away as is to be `waited`.
     """
-    earliest = now + back_off(every, failures)
+    earliest = now + waited
     return began + (max(0.0, earliest - began) // every + 1) * every
 
 
-def back_off(every: float, failures: int) -> float:
-    """Seconds that are waited beyond the next run's time: none after one failure, then doubling, up to five minutes."""
+def back_off(every: float, failures: int, ending: Ending = Ending.FAILED) -> float:
+    """Seconds that are waited beyond the next run's time: none after one failure, then doubling, up to five minutes.
+
+    Where the source turns us away, it is up to half an hour.
+    """
     skipped = 2.0 ** min(failures - 1, 16) - 1 if failures else 0.0
-    return min(every * skipped, max(0.0, _LONGEST_BACK_OFF - every))
+    longest = _LONGEST_TURNED_AWAY if ending is Ending.TURNED_AWAY else _LONGEST_BACK_OFF
+    return min(every * skipped, max(0.0, longest - every))
 
 
 def jitter(every: float) -> float:
@@ -63,9 +69,10 @@ def serve(
     apart, failures = every.total_seconds(), 0
     began = clock.monotonic()
     while True:
-        failures = failures + 1 if once() is Ending.FAILED else 0
+        ending = once()
+        failures = failures + 1 if ending in (Ending.FAILED, Ending.TURNED_AWAY) else 0
         now = clock.monotonic()
-        start = next_start(began, apart, now, failures) + late(apart)
+        start = next_start(began, apart, now, back_off(apart, failures, ending)) + late(apart)
         waits(start - now, failures)
         stop.check()
         while (left := start - clock.monotonic()) > 0:

@@ -39,13 +39,18 @@ _PATIENCE = 60.0  # seconds: a deadline, met within one
 )
 def test_runs_begin_on_a_grid_that_does_not_drift(now: float, failures: int, start: float) -> None:
     """However long a run takes, the next begins at a multiple of the interval; after failures at a later one."""
-    assert next_start(0.0, 60.0, now, failures) == start
+    assert next_start(0.0, 60.0, now, back_off(60.0, failures)) == start
 
 
 def test_the_back_off_is_bounded() -> None:
     """What comes back is noticed within five minutes; an interval that is longer stays as it is."""
     assert [back_off(60.0, failures) for failures in (0, 1, 2, 3, 4, 100)] == [0, 0, 60, 180, 240, 240]
     assert [back_off(900.0, failures) for failures in (0, 1, 2, 100)] == [0, 0, 0, 0]
+
+
+def test_an_account_is_not_locked_by_a_wrong_password() -> None:
+    """Where the source turns us away, it is asked more and more seldom, up to twice an hour."""
+    assert [back_off(60.0, failures, Ending.TURNED_AWAY) for failures in (1, 2, 5, 6, 100)] == [0, 60, 900, 1740, 1740]
 
 
 class Pretence:

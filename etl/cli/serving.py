@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from etl import failures, service, settings, terminal
 from etl.cli import telling, wiring
 from etl.cli.running import watching
-from etl.errors import ConfigError, DatabaseError, EtlError, Locked
+from etl.errors import ConfigError, DatabaseError, EtlError, Locked, SignInFailed
 from etl.service import Ending
 from etl.systemd import Systemd
 
@@ -73,7 +73,7 @@ class _Service:
         except Exception as error:  # noqa: BLE001 - the next run may do better, and the log has said what happened
             self._log.failed(error)
             self._systemd.doing(f"the last run failed: {failures.line(error)}")
-            return Ending.FAILED
+            return Ending.TURNED_AWAY if isinstance(error, SignInFailed) else Ending.FAILED
         self._log.ended(run)
         self._log.notes(run)
         self._systemd.doing(terminal.summary(run))
