@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -17,6 +17,7 @@ from etl.settings import PasswordGrant, Secret, Source, is_token
 
 SIGN_IN = "/authentication/v1/authentication/token"
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte
+_LARGEST_TOKEN = 2**20  # bytes of an answer to signing in
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 
 
@@ -95,15 +96,16 @@ class Grant(httpx.Auth):
 
     def _take(self, response: httpx.Response) -> Secret:
         """The token of a sign-in's answer. Its body is never quoted: it may hold the token."""
-        response.read()
+        response.stream = _Short(response.stream)
+        body = response.read()
         if response.status_code in AGAIN:
             wait = retry_after(response.headers, self._clock.now())
             raise Again(f"signing in: HTTP {response.status_code}", wait)
         if response.status_code != 200:
-            way_out = _way_in(response, self._base, self._from)
+            way_out = _way_in(response.status_code, body, self._base, self._from)
             raise SignInFailed(f"{self._base} refused to sign in (HTTP {response.status_code}): {way_out}")
         try:
-            answer: Any = json.loads(response.content)
+            answer: Any = json.loads(body)
             token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or 3600)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Again("signing in: the answer holds no token") from None
@@ -145,13 +147,31 @@ def way_out(status: int, base_url: str) -> str:
     return "`aims360-etl doctor` says what the service honours"
 
 
-def _way_in(response: httpx.Response, base_url: str, credentials_from: str) -> str:
+class _Short(httpx.SyncByteStream):
+    """The body of an answer to signing in, which is short. Raises Again where it isn't."""
+
+    def __init__(self, body: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+        assert isinstance(body, httpx.SyncByteStream)
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._body:
+            size += len(chunk)
+            if size > _LARGEST_TOKEN:
+                raise Again("signing in: the answer is larger than 1 MB")
+            yield chunk
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _way_in(status: int, body: bytes, base_url: str, credentials_from: str) -> str:
     """What to do where signing in is refused: OAuth2 has a word for why, and no other of the answer is looked at."""
-    status = response.status_code
     if status in (404, 405, 407) or 300 <= status < 400:
         return way_out(407 if status == 407 else 404, base_url)
     try:
-        why = json.loads(response.content).get("error")
+        why = json.loads(body).get("error")
     except (ValueError, AttributeError):
         why = None
     if why in ("invalid_client", "unauthorized_client"):

@@ -4,7 +4,7 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -79,6 +79,23 @@ def test_no_request_waits_without_end() -> None:
     limits = [request.extensions.get("timeout", {}) for request in on_the_way.heard]
     assert [request.method for request in on_the_way.heard] == ["POST", "GET"]
     assert [(limit.get("connect"), limit.get("read")) for limit in limits] == [(15.0, 60.0)] * 2
+
+
+def test_an_answer_to_signing_in_is_short() -> None:
+    """One without end isn't read to it."""
+    given = []
+
+    def app(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [("Content-Type", "application/json")])
+        for _ in range(100):
+            given.append(2**20)
+            yield b" " * 2**20
+
+    wire = Wire()
+    api = Api(a_source(credentials=GRANT), wire.clock, httpx.WSGITransport(app=app))
+    with pytest.raises(Unreachable, match="signing in: the answer is larger than 1 MB"):
+        api.page(odata.query(), attempts=1)
+    assert len(given) < 5
 
 
 def test_what_the_service_hands_out_is_not_kept() -> None:
