@@ -17,7 +17,7 @@ from etl.settings import PasswordGrant, Secret, Source, is_token
 
 SIGN_IN = "/authentication/v1/authentication/token"
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte
-_LARGEST_ANSWER = 2**20  # bytes
+_LARGEST_TOKEN = 2**20  # bytes of an answer to signing in
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 
 
@@ -158,7 +158,7 @@ class _Short(httpx.SyncByteStream):
         size = 0
         for chunk in self._body:
             size += len(chunk)
-            if size > _LARGEST_ANSWER:
+            if size > _LARGEST_TOKEN:
                 raise Again("signing in: the answer is larger than 1 MB")
             yield chunk
 
