@@ -181,9 +181,9 @@ def _right_to_write(db: database.Connection) -> Check:
     missing = db.execute(_MISSING_RIGHTS).fetchall()
     if not missing:
         return Check("rights", Standing.FINE, f"{user} may read and write every table of the mirror")
-    more = f", nor {len(missing) - 1} more" if missing[1:] else ""
+    more = f", and {len(missing) - 1} more" if missing[1:] else ""
     cure = f'let the owner of the mirror run `aims360-etl grant --writer "{user}"`'
-    return Check("rights", Standing.FAILED, f"{user} may not {missing[0][0]}{more}: {cure}")
+    return Check("rights", Standing.FAILED, f"{user} lacks {missing[0][0]}{more}: {cure}")
 
 
 def service(api: Api) -> Iterator[Check]:

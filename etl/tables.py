@@ -189,7 +189,7 @@ document_archive = Table(
     _column("position", Integer, "place in the job's list when it was fetched, from 0; null: the job's publishLink"),
     _column("document_name", Text, "documentName"),
     _column("account_code", Text, "accountCode of its job"),
-    _required("link_sha256", Text, "digest of the link it came from: a rerun makes another output, with another link"),
+    _required("link_sha256", Text, "digest of the link it came from"),
     _required("path", Text, "where it was put"),
     _required("bytes", BigInteger, "its size"),
     _required("sha256", Text, "digest of its content"),

@@ -94,7 +94,7 @@ def test_doctor_asks_for_every_right(command: Command, url: str, db: Connection)
         command.environ["DATABASE_URL"] = as_role(url, role)
         code, output, _ = command.run("doctor")
     assert code == 1
-    assert f"{role} may not DELETE on aims360.document_archive, nor " in output
+    assert f"{role} lacks DELETE on aims360.document_archive, and " in output
     assert f'let the owner of the mirror run `aims360-etl grant --writer "{role}"`' in output
 
 

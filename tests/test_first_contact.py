@@ -164,12 +164,12 @@ def test_a_role_that_may_see_nothing_of_the_mirror(user: Command, url: str, db: 
         told(user, "sync", 1, "permission denied for schema etl; `aims360-etl doctor` says which rights are missing")
         met(
             user,
-            f"{role} may not USAGE on schema aims360, nor ",
+            f"{role} lacks USAGE on schema aims360, and ",
             f'let the owner of the mirror run `aims360-etl grant --writer "{role}"`',
             commands=("init", "doctor"),
         )
         db.execute(sql.SQL("GRANT USAGE ON SCHEMA aims360, etl TO {}").format(sql.Identifier(role)))
-        met(user, f"{role} may not DELETE on aims360.", commands=("init", "doctor"))
+        met(user, f"{role} lacks DELETE on aims360.", commands=("init", "doctor"))
 
 
 # -- 5: no database ---------------------------------------------------------------------------------------------------
