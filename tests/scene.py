@@ -19,6 +19,15 @@ from etl.sync import DryRun, Order, purge_now, reconcile_now, sync, what_is_due
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"
+_KEEP = """
+INSERT INTO aims360.document_archive (
+    source_id, job_id, position, document_name, account_code, link_sha256, path, bytes, sha256, fetched_at
+)
+SELECT source_id, job_id, position, document_name, account_code, 'digest', '/kept/' || job_id || position, 1, 'digest',
+       now()
+FROM aims360.job_documents
+WHERE source_id = (SELECT source_id FROM etl.sources WHERE name = %s)
+"""
 
 
 class Scene:
@@ -61,6 +70,10 @@ class Scene:
     def set(self, **settings: Any) -> None:
         """The source with other settings from now on."""
         self.source = replace(self.source, **settings)
+
+    def keep_documents(self) -> None:
+        """Every document that the mirror knows, as if it had been fetched."""
+        self.db.execute(_KEEP, (self.source.name,))
 
     def rows(self, statement: str, *given: object) -> list[tuple[Any, ...]]:
         """The rows of a statement."""

@@ -48,14 +48,7 @@ def mirror(db: Connection) -> Scene:
     world.advance(timedelta(days=2))
     scene.sync()
     assert scene.one("SELECT count(*) FROM aims360.purged_jobs") > 5
-    db.execute("""
-        INSERT INTO aims360.document_archive (
-            source_id, job_id, position, document_name, account_code, link_sha256, path, bytes, sha256, fetched_at
-        )
-        SELECT source_id, job_id, position, document_name, account_code, 'digest', '/kept/' || job_id || position, 1,
-               'digest', now()
-        FROM aims360.job_documents
-    """)
+    scene.keep_documents()
     return scene
 
 

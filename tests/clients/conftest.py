@@ -32,7 +32,7 @@ def mirror(server_url: str) -> Iterator[str]:
 
 
 def _live(scene: Scene) -> None:
-    """Two days until now, from where views look back: jobs come, are run again, hang, and are purged."""
+    """Two days until now, from where views look back: jobs come, rerun, hang, are purged; documents are kept."""
     world = scene.world
     world.add(jobStatus="Inprogress", completedDate=None)
     for _ in range(8):
@@ -45,6 +45,7 @@ def _live(scene: Scene) -> None:
         jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z"
     )
     scene.sync()
+    scene.keep_documents()
 
 
 @pytest.fixture
