@@ -15,6 +15,7 @@ from etl.schema import folder
 
 # As text: as a name it would be cut to the 63 bytes that a name may have, and found; in account_access it is not cut.
 _KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname::text = %s"
+_MAKES_READERS = "CREATE ROLE aims360_bi; CREATE ROLE aims360_links IN ROLE aims360_bi; CREATE ROLE aims360_held"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 1)"
 _READS_LINKS = """
 SELECT has_table_privilege(%(role)s, 'bi.job_links', 'SELECT') OR pg_has_role(%(role)s, 'aims360_links', 'MEMBER')
@@ -72,7 +73,7 @@ def grant(
         db.execute(_ONE_AT_A_TIME)  # Postgres refuses two changes of a role's rights at the same time
         for account in held_to:
             db.execute(_HELD_TO, (role, source, account))
-        _make_roles(db)
+        _make(db, "roles.sql", _MAKES_READERS)
         _admit(db, role, "aims360_links" if links else "aims360_bi")
         if accounts or source:
             _admit(db, role, "aims360_held")
@@ -105,23 +106,12 @@ def grant_writer(db: Connection, role: str) -> str:
         )
     with db.transaction():
         db.execute(_ONE_AT_A_TIME)
-        _make_writer(db)
+        _make(db, "writer.sql", "CREATE ROLE aims360_writer")
         _admit(db, role, "aims360_writer")
         if db.execute(_WRITES, given).fetchone() != (True,):
             cure = sql.SQL("ALTER ROLE {} INHERIT").format(sql.Identifier(role)).as_string(db)
             raise ConfigError(f"--writer: {role} doesn't inherit what its roles may: run `{cure}`, then this again")
     return f"{role} syncs, purges and reconciles; it doesn't migrate, grant or erase"
-
-
-def _make_writer(db: Connection) -> None:
-    try:
-        db.execute((folder("sql") / "writer.sql").read_bytes())
-    except psycopg.errors.InsufficientPrivilege:
-        raise DatabaseError(
-            "making the role aims360_writer takes the right CREATEROLE, and letting it write takes the owner of the "
-            "mirror: where the role is missing let an administrator run `CREATE ROLE aims360_writer`; then this "
-            "command again, as the owner"
-        ) from None
 
 
 def _reads_mirror(db: Connection, option: str, role: str) -> bool:
@@ -132,14 +122,14 @@ def _reads_mirror(db: Connection, option: str, role: str) -> bool:
     return bool(row[0])
 
 
-def _make_roles(db: Connection) -> None:
+def _make(db: Connection, file: str, cure: str) -> None:
+    """Makes the roles of a file of `sql/` where they are missing, and lets them do what it says."""
     try:
-        db.execute((folder("sql") / "roles.sql").read_bytes())
+        db.execute((folder("sql") / file).read_bytes())
     except psycopg.errors.InsufficientPrivilege:
         raise DatabaseError(
-            "making the roles aims360_bi and aims360_links takes the right CREATEROLE, and letting them read takes the "
-            "owner of schema bi: where the roles are missing let an administrator run `CREATE ROLE aims360_bi; CREATE "
-            "ROLE aims360_links IN ROLE aims360_bi`; then this command again, as the owner"
+            "making roles takes the right CREATEROLE, and letting them read and write takes the owner of the mirror: "
+            f"where they are missing let an administrator run `{cure}`; then this command again, as the owner"
         ) from None
 
 

@@ -1,5 +1,6 @@
 """Who reads what: roles tried by connecting as them, and by everything that they could do to see more."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -388,3 +389,10 @@ def test_who_was_held_to_accounts_never_sees_all(
 def test_an_account_that_nobody_has_is_told(mirror: Scene, db: Connection) -> None:
     """A slip of the pen shows a role nothing: whoever grants is told."""
     assert access.unknown(db, [OURS, "AZ31", THEIRS]) == ["AZ31"]
+
+
+def test_an_administrator_is_asked_for_every_role_that_is_missing() -> None:
+    """Who owns the mirror without CREATEROLE is told a statement: after it nothing is left to be made."""
+    made = (schema.folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    needed = re.findall(r"CREATE ROLE (\w+) NOLOGIN", made)
+    assert sorted(re.findall(r"CREATE ROLE (\w+)", access._MAKES_READERS)) == sorted(needed) != []

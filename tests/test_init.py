@@ -278,6 +278,13 @@ def test_a_secret_in_a_file_stays_there(user: Command, url: str) -> None:
     assert (code, "aims360.toml: [sources.aims360] token_FILE: there is no file" in errors) == (2, True)
 
 
+def answer_all(keyboard: Keyboard, token: str) -> None:
+    """Enter, but for the token."""
+    for question in ("Base address", "Its region", "Sign in with", "Token (Enter: as before)", "Database (", "user ("):
+        keyboard.answer(question, token if "Token" in question else "")
+    assert keyboard.end() == 0
+
+
 def test_enter_leaves_a_secret_in_its_file(user: Command, url: str) -> None:
     """What is taken as it was stays where it lies; what is typed anew goes into the file of variables."""
     for name, secret in (("AIMS360_TOKEN", TOKEN), ("DATABASE_URL", url)):
@@ -285,30 +292,12 @@ def test_enter_leaves_a_secret_in_its_file(user: Command, url: str) -> None:
         del user.environ[name]
         user.environ[f"{name}_FILE"] = name.lower()
     with Keyboard(["init"], user.environ, user.folder) as keyboard:
-        for question in (
-            "Base address",
-            "Its region",
-            "Sign in with",
-            "Token (Enter: as before)",
-            "Database (",
-            "user (",
-        ):
-            keyboard.answer(question, TOKEN if "Token" in question else "")
-        assert keyboard.end() == 0
+        answer_all(keyboard, token=TOKEN)
     env = (user.folder / ".env").read_text()
     assert "DATABASE_URL_FILE=" in env
     assert "token_file" in (user.folder / "aims360.toml").read_text()
     with Keyboard(["init", "--untested", "--replace"], user.environ, user.folder) as keyboard:
-        for question in (
-            "Base address",
-            "Its region",
-            "Sign in with",
-            "Token (Enter: as before)",
-            "Database (",
-            "user (",
-        ):
-            keyboard.answer(question, "another" if "Token" in question else "")
-        assert keyboard.end() == 0
+        answer_all(keyboard, token="another")
     assert "AIMS360_TOKEN=another\n" in (user.folder / ".env").read_text()
     assert 'token_env = "AIMS360_TOKEN"' in (user.folder / "aims360.toml").read_text()
 
