@@ -89,7 +89,7 @@ passed AS (
 gone AS (
     DELETE FROM etl.runs AS r
     USING quiet AS q
-    WHERE r.run_id = q.run_id AND q.run_id <> q.stays
+    WHERE r.source_id = q.source_id AND r.run_id = q.run_id AND q.run_id <> q.stays
 )
 UPDATE etl.runs AS r
 SET runs = f.runs,
@@ -107,7 +107,7 @@ SET runs = f.runs,
     checks = coalesce(p.checks, '{}')
 FROM folded AS f
 LEFT JOIN passed AS p USING (stays)
-WHERE r.run_id = f.stays
+WHERE r.source_id = %(source_id)s AND r.run_id = f.stays
 """
 _FOLDED_AFTER = timedelta(days=7)
 _COUNTERS = Counts.__struct_fields__
@@ -117,7 +117,7 @@ SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, a
     watermark_after = %(watermark)s, pages = %(pages)s, requests = %(requests)s, strategy = %(strategy)s,
     checks = %(checks)s, notes = %(notes)s, verdict = %(verdict)s, outcome = %(outcome)s,
     finished_at = %(finished_at)s, error = %(error)s, {counters}
-WHERE run_id = %(run_id)s
+WHERE source_id = %(source_id)s AND run_id = %(run_id)s
 """).format(
     counters=sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
@@ -179,7 +179,7 @@ def tidy(db: Connection, source_id: int, begun: Begun, now: datetime, keep: time
         db.execute(_FOLD, given)
 
 
-def write(db: Connection, run_id: int, entry: Entry) -> None:
+def write(db: Connection, source_id: int, run_id: int, entry: Entry) -> None:
     """The run's row as it is now."""
     span = entry.window
     given = {
@@ -187,6 +187,7 @@ def write(db: Connection, run_id: int, entry: Entry) -> None:
         "window_from": span and span.lower,
         "window_to": span and span.upper,
         "as_of": span and span.as_of,
+        "source_id": source_id,
         "run_id": run_id,
     }
     counters = {name: getattr(entry.counts, name) for name in _COUNTERS}

@@ -395,7 +395,7 @@ class Recorder:
             error=error,
             finished_at=finished_at,
         )
-        ledger.write(self.db, self.run_id, entry)
+        ledger.write(self.db, self.source_id, self.run_id, entry)
 
 
 @contextmanager

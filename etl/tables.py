@@ -295,6 +295,8 @@ sources = Table(
     _column("doubted", _TIME, "modifiedDate of a newest row before the watermark that told of no restore"),
     _column("reread_due_at", _TIME, "when the last days are read again (deep pass); null: at the next run"),
     _column("reconcile_due_at", _TIME, "when all keys are compared again (deep pass); null: at the next run"),
+    _required("failures", Integer, "runs in a row that failed, of whatever kind", "0"),
+    _column("not_before", _TIME, "a fleet leaves the source alone until then, since runs failed; null: it does not"),
     schema="etl",
     comment="The sources that are mirrored: one row a source.",
 )
@@ -302,8 +304,8 @@ sources = Table(
 runs = Table(
     "runs",
     metadata,
+    _source_key(),
     _numbered("run_id", BigInteger, "ascending"),
-    _required("source_id", SmallInteger, "the source (etl.sources)"),
     _required("kind", Text, "incremental, full, purge, reconcile or job; that of an earlier scan which it first ended"),
     _required("host", Text, "machine that ran it"),
     _required("pid", Integer, "process that ran it"),
@@ -340,7 +342,6 @@ runs = Table(
     _required("checks", ARRAY(Text), "checks that every answer passed", "'{}'"),
     _required("notes", ARRAY(Text), "what is worth knowing, such as a restore of the source", "'{}'"),
     _required("runs", Integer, "runs that the row stands for: those without news are folded into one a day", "1"),
-    Index("runs_source", "source_id", "run_id"),
     Index("runs_running", "source_id", postgresql_where=text("outcome = 'running'")),
     schema="etl",
     comment="The ledger: one row a run.",
@@ -405,6 +406,26 @@ account_access = Table(
     ),
     schema="bi",
     comment="Which role sees which accounts in bi, a row each; who was never held to any sees all.",
+)
+
+roster = Table(
+    "roster",
+    metadata,
+    _key("name", Text, "the source's name"),
+    _required("settings", JSONB, "what a table [sources.NAME] of aims360.toml would say: keys and texts, no secrets"),
+    _required("added_at", _TIME, "by this machine's clock"),
+    _required("changed_at", _TIME, "by this machine's clock"),
+    _column("disabled_at", _TIME, "since when it is left alone; null: it is not"),
+    schema="etl",
+    comment="Sources that are configured here and not in a file: one row a source; secrets by reference only.",
+)
+
+queue = Table(
+    "queue",
+    metadata,
+    _required("script", Text, "the last script of Procrastinate that schema queue was made by"),
+    schema="etl",
+    comment="How far the queue of a fleet is made: one row, none where there is no queue.",
 )
 
 definitions = Table(
