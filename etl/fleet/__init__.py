@@ -3,4 +3,6 @@
 schedule      when a source's turn comes; pure
 due           what is to be done for which source, by the ledger
 desk          where a run is made: what stays from one to the next
+outcome       what a call for all sources came to; pure
+side_by_side  all sources once, on one machine
 """

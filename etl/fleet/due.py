@@ -33,6 +33,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 """
+_STANDING = _STANDINGS + "WHERE s.name = %s\n"
 
 
 class Work(StrEnum):
@@ -57,6 +58,15 @@ class Standing(NamedTuple):
     failures: int
     not_before: datetime | None
 
+    @property
+    def is_backfilled(self) -> bool:
+        """Whether the source is still to be read whole, or once more."""
+        return self.complete_through is None or self.is_read_whole
+
+    def is_held_back(self, now: datetime) -> bool:
+        """Whether its runs failed so often that it is left alone for now."""
+        return self.not_before is not None and now < self.not_before
+
 
 def standings(db: Connection) -> dict[str, Standing]:
     """How far each source is that ever ran, by its name."""
@@ -64,14 +74,20 @@ def standings(db: Connection) -> dict[str, Standing]:
     return {standing.name: standing for standing in found}
 
 
+def standing(db: Connection, name: str) -> Standing | None:
+    """How far one source is; None where it never ran."""
+    row = db.execute(_STANDING, (name,)).fetchone()
+    return None if row is None else Standing._make(row)
+
+
 def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
     """What a source wants done now, the most urgent first. One whose runs failed is left alone for a while."""
     if standing is None:
         return [Work.BACKFILL]
-    if standing.not_before is not None and now < standing.not_before:
+    if standing.is_held_back(now):
         return []
     is_its_turn = standing.started_at is None or standing.started_at < schedule.latest(source.name, source.every, now)
-    if standing.complete_through is None or standing.is_read_whole:
+    if standing.is_backfilled:
         return [Work.BACKFILL] if is_its_turn else []
     wanted = {
         Work.SYNC: is_its_turn,
