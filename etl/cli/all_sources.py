@@ -82,7 +82,7 @@ def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: boo
         with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
             listener = side_by_side.Listener(
                 ended=lambda ended, error: _tell(log_of(ended.name), ended, error, with_way=with_way),
-                moved=lambda done, of: watch(Progress(0, "sources done", done, of)),
+                moved=lambda done, of: watch(Progress(0, "sources done", done, of, is_exact=True)),
                 watch=lambda name: log_of(name).and_then(silent),
             )
             wish = side_by_side.Wish(at_a_time, order, anyway)

@@ -84,7 +84,8 @@ def summary(outcome: Outcome) -> str:
     """For people: a line for all, and one each for the first of those that are in trouble."""
     sources = by_source(outcome).values()
     how = Counter(each.ending for each in sources)
-    told = [f"{how[ending]} {ending}" for ending in reversed(Ending) if how[ending] or ending is Ending.COMPLETE]
+    others = (ending for ending in Ending if ending is not Ending.COMPLETE and how[ending])
+    told = [f"{how[ending]} {ending}" for ending in (Ending.COMPLETE, *others)]
     told += [f"{outcome.disabled} disabled"] if outcome.disabled else []
     counts = _counts(outcome)
     rows = f"{counts.inserted} new, {counts.updated} changed, {counts.purged} purged"

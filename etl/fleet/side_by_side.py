@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from etl import failures, stop
-from etl.errors import EtlError, Locked, result_of
+from etl.errors import ConfigError, EtlError, Locked, result_of
 from etl.fleet.desk import Desks
 from etl.fleet.due import Standing, Work, due
 from etl.fleet.outcome import Ended, Ending, Outcome
@@ -104,11 +104,14 @@ class _Call:
         now = self._clock.now()
         for name, problem in self._fleet.problems.items():
             self._see(name)
-            self._give_up(Ended(name, Ending.FAILED, 2, "; ".join(problem.splitlines())))
+            self._give_up(name, Ending.FAILED, ConfigError("; ".join(problem.splitlines())))
         for source in sorted(self._fleet.sources.values(), key=self._haste):
             standing = self._see(source.name)
-            if standing and standing.is_held_back(now) and not self._wish.anyway:
-                self._give_up(Ended(source.name, Ending.HELD_BACK, 1, _why(standing)))
+            until = standing.held_back_until(now) if standing and not self._wish.anyway else None
+            if standing and until:
+                failed = standing.failures
+                why = EtlError(f"left alone until {utc(until)}, since its last {failed} runs failed; --anyway tries it")
+                self._give_up(source.name, Ending.HELD_BACK, why)
             else:
                 self._wait(_Turn(source, _lane(standing, self._wish.order.full), self._wish.order))
 
@@ -191,13 +194,13 @@ class _Call:
         if isinstance(error, KeyboardInterrupt):
             self._tell(Ended(name, Ending.UNFINISHED, run=run))
             return
-        code = error.exit_code if isinstance(error, EtlError) else 1
-        ending = Ending.HELD if isinstance(error, Locked) else Ending.FAILED
-        self._give_up(Ended(name, ending, code, failures.line(error), run), error)
+        self._give_up(name, Ending.HELD if isinstance(error, Locked) else Ending.FAILED, error, run)
 
-    def _give_up(self, ended: Ended, error: BaseException | None = None) -> None:
+    def _give_up(self, name: str, ending: Ending, error: BaseException, run: Run | None = None) -> None:
+        """No more of that source in this call."""
+        code = error.exit_code if isinstance(error, EtlError) else 1
         self._done += 1
-        self._tell(ended, error)
+        self._tell(Ended(name, ending, code, failures.line(error), run), error)
 
     def _tell(self, ended: Ended, error: BaseException | None = None) -> None:
         self.ended.append(ended)
@@ -207,8 +210,3 @@ class _Call:
 def _lane(standing: Standing | None, is_full: bool = False) -> Work:
     """Whether a source waits among those that are to be read whole."""
     return Work.BACKFILL if is_full or standing is None or standing.is_backfilled else Work.SYNC
-
-
-def _why(standing: Standing) -> str:
-    until = f" until {utc(standing.not_before)}" if standing.not_before else ""
-    return f"left alone{until}, since its last {standing.failures} runs failed; --anyway tries it now"
