@@ -36,7 +36,7 @@ class Emulator:
     `next_link`: "standard" (when more rows follow), "always" (even on an empty page), "never", or "foreign" (standard,
     on another host). `comparison`: how date literals meet ticks, see `ticks.literal_hns`. `ignore`: query options,
     without the dollar sign, that are ignored with a 200. `refuse`: properties that can't be filtered on (400).
-    `ranges`: whether parts of documents can be had, with ETag and If-Range.
+    `ranges`: whether parts of documents can be had, with ETag and If-Range. `is_logged`: whether `requests` keeps each.
     `between_pages` is called with the world before each collection request but the first. `clock`: before each request
     the world lives until `clock()`. `reset` makes the exception that a `reset` fault raises where there is no socket:
     `Emulator(…, reset=httpx.ReadError)` lets a client over `httpx.WSGITransport` see a transport error. There `cut`
@@ -63,6 +63,7 @@ class Emulator:
         refuse: Iterable[str] = (),
         max_nodes: int = 100,
         ranges: bool = True,
+        is_logged: bool = True,
         reset: Callable[[str], Exception] = ConnectionResetError,
     ) -> None:
         if next_link not in get_args(NextLink):
@@ -75,6 +76,7 @@ class Emulator:
         self.max_nodes = max_nodes
         self.ranges = ranges
         self.requests: list[Request] = []
+        self._is_logged = is_logged
         self._plan = FaultPlan(faults or Faults())
         self._reset = reset
         self._paged = False
@@ -130,7 +132,8 @@ class Emulator:
         else:
             answer = self._acted(call, environ)
             answer = self._failed(fault) if fault == "504" else answer
-        self.requests.append(replace(call.request, status=answer.status, fault=fault))
+        if self._is_logged:
+            self.requests.append(replace(call.request, status=answer.status, fault=fault))
         return answer.dated(self.world.now), fault
 
     def _failed(self, fault: str) -> Answer:
