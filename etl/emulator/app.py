@@ -1,13 +1,14 @@
 """The service as a WSGI application: token grant, collection, one job, rerun, documents; and what goes wrong."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
 from typing import Any, Literal, get_args
 
-from etl.emulator.answers import Answer, error, failed, page, plain_json, rerun_answer
+from etl.emulator.answers import Answer, error, failed, not_granted, page, plain_json, rerun_answer, unauthorized
 from etl.emulator.calls import Call, Request, address, body_of, call_of
 from etl.emulator.faults import ACTED_UPON, WIRE, FaultPlan, Faults, check
 from etl.emulator.find import find
@@ -103,6 +104,13 @@ class Emulator:
         with self._lock:
             self.requests.clear()
 
+    @contextmanager
+    def still(self) -> Iterator[World]:
+        """The world as of now, and nobody is answered meanwhile: for whoever looks at it or changes it."""
+        with self._lock:
+            self._live()
+            yield self.world
+
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request (WSGI).
 
@@ -117,14 +125,13 @@ class Emulator:
         elif fault == "reset":
             raise self._reset("the emulator reset the connection")
         body = answer.body
-        start_response(answer.status_line, [*answer.headers, ("Content-Length", str(len(body)))])
+        answer.started(start_response)
         return [body[: len(body) // 2] if fault == "cut" and wire is None else body]
 
     # -- one request -------------------------------------------------------------------------------------------------
 
     def _answer(self, environ: dict[str, Any]) -> tuple[Answer, str]:
-        if self.clock is not None:
-            self.world.live_until(self.clock())
+        self._live()
         call = call_of(environ, self.world.now)
         fault = "" if call.what == "token" else self._plan.next()
         if fault and fault not in ACTED_UPON:
@@ -135,6 +142,10 @@ class Emulator:
         if self._is_logged:
             self.requests.append(replace(call.request, status=answer.status, fault=fault))
         return answer.dated(self.world.now), fault
+
+    def _live(self) -> None:
+        if self.clock is not None:
+            self.world.live_until(self.clock())
 
     def _failed(self, fault: str) -> Answer:
         if fault == "expired-token":
@@ -147,7 +158,7 @@ class Emulator:
         if call.what == "document":
             return self._document(call)
         if not self._admitted(call):
-            return _UNAUTHORIZED
+            return unauthorized()
         if call.what == "collection":
             return self._collection(call)
         job = self.world.get(call.job_id)
@@ -161,8 +172,7 @@ class Emulator:
     def _grant(self, form: bytes) -> Answer:
         granted = self.tokens.grant(form, self.world.now)
         if granted is None:
-            refusal = {"error": "invalid_grant", "error_description": "The user name or password is incorrect."}
-            return plain_json(400, refusal)
+            return not_granted()
         return plain_json(200, granted)
 
     def _rerun(self, job: Job) -> Answer:
@@ -224,11 +234,10 @@ class Emulator:
         row = job.payload()
         scope = str(row.get("publishLinkAccessScope")).lower()
         if scope != "public" and not self._admitted(call):
-            return _UNAUTHORIZED
+            return unauthorized()
         if scope == "private" and row.get("createdBy") != self.tokens.accepted.username:
             return error(403, "Forbidden", "Access denied.")
         return answer
 
 
 _ODATA = "/jobsmanagement/odata/v1.0/"
-_UNAUTHORIZED = error(401, "Unauthorized", "Authorization has been denied for this request.")

@@ -4,11 +4,11 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -176,7 +176,7 @@ class _Asked(NamedTuple):
     keeps_alive: bool
 
 
-def _read(stream: IO[bytes]) -> _Asked | None:
+def _read(stream: BufferedIOBase) -> _Asked | None:
     """The next request, read whole, so that the one after it begins where it begins; None where none comes."""
     line = stream.readline(_LONGEST_LINE).decode("latin-1").split()
     if len(line) != 3:
