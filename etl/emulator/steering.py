@@ -1,6 +1,6 @@
 """How a fleet is steered and looked into from outside its process (WSGI). JSON; nobody signs in.
 
-GET  /accounts                        all: name, region, mood, jobs (null: not made yet), requests
+GET  /accounts                        all: name, region, mood, jobs (null: not made yet), requests, its own time
 GET  /accounts/NAME/jobs              the rows it shows, and its own time: {"now": …, "jobs": […]}
 POST /accounts/NAME/mood/MOOD         how it is served from now on
 POST /accounts/NAME/backfill/ROWS     so many jobs more, all of this instant
@@ -71,6 +71,7 @@ def _told(account: Account) -> dict[str, Any]:
         "mood": account.mood,
         "jobs": jobs,
         "requests": account.requests,
+        "now": account.now().isoformat(),
     }
 
 
