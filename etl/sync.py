@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
     from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
-_ASKED_AT_A_TIME = 2_000  # jobs: a hundred requests
+_ASKED_AT_A_TIME = 100  # jobs: ten requests
 _BEGINS = "jobs: asking the source"
 _DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
