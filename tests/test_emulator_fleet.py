@@ -322,7 +322,7 @@ def test_options_of_the_other_kind_are_refused(command: Command) -> None:
         (("--moods", "hangs=1"), "--moods: goes with --accounts"),
         (("--accounts", "3", "--jobs", "300"), "--jobs: goes with a single account"),
         (("--accounts", "3", "--moods", "hangs=4"), "--moods: are of 4 accounts, and there are 3"),
-        (("--accounts", "3", "--moods", "glad=1"), "the moods are well, hangs, throttles, refuses, fails"),
+        (("--accounts", "3", "--moods", "glad=1"), "names are well, hangs, throttles, refuses, fails"),
     ):
         code, _, errors = command.run("emulator", "--port", "0", *words)
         assert code == 2

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.options import WITH_DEFAULTS, as_duration, json_option
+from etl.cli.options import WITH_DEFAULTS, as_duration, as_numbers, json_option
 from etl.cli.program import main
 from etl.errors import ConfigError
 
@@ -26,17 +26,10 @@ _OF_A_FLEET = ("moods", "skew", "folder")
 _OF_ONE_ACCOUNT = ("jobs", "generation", "page_size", "next_link", "comparison", "late_share", "fault_rate", "faults")
 
 
-def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[Mood, int]:
+def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[Any, int]:
     from etl.emulator import MOODS
 
-    found: dict[Mood, int] = {}
-    for word in value.split(",") if value else ():
-        name, _, number = word.partition("=")
-        mood = next((each for each in MOODS if each == name.strip()), None)
-        if mood is None or not number.strip().isdecimal():
-            raise click.BadParameter(f"{word!r} is not MOOD=NUMBER; the moods are {', '.join(MOODS)}")
-        found[mood] = int(number)
-    return found
+    return as_numbers(value, MOODS)
 
 
 @main.command(context_settings=WITH_DEFAULTS)

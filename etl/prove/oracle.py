@@ -98,8 +98,8 @@ def compare(
 ) -> Difference:
     """What differs. `excused`: jobs that the source no longer shows may wait if their purge date lies between these.
 
-    Then what a milder purge kept is excused too: it is in the mirror for its owner alone. `source`: whose rows are meant
-    where the database mirrors several.
+    Then what a milder purge kept is excused too: it is in the mirror for its owner alone. `source`: whose rows are
+    meant where the database mirrors several.
     """
     here = {row["job_id"]: row for row in named(db, _JOBS, source)}
     documents: dict[str, list[dict[str, Any]]] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 from etl.embedded import Server
@@ -14,7 +14,7 @@ from etl.simulate.stage import Stage, Used, Wish, put_up
 from etl.simulate.verdict import Verdict, judged
 
 _PATIENCE = 600  # seconds in which one more source, at least, gets complete
-_EVER = datetime.min.replace(tzinfo=timezone.utc)
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 Tell = Callable[[str], None]
 
@@ -94,7 +94,9 @@ class _Play:
         wanted = dict.fromkeys(self.others, _EVER) if is_first else self._now()
         for _ in range(number):
             workers.start()
-        self._wait(workers, wanted, f"{number} workers: the first pass" if is_first else f"{number} workers: catching up")
+        self._wait(
+            workers, wanted, f"{number} workers: the first pass" if is_first else f"{number} workers: catching up"
+        )
 
     def phases(self, workers: Workers, number: int) -> list[Phase]:
         """One phase; with bad neighbours if there are any, and without them before that if both are compared."""

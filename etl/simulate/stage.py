@@ -1,9 +1,8 @@
 """What takes part in a simulation: a database made for it, the fleet, the workers; and what they have used so far."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -111,21 +110,23 @@ class Stage:
 @contextmanager
 def put_up(wish: Wish, server: Server) -> Iterator[Stage]:
     """The stage; its database and folder are gone at the end. Raises EtlError."""
-    with _a_database(libpq_url(server.url)) as url, TemporaryDirectory() as made:
+    with ExitStack() as parts:
+        url = parts.enter_context(_a_database(libpq_url(server.url)))
         schema.migrate(url)
-        folder = Path(made)
-        with a_fleet(wish.accounts, wish.seed, wish.latency, folder) as (emulator, steering), database.connected(url) as db:
-            wheel = Wheel(steering)
-            environ = environment(
-                {
-                    "AIMS360_CONFIG": str(folder / CONFIG),
-                    "AIMS360_EVERY": f"{wish.every}s",
-                    "DATABASE_URL": url,
-                    "HOME": str(folder),
-                }
-            )
-            postmaster = int((server.home / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0])
-            yield Stage(db, wheel, emulator, postmaster, environ, folder, wish, wheel.names())
+        folder = Path(parts.enter_context(TemporaryDirectory()))
+        emulator, steering = parts.enter_context(a_fleet(wish.accounts, wish.seed, wish.latency, folder))
+        db = parts.enter_context(database.connected(url))
+        environ = environment(
+            {
+                "AIMS360_CONFIG": str(folder / CONFIG),
+                "AIMS360_EVERY": f"{wish.every}s",
+                "DATABASE_URL": url,
+                "HOME": str(folder),
+            }
+        )
+        postmaster = int((server.home / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0])
+        wheel = Wheel(steering)
+        yield Stage(db, wheel, emulator, postmaster, environ, folder, wish, wheel.names())
 
 
 @contextmanager

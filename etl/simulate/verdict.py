@@ -1,4 +1,4 @@
-"""What is checked when all is quiet: no two runs of a source at once, by the ledger; mirrors equal to their accounts."""
+"""What is checked when all is quiet: by the ledger no two runs of a source at once; mirrors equal to their accounts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ def overlaps(runs: Iterable[Ran], killed: Iterable[tuple[int, datetime]]) -> Ite
 
     `runs` by source and beginning; `killed`: which process was alive until when.
     """
-    lived = {pid: until for pid, until in sorted(killed, key=lambda each: each[1])}
+    lived = dict(sorted(killed, key=lambda each: each[1]))
     for before, run in pairwise(sorted(runs, key=attrgetter("source", "started_at", "run_id"))):
         over = _end(before, lived)
         if before.source == run.source and run.started_at < over:
