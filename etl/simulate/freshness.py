@@ -1,4 +1,7 @@
-"""How old mirrors are: `now() - complete_through` of each source, and what that comes to over sources and samples."""
+"""How old mirrors are: `now() - complete_through` of each source, and what that comes to over sources and samples.
+
+`complete_through` is by the account's own clock, so that an age is off by its skew, two seconds at most.
+"""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

@@ -68,11 +68,9 @@ class Process:
         self._process.wait()
         return seconds
 
-    def stop(self) -> None:
-        """Ask it to end, and wait; one that doesn't end in time is killed."""
+    def ask_to_end(self) -> None:
+        """It ends as soon as it can."""
         self._process.send_signal(signal.SIGTERM)
-        if not self.wait(_GRACE):
-            self.kill()
 
 
 class Workers:
@@ -98,10 +96,13 @@ class Workers:
         self.start()
 
     def stop(self) -> None:
-        """All end."""
+        """All end, each with what it has in hand; one that doesn't end in time is killed."""
+        self._gone = self.seconds()
         for worker in self._running:
-            self._gone += worker.seconds()
-            worker.stop()
+            worker.ask_to_end()
+        for worker in self._running:
+            if not worker.wait(_GRACE):
+                worker.kill()
         self._running.clear()
 
     def must_live(self) -> None:
