@@ -311,7 +311,7 @@ def test_a_fleet_can_be_mirrored_at_once(command: Command, tmp_path: Path) -> No
                 code, output, errors = command.run("sync", "--source", each["name"], "--json")
                 assert code == 0, errors
                 jobs = httpx.get(f"{at['steering']}/accounts/{each['name']}/jobs").json()["jobs"]
-                assert json.loads(output)["inserted"] == len(jobs)
+                assert json.loads(output)["counts"]["inserted"] == len(jobs)
         finally:
             serving.terminate()
 

@@ -116,7 +116,9 @@ def prove(ctx: click.Context, minutes: float, seed: int | None, as_json: bool) -
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds each answer takes longer.")
 @click.option("--accounts", type=click.IntRange(1, 100_000), help="A fleet: so many accounts, in two regions.")
 @click.option("--moods", callback=_as_moods, metavar="MOOD=NUMBER,…", help="Of a fleet: so many are served like that.")
-@click.option("--skew", callback=as_duration, default="2s", help="Of a fleet: how far clocks are off at most.")
+@click.option(
+    "--skew", metavar="DURATION", callback=as_duration, default="2s", help="Of a fleet: how far clocks are off at most."
+)
 @click.option(
     "--config", "folder", type=click.Path(file_okay=False, path_type=Path), help="Of a fleet: write aims360.toml there."
 )

@@ -18,10 +18,16 @@ _MOODS = ("hangs", "throttles", "refuses", "fails", "backfill")
 @main.command(context_settings=WITH_DEFAULTS)
 @click.option("--accounts", type=click.IntRange(1, 30_000), default=2_000, help="Accounts of the pretend fleet.")
 @click.option(
-    "--workers", type=click.IntRange(1, 64), multiple=True, default=(2,), help="Workers; may be repeated, to compare."
+    "--workers",
+    type=click.IntRange(1, 64),
+    multiple=True,
+    default=(2,),
+    help="Workers, 2 unless given; repeat it to compare.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 64), default=8, help="Runs side by side in each worker.")
-@click.option("--every", callback=as_duration, default="30s", help="How often each account is synced.")
+@click.option(
+    "--every", metavar="DURATION", callback=as_duration, default="30s", help="How often each account is synced."
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, help="How long each phase lasts.")
 @click.option("--latency", type=click.FloatRange(0), default=0.1, help="Seconds each answer of the source takes.")
 @click.option(

@@ -20,8 +20,9 @@ _SAID = 2000  # characters of a log
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the simulation is set to: nothing of whoever calls, but what isn't ours."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIMS360_")}
+    """What a process of the simulation is set to: of whoever calls only what isn't ours."""
+    ours = ("AIMS360_", "DATABASE_URL")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**inherited, **settings}
 
 
@@ -125,7 +126,7 @@ def a_fleet(accounts: int, seed: int, latency: float, folder: Path) -> Iterator[
     words = ["emulator", "--port", "0", "--accounts", str(accounts), "--seed", str(seed), "--latency", str(latency)]
     process = Process([*words, "--config", str(folder)], environment({}), folder / "emulator.log")
     try:
-        while CONFIG not in process.last_words():  # the last thing that it says
+        while "AIMS360_CONFIG=" not in process.last_words():  # the last thing that it says
             process.must_live()
             process.wait(0.05)
         yield process, json.loads((folder / "fleet.json").read_text())["steering"]
