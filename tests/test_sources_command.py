@@ -108,7 +108,7 @@ def test_shards_share_all_sources_out(bare: Command) -> None:
     tables = "".join(f"[sources.{name}]\n" for name in names)
     (bare.folder / "aims360.toml").write_text(f'[defaults]\nbase_url = "https://h"\ntoken_env = "SECRET"\n{tables}')
     parts = [[each["name"] for each in listed(bare, "--shard", f"{number}/3")] for number in (1, 2, 3)]
-    assert sorted(sum(parts, [])) == sorted(names)
+    assert sorted(name for part in parts for name in part) == sorted(names)
     assert all(len(part) > 5 for part in parts)
     assert parts[1] == [each["name"] for each in listed(bare, "--shard", "2/3")]
     for wrong in ("0/3", "4/3", "1", "x/y"):
@@ -131,10 +131,7 @@ def test_what_is_added_is_judged_first(bare: Command, service: Server) -> None:
     code, _, errors = bare.run(*again)
     assert (code, "acme: is in the database already; --replace writes over it" in errors) == (2, True)
     code, _, errors = bare.run(*again, "--replace")
-    assert (code, errors) == (
-        0,
-        "note: on this machine acme: token_env: the environment variable that it names is not set\n",
-    )
+    assert (code, errors.startswith("note: on this machine acme: token_env: the environment variable")) == (0, True)
 
 
 def test_a_file_is_added_whole_or_not_at_all(bare: Command, service: Server) -> None:
@@ -174,7 +171,7 @@ def test_check_signs_in_everywhere(bare: Command, service: Server, world: World)
         assert code == 1
         assert (found["fine"]["is_fine"], found["fine"]["problem"]) == (True, None)
         assert (found["refused"]["is_fine"], found["refused"]["failed"]) == (False, "service")
-        assert "check SECRET" in found["refused"]["problem"]
+        assert found["refused"]["problem"].startswith("SECRET: the service refuses the token")
         assert TOKEN not in output
         bare.environ["SECRET"] = ""
         code, output, _ = bare.run("sources", "check", "fine")
