@@ -93,13 +93,14 @@ def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: boo
 
 def _fleet(found: Settings, db: Connection) -> Fleet:
     """All sources with what the ledger knows of them. Raises ConfigError where there is none."""
+    from etl.fleet import kept, roster
     from etl.fleet.due import standings
     from etl.fleet.side_by_side import Fleet
 
-    judged = found.judged()
-    if not judged.sources and not judged.problems and not found.disabled:
+    whole = roster.whole(found, kept.entries(db))
+    if not any(whole):
         raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
-    return Fleet(judged.sources, judged.problems, standings(db), len(found.disabled))
+    return Fleet(whole.sources, whole.problems, standings(db), len(whole.disabled))
 
 
 def _tell(log: Log, ended: Ended, error: BaseException | None, *, with_way: bool) -> None:
