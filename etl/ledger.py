@@ -15,14 +15,15 @@ from psycopg import errors, sql
 from etl.database import Connection
 from etl.model import Counts, Verdict, Window
 
-# When a dead run ended nobody knows; its counts are those of its last committed page.
-_BURY_DEAD_RUNS = """
-UPDATE etl.runs
-SET outcome = 'interrupted', verdict = CASE WHEN kind NOT IN ('purge', 'job') THEN coalesce(verdict, 'incomplete') END
-WHERE source_id = %s AND outcome = 'running'
-"""
-# What RETURNING looks up doesn't see the new row: it is the run before.
+# When a dead run ended nobody knows; its counts are those of its last committed page. What RETURNING looks up doesn't
+# see the new row: it is the run before.
 _BEGIN = """
+WITH dead AS (
+    UPDATE etl.runs
+    SET outcome = 'interrupted',
+        verdict = CASE WHEN kind NOT IN ('purge', 'job') THEN coalesce(verdict, 'incomplete') END
+    WHERE source_id = %(source_id)s AND outcome = 'running'
+)
 INSERT INTO etl.runs (source_id, kind, host, pid, started_at, outcome, watermark_before)
 VALUES (%(source_id)s, %(kind)s, %(host)s, %(pid)s, %(now)s, 'running', %(watermark)s)
 RETURNING run_id, (
@@ -122,7 +123,7 @@ WHERE source_id = %(source_id)s AND run_id = %(run_id)s
     counters=sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
     )
-)
+).as_bytes()  # composed once, not with each run
 
 
 class Entry(NamedTuple):
@@ -152,7 +153,6 @@ class Begun(NamedTuple):
 
 def begin(db: Connection, source_id: int, kind: str, now: datetime, watermark: datetime | None) -> Begun:
     """A row for a run of this process; rows of runs that ended without a word are closed."""
-    db.execute(_BURY_DEAD_RUNS, (source_id,))
     given = {"source_id": source_id, "kind": kind, "now": now, "watermark": watermark}
     row = db.execute(_BEGIN, {**given, "host": socket.gethostname(), "pid": os.getpid()}).fetchone()
     assert row is not None
