@@ -14,6 +14,7 @@ NAV = {
     "Start": ["docs/concepts"],
     "In operation": [
         "docs/settings",
+        "docs/sources",
         "docs/schedule",
         "docs/watch",
         "docs/by-hand",

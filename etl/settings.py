@@ -154,7 +154,7 @@ class Settings:
 
     def has(self, name: str | None) -> bool:
         """Whether that source is configured here, or any."""
-        return bool(self.place and self.sources) if name is None else name in self.sources
+        return bool(self.place) and (bool(self.sources) if name is None else name in self.sources)
 
     def source(self, name: str | None = None, kept: Mapping[str, Given] = MappingProxyType({})) -> Source:
         """The source of that name, or the only one; of those that are `kept` elsewhere what isn't configured here.

@@ -61,7 +61,7 @@ def members(found: Settings, kept: Mapping[str, Entry], names: Collection[str] =
     for name, is_disabled in sorted(_names(found, kept).items()):
         if names and name not in names:
             continue
-        in_both = name in kept and found.has(name) and bool(found.place)
+        in_both = name in kept and found.has(name)
         place = f"{found.place}, {DATABASE}" if in_both else DATABASE if name in kept else found.place
         given = stored[name] if name in kept else found.sources[name]
         source, problem = None, None
@@ -136,7 +136,7 @@ def _unkept(name: str, settings: Mapping[str, object], called: str, found: Setti
     problems = []
     if not is_name(name):
         problems.append(f"{name!r}: the name of a source is empty, or holds characters that can't be seen")
-    if found.place and found.has(name):
+    if found.has(name):
         problems.append(f"{called} is in {found.place} already; take it out there, or call this one otherwise")
     environ = found.inherited.environ if found.inherited else {}
     for key, named in settings.items():
