@@ -17,6 +17,7 @@ every import each minute, and one that finds its source held shall not pay for a
     documents  documents fetch
     access     grant, erase, doctor
     pretend    demo, prove, emulator
+    simulating  simulate
     postgres   db start, stop, url
     completions  completions, whose words `offered` has
 """
@@ -27,7 +28,7 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import init, mirror, reading, sources, jobs, documents, access, pretend, postgres, completions  # noqa: E402, F401, I001
+from etl.cli import init, mirror, reading, sources, jobs, documents, access, pretend, simulating, postgres, completions  # noqa: E402, F401, I001
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]
