@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
 
 from etl import config_file, given, limits
-from etl.config_file import Inherited
+from etl.config_file import NOTHING_INHERITED, Inherited
 from etl.errors import ConfigError
 from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
 
@@ -150,7 +150,7 @@ class Settings:
     insecure_http: bool = False
     disabled: frozenset[str] = frozenset()
     place: str = ""  # where the sources are configured: in a file of this name, in the environment, or nowhere
-    inherited: Inherited | None = None  # what sources have too that are kept elsewhere
+    inherited: Inherited = NOTHING_INHERITED  # what sources have too that are kept elsewhere
 
     def has(self, name: str | None) -> bool:
         """Whether that source is configured here, or any."""
