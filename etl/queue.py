@@ -15,6 +15,7 @@ from etl.errors import ConfigError, SchemaError
 
 SCHEMA = "queue"
 _INSTALL = 'pip install "aims360-etl[fleet]"'
+NOT_INSTALLED = f"a worker takes the extra fleet: {_INSTALL}, then `aims360-etl migrate`"
 _AT = "SELECT script FROM etl.queue"
 _COMMENT = "The queue that the workers of a fleet share: tables and functions of Procrastinate, which migrate makes."
 # All names in the scripts are bare, and so they are in the functions that they make.
@@ -82,7 +83,7 @@ def statements(since: str | None) -> list[str]:
 def require(db: Connection) -> None:
     """Raises ConfigError where Procrastinate isn't installed, SchemaError where the queue isn't as it needs it."""
     if not is_installed():
-        raise ConfigError(f"a worker takes the extra fleet: {_INSTALL}, then `aims360-etl migrate`")
+        raise ConfigError(NOT_INSTALLED)
     found, newest = at(db), [*scripts()][-1]
     if found is None:
         raise SchemaError(f"the database has no queue yet: {_INSTALL} where you migrate, then `aims360-etl migrate`")

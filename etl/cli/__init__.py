@@ -11,6 +11,7 @@ every import each minute, and one that finds its source held shall not pay for a
     serving    sync --every
     telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
+    fleet      worker
     reading    status, report
     jobs       jobs list, show, wait, rerun, export
     documents  documents fetch
@@ -26,7 +27,7 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import init, mirror, reading, jobs, documents, access, pretend, postgres, completions  # noqa: E402, F401, I001
+from etl.cli import init, mirror, fleet, reading, jobs, documents, access, pretend, postgres, completions  # noqa: E402, F401, I001
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]
