@@ -37,6 +37,7 @@ _TIDIED = "17 * * * *"
 _KEPT = 24  # hours, of what failed
 _HOUSEWORK = 3  # tasks of the house at a time
 _POOL = 4  # connections, for what workers ask of the queue
+_WAITED = 5.0  # seconds for one of them
 _LOOKED_FOR_JOBS = 1.0  # seconds: what was put back, or waited for its source, isn't announced
 _LOOKED_FOR_ABORTS = 60.0  # seconds: nobody asks for any
 _PAUSE = 2.0  # seconds before the queue is tried again
@@ -116,11 +117,11 @@ class Engine:
     def __init__(self, url: str, slots: Slots, stalled_after: float, chores: Chores) -> None:
         self._url, self._slots, self._stalled_after, self._chores = url, slots, stalled_after, chores
         self._connector = PsycopgConnector(
-            conninfo=database.address(url, queue.SCHEMA), min_size=1, max_size=_POOL, timeout=10.0
+            conninfo=database.address(url, queue.SCHEMA), min_size=1, max_size=_POOL, timeout=_WAITED
         )
         self._runs, self._house = App(connector=self._connector), App(connector=self._connector)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told = asyncio.Event()
+        self._told, self._lost = asyncio.Event(), asyncio.Event()
         for work in Work:
             queued = FRESH if work is Work.SYNC else SLOW
             self._runs.task(name=work, queue=queued, retry=Again())(self._doing(work))
@@ -134,6 +135,7 @@ class Engine:
         # Of the two loops that Windows has, the one that psycopg works with.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             self._loop = runner.get_loop()
+            self._loop.set_exception_handler(self._misses)
             threads = sum(self._slots) + _HOUSEWORK + 1
             self._loop.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="slot"))
             runner.run(self._run())
@@ -163,19 +165,25 @@ class Engine:
         with database.connected(self._url) as db:
             queue.require(db)
 
+    def _misses(self, _loop: object, context: dict[str, object]) -> None:
+        """What became of a run couldn't be written: its job stays under way, and only a worker that goes lets it go."""
+        if isinstance(context.get("exception"), exceptions.ConnectorException):
+            self._lost.set()
+
     async def _serve(self) -> None:
         """Three workers side by side, until told to stop, or until one of them can't go on."""
+        self._lost.clear()
         async with self._house.open_async():
             workers = [
                 asyncio.create_task(self._worker(self._runs, FRESH, self._slots.fresh)),
                 asyncio.create_task(self._worker(self._runs, SLOW, self._slots.slow)),
                 asyncio.create_task(self._worker(self._house, HOUSE, _HOUSEWORK)),
             ]
-            told = asyncio.create_task(self._told.wait())
-            await asyncio.wait([*workers, told], return_when=asyncio.FIRST_COMPLETED)
-            for task in (told, *workers):  # a worker finishes what it has under way
+            tasks = [*workers, *(asyncio.create_task(event.wait()) for event in (self._told, self._lost))]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:  # a worker finishes what it has under way
                 task.cancel()
-            await asyncio.gather(told, *workers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         if not self._told.is_set():
             raise DatabaseError(f"{database.masked(self._url)}: a connection to the queue was lost; it is made anew")
 
