@@ -30,7 +30,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
 from etl.cli import init, mirror, fleet, reading, sources, jobs, documents, access  # noqa: E402, F401, I001
-from etl.cli import pretend, simulating, postgres, completions  # noqa: E402, F401, I001
+from etl.cli import pretend, simulating, postgres, completions  # noqa: E402, F401
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]
