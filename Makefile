@@ -90,8 +90,8 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tes
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
 	   $(COMPILE) pyproject.toml --extra dev; \
 	} > pins.txt.new && mv pins.txt.new pins.txt
-	@{ echo "# What the image installs: pins.txt without extras. Made by make pins."; \
-	   $(COMPILE) pyproject.toml -c pins.txt; \
+	@{ echo "# What the image installs: pins.txt with no extra but the fleet's. Made by make pins."; \
+	   $(COMPILE) pyproject.toml --extra fleet -c pins.txt; \
 	} > deploy/pins.txt.new && mv deploy/pins.txt.new deploy/pins.txt
 	@{ echo "# What builds the wheel of the image, as in pins.txt. Made by make pins."; \
 	   echo hatchling | $(COMPILE) - -c pins.txt; \

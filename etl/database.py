@@ -93,17 +93,22 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     """The same as a connection of another kind."""
     check(url)
     try:
-        given = conninfo.conninfo_to_dict(url)
-        options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""), _OURS)))
-        ours = {"options": options, "client_encoding": "UTF8"}
-        given = {**_LIMITS, "application_name": session_name(), **given, **ours}
-        db = kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
+        db = kind.connect(address(url), autocommit=autocommit)
     except psycopg.Error as error:
         raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {why_not(str(error))}") from None
     if unfit := _unfit(db.info.server_version, db.info.parameter_status("server_encoding")):
         db.close()
         raise DatabaseError(f"{masked(url)} {unfit}, or lead DATABASE_URL to another")
     return db
+
+
+def address(url: str, search_path: str | None = None) -> str:
+    """The address with all that our connections have in common, for whoever makes them; names are looked up there."""
+    given = conninfo.conninfo_to_dict(url)
+    path = f"-c search_path={search_path}" if search_path else ""
+    options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""), _OURS, path)))
+    ours = {"options": options, "client_encoding": "UTF8"}
+    return conninfo.make_conninfo(url, **{**_LIMITS, "application_name": session_name(), **given, **ours})
 
 
 def why_not(said: str) -> str:

@@ -66,7 +66,9 @@ WHERE l.granted
   AND l.pid <> pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (
-      c.relnamespace IN (to_regnamespace('bi'), to_regnamespace('aims360'), to_regnamespace('etl'))
+      c.relnamespace IN (
+          to_regnamespace('bi'), to_regnamespace('aims360'), to_regnamespace('etl'), to_regnamespace('queue')
+      )
       OR (l.locktype = 'advisory' AND l.classid = 360360 AND l.objid = 0 AND l.objsubid = 2)
   )
 ORDER BY a.xact_start NULLS LAST, a.pid

@@ -5,7 +5,8 @@ are told in a minute, and then how many were not.
 """
 
 from collections.abc import Callable
-from typing import TextIO
+from copy import copy
+from typing import Self, TextIO
 
 from etl import failures, terminal
 from etl.errors import EtlError
@@ -39,8 +40,15 @@ class Log:
     ) -> None:
         self._as_json, self._clock, self._source = form == "json", clock, source
         self._is_stamped, self.is_verbose, self._as_set = is_stamped, is_verbose, as_set
+        self._is_named = False
         self._run_id: int | None = None
         self._since: dict[str, tuple[float, int]] = {}  # by kind of event: the minute's beginning, and how many
+
+    def of(self, source: str) -> Self:
+        """The same of one source among many: each line says which."""
+        log = copy(self)
+        log._source, log._is_named, log._run_id, log._since = source, True, None, {}
+        return log
 
     def and_then(self, watch: Watch) -> Watch:
         """Watches too, to know which run is under way."""
@@ -112,6 +120,8 @@ class Log:
             return
         run = f" (run {self._run_id})" if self._is_stamped and self._run_id and "run " not in said else ""
         stamp = f"{self._clock.now():%Y-%m-%d %H:%M:%S} " if self._is_stamped else prefix
+        name = f"{self._source}: "
+        stamp += shown(name) if self._is_named and not said.startswith(name) else ""
         for line_of_many in said.splitlines():
             terminal.say(f"{stamp}{shown(line_of_many)}{run}", err=True)
 
