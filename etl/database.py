@@ -113,15 +113,16 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
 
 def _begun(kind: type[_Kind], url: str, autocommit: bool) -> _Kind:
     """The connection with its settings; without them where a pooler takes none."""
-    given = conninfo.conninfo_to_dict(url)
-    options = " ".join(filter(None, (_options(_SETTINGS), str(given.get("options") or ""), _options(_OURS))))
-    given = {**_LIMITS, "application_name": session_name(), **given, "client_encoding": "UTF8"}
+    known = conninfo.conninfo_to_dict(url)
+    options = " ".join(filter(None, (_options(_SETTINGS), str(known.get("options") or ""), _options(_OURS))))
+    ours = {"client_encoding": "UTF8", "options": options}
+    given = {**_LIMITS, "application_name": session_name(), **known, **ours}
     try:
-        return kind.connect(conninfo.make_conninfo(url, **given, options=options), autocommit=autocommit)
+        return kind.connect(conninfo.make_conninfo(url, **given), autocommit=autocommit)
     except psycopg.OperationalError as error:
         if _NO_OPTIONS not in str(error):
             raise
-        return kind.connect(conninfo.make_conninfo(url, **given, options=""), autocommit=autocommit)
+        return kind.connect(conninfo.make_conninfo(url, **{**given, "options": ""}), autocommit=autocommit)
 
 
 def _options(settings: Mapping[str, str]) -> str:
