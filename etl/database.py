@@ -207,19 +207,19 @@ def check(url: str) -> None:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """A connection that is closed at the end; what Postgres refuses meanwhile becomes a DatabaseError."""
-    with explained(url), closing(connect(url)) as db:
+    with told(url), closing(connect(url)) as db:
         yield db
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
-    """What Postgres refuses meanwhile becomes a DatabaseError."""
+def told(url: str) -> Iterator[None]:
+    """What Postgres refuses inside becomes a DatabaseError."""
     try:
         yield
     except psycopg.Error as error:
-        told = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
-        carry_over(error, told)
-        raise told from error
+        refused = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
+        carry_over(error, refused)
+        raise refused from error
 
 
 def rows(db: Connection, statement: str | Composed, given: Mapping[str, object]) -> list[Row]:

@@ -100,7 +100,7 @@ def reading(found: settings.Settings) -> Iterator[Connection]:
     from etl import database, schema
 
     url = database_url(found)
-    with database.explained(url), database.reading(url) as connection:
+    with database.told(url), database.reading(url) as connection:
         schema.require(connection)
         yield connection
 
