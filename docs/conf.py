@@ -16,6 +16,7 @@ NAV = {
         "docs/settings",
         "docs/schedule",
         "docs/watch",
+        "docs/scale",
         "docs/by-hand",
         "docs/commands",
         "docs/completions",
