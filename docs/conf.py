@@ -17,6 +17,7 @@ NAV = {
         "docs/sources",
         "docs/schedule",
         "docs/watch",
+        "docs/scale",
         "docs/by-hand",
         "docs/commands",
         "docs/completions",

@@ -53,6 +53,7 @@ SETTINGS = (
     Setting("AIMS360_REREAD_EVERY", "1d", "how often that is"),
     Setting("AIMS360_RECONCILE_EVERY", "7d", "how often a sync compares all keys, and repairs; `0` for never"),
     Setting("AIMS360_KEEP_RUNS", "90d", "how long `bi.runs` remembers a run"),
+    Setting("AIMS360_FOLD_AFTER", "7d", "when runs without news become one row a day in it; 1h at least"),
     Setting("AIMS360_EVERY", "5m", "how often a fleet syncs the source; 1s at least"),
     Setting("AIMS360_TIME_LIMIT", "60s", "how long a fleet's run of it lasts at most, 1s to 1d; the next one goes on"),
     Setting("AIMS360_LOG_FORMAT", "auto", "how a run tells what happens, on stderr: `human`, `json`, or what suits"),
@@ -123,6 +124,7 @@ class Source:
     reread_every: timedelta
     reconcile_every: timedelta  # zero: never
     keep_runs: timedelta
+    fold_after: timedelta
     every: timedelta  # how often a fleet syncs it
     time_limit: timedelta  # of one run of a fleet
 
