@@ -1,5 +1,6 @@
 """The simulation of a fleet: what its figures mean, and that its checks find what they are there to find."""
 
+import json
 import math
 import os
 import time
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl import embedded
 from etl.api import Api
 from etl.database import Connection
 from etl.emulator import Fleet, Tenant, serve_fleet, tenants
@@ -202,3 +204,29 @@ def test_wishes_that_make_no_sense_are_refused(command: Command) -> None:
         code, _, errors = command.run("simulate", *words)
         assert code == 2
         assert said in " ".join(errors.split())
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_small_fleet_is_measured(command: Command, tmp_path: Path) -> None:
+    """Real workers, one of which is killed: figures for both phases, every source fresh at the end, mirrors equal."""
+    command.environ["AIMS360_DATA_DIR"] = str(tmp_path / "data")
+    fleet = ("--accounts", "6", "--latency", "0.02", "--every", "5s", "--minutes", "0.1", "--kill", "4")
+    try:
+        code, output, errors = command.run(
+            "simulate", *fleet, "--workers", "2", "--moods", "refuses=1,backfill=300", "--compare", "--json"
+        )
+    finally:
+        embedded.remove(tmp_path / "data")
+    assert code == 0, errors
+    found = json.loads(output)
+    without, bad = found["phases"]
+    assert (without["neighbours"], bad["neighbours"], found["kills"]) == (False, True, 2)
+    for each in (without, bad):
+        assert 0 < each["runs"] <= each["requests"]
+        assert -2 < each["ages"]["p50"] <= each["ages"]["p99"] <= each["ages"]["oldest"] < 60
+    assert found["ratios"]["2"] == pytest.approx(bad["ages"]["p99"] / without["ages"]["p99"])
+    assert found["verdict"]["overlaps"] == found["verdict"]["differences"] == []
+    assert found["verdict"]["compared"] > 50
