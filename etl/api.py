@@ -6,24 +6,24 @@ Redirects are not followed, and the token goes to the configured host alone.
 
 import math
 import random
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
 
-from etl import __version__, network, odata, payload
+from etl import __version__, network, odata, payload, stop
 from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, given_at, held_for, jitter, retry_after
-from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, SignInFailed, SourceError, Unreachable
+from etl.errors import BadAnswer, BrokenPromise, OutOfTime, Refused, SignInFailed, SourceError, Unreachable
+from etl.line import Line, client, limits
 from etl.model import Clock, Exchange, Usage
 from etl.patience import Patience
 from etl.settings import Source
-from etl.sign_in import SIGN_IN, TIMEOUT, no_cookies, sign_in, way_out
+from etl.sign_in import SIGN_IN, Grant, Token, sign_in, way_out
 
 JOBS = "/jobsmanagement/"
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
@@ -68,15 +68,19 @@ class Api:
         transport: httpx.BaseTransport | None = None,
         notice: Callable[[str], None] = lambda _: None,
         heard: Callable[[Exchange], None] | None = None,
+        *,
+        line: Line | None = None,
+        signed_in: Token | Grant | None = None,
     ) -> None:
         self._base = source.base_url
         self._clock = clock
-        self._auth = sign_in(source, clock)
+        self._auth = signed_in or sign_in(source, clock)
         self._notice = notice  # hears of waits that somebody may wonder about
         self._heard = heard  # hears of each request
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._slowed_at = -1.0  # monotonic seconds: when it last had that effect
+        self._within = self._until = math.inf  # seconds for a run, and monotonic seconds when they are over
         self._has_doubted = False
         self._lock = threading.Lock()
         self._under_way = threading.local()
@@ -87,15 +91,15 @@ class Api:
         self.latency = math.inf  # seconds: its quickest answer
         self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
         self.monotonic = clock.monotonic
-        self._patience = Patience(clock.monotonic)
-        self._client = _client(
+        self._patience = line.patience if line else Patience(clock.monotonic)
+        self._is_ours = line is None  # else its connections are somebody else's to close
+        self._client = client(
             source.base_url,
             auth=self._auth,
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=source.concurrency + 1),
+            limits=limits(source.concurrency),
             headers={"Accept": "application/json", "User-Agent": f"aims360-etl/{__version__}"},
             event_hooks={"request": [self._asks], "response": [self._answers]},
-            transport=transport,
+            transport=line or transport,
         )
 
     def __enter__(self) -> Self:
@@ -105,18 +109,23 @@ class Api:
         self.close()
 
     def close(self) -> None:
-        """Its connections end."""
-        self._patience.close()
-        self._client.close()
+        """Its connections end, if they are its own."""
+        if self._is_ours:
+            self._patience.close()
+            self._client.close()
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """Inside, answers that haven't come by then are no longer waited for."""
         return self._patience.within(seconds)
 
-    def begin_anew(self) -> None:
-        """For another run of the same client: how busy and how far away the source was may be so no more."""
+    def begin_anew(self, within: float = math.inf) -> None:
+        """For another run of the same client: how busy and how far away the source was may be so no more.
+
+        What hasn't come `within` so many seconds from now is waited for no longer: OutOfTime.
+        """
         with self._lock:
             self.bears, self.latency = self._most, math.inf
+        self._within, self._until = within, self.monotonic() + within
 
     @property
     def usage(self) -> Usage:
@@ -125,21 +134,21 @@ class Api:
             return Usage(self._requests, self._retries, dict(self._statuses))
 
     def page(
-        self, query: str, stop: threading.Event = _NEVER, *, page_size: int | None = None, attempts: int = _ATTEMPTS
+        self, query: str, ended: threading.Event = _NEVER, *, page_size: int | None = None, attempts: int = _ATTEMPTS
     ) -> Reply:
         """The rows that a query of the collection brings. Raises SourceError after every retry.
 
-        `stop`, set by another thread, ends the waiting for a next attempt. `page_size` is a wish.
+        `ended`, set by another thread, ends the waiting for a next attempt. `page_size` is a wish.
         """
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
-        return self._retried(lambda: self._page(query, headers, stop), query, stop, attempts)
+        return self._retried(lambda: self._page(query, headers, ended), query, ended, attempts)
 
-    def job(self, job_id: str, stop: threading.Event = _NEVER, *, attempts: int = _ATTEMPTS) -> Shown | None:
+    def job(self, job_id: str, ended: threading.Event = _NEVER, *, attempts: int = _ATTEMPTS) -> Shown | None:
         """One job as the source shows it now, asked for in the documented way; None where it shows none of that id.
 
         The case of letters doesn't count. Raises SourceError, among them BrokenPromise for what is another job.
         """
-        reply = self.page(odata.query([f"jobId eq {odata.literal(job_id)}"]), stop, attempts=attempts)
+        reply = self.page(odata.query([f"jobId eq {odata.literal(job_id)}"]), ended, attempts=attempts)
         for row in reply.answer.rows:
             if str(odata.stamp(row).jobID).lower() == job_id.lower():
                 return Shown(row, reply.answered_at)
@@ -183,8 +192,8 @@ class Api:
             raise SignInFailed(f"{self._base} refused the token, fresh from signing in: {said}; nothing was run again")
         raise Refused(f"{self._base} refuses to run job {job_id} again ({said}); nothing was done", status)
 
-    def _page(self, query: str, headers: dict[str, str], stop: threading.Event) -> Reply:
-        self._hold(stop)
+    def _page(self, query: str, headers: dict[str, str], ended: threading.Event) -> Reply:
+        self._hold(ended)
         began = self.monotonic()
         response, body = self._asked("GET", f"{self._base}{COLLECTION}?{query}", headers)
         self.latency = min(self.latency, self.monotonic() - began)
@@ -207,33 +216,37 @@ class Api:
 
     def _asked(self, method: str, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
         """One request, its whole answer within the time limit. Raises Again for what the network does."""
-        deadline = self.monotonic() + _WHOLE_ANSWER
+        began = self.monotonic()
+        longest = min(_WHOLE_ANSWER, self._until - began)
+        if longest <= 0:
+            raise self._out_of_time()
+        deadline = began + longest
         chunks, size = [], 0
-        too_long = f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB"
         try:
             with (
-                self._patience.within(_WHOLE_ANSWER),
+                self._patience.within(longest),
                 self._client.stream(method, url, headers=headers) as response,
             ):
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
                     if self.monotonic() > deadline or size > _LARGEST_ANSWER:
-                        raise Again(too_long)
+                        raise self._too_long()
         except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
             raise Refused(
                 f"{self._base}: a request can't be written: check the token and the base address", 0
             ) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
             self._went_unanswered(type(error).__name__)
-            if self.monotonic() > deadline:  # cut by us
-                raise Again(too_long) from None
+            stop.check()  # cut by us, since we are to end
+            if self.monotonic() > deadline:  # cut by us, for its length
+                raise self._too_long() from None
             found = _hindrance(error, self._base)
             said = found.said if found else f"{type(error).__name__}: {error}".rstrip(": ")
             raise Again(said, was_sent=not isinstance(error, _NEVER_SENT), hindrance=found) from None
         return response, b"".join(chunks)
 
-    def _retried(self, ask: Callable[[], Reply], query: str, stop: threading.Event, attempts: int) -> Reply:
+    def _retried(self, ask: Callable[[], Reply], query: str, ended: threading.Event, attempts: int) -> Reply:
         for attempt in range(1, attempts + 1):
             try:
                 return ask()
@@ -251,7 +264,7 @@ class Api:
                     self._retries += 1
                 if wait >= _WORTH_A_WORD:
                     self._notice(f"{self._base}: {failed}; asked again in {wait:.0f} s")
-                self._pause(wait, stop)
+                self._pause(wait, ended, f"last: {failed}")
         if isinstance(failed, BadAnswer):
             raise BadAnswer(
                 f"{self._base}: {failed}, {attempts} times, for {_shown(query)}; nothing is lost, the next run goes "
@@ -288,18 +301,33 @@ class Api:
                 self.bears, self._slowed_at = max(1, self.bears // 2), now
             self._held_until = max(self._held_until, now + pause)
 
-    def _hold(self, stop: threading.Event) -> None:
+    def _hold(self, ended: threading.Event) -> None:
         """Waits until the source wants to hear from us again: a 429 in one thread holds for all."""
         while (wait := self._held_until - self.monotonic()) > 0:
-            self._pause(wait, stop)
+            self._pause(wait, ended)
 
-    def _pause(self, seconds: float, stop: threading.Event) -> None:
+    def _pause(self, seconds: float, ended: threading.Event, why: str = "") -> None:
         """Sleeps in pieces, so that a run that has failed elsewhere isn't kept waiting for a patient thread."""
+        if self.monotonic() + seconds > self._until:
+            raise self._out_of_time(why or f"it wants to be left alone for {seconds:.0f} s")
         while seconds > 0:
-            if stop.is_set():
+            stop.check()
+            if ended.is_set():
                 raise Unreachable("given up, since the run has ended")
             self._clock.sleep(min(seconds, _PIECE))
             seconds -= _PIECE
+
+    def _too_long(self) -> SourceError:
+        """What is wrong with an answer that was given all its time."""
+        if self.monotonic() >= self._until:
+            return self._out_of_time()
+        return Again(f"the answer takes longer than {_WHOLE_ANSWER:.0f} s or is larger than 256 MB")
+
+    def _out_of_time(self, why: str = "it took too long to answer") -> OutOfTime:
+        return OutOfTime(
+            f"{self._base} gave no good answer within the {self._within:.0f} s that a run of a fleet may take ({why}); "
+            "nothing is lost, the next run goes on"
+        )
 
     def _answered_at(self, response: httpx.Response) -> datetime:
         """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
@@ -352,23 +380,6 @@ class Api:
         text = str(url).replace("%20", " ")
         ours = any(text.startswith(self._base + path) for path in (JOBS, SIGN_IN))
         return self._auth.masked(text.removeprefix(self._base)) if ours else f"{url.scheme}://{url.host}/…"
-
-
-def trust(base_url: str) -> ssl.SSLContext | bool:
-    """Whom to trust: whom httpx does. Plain http needs nobody, and is spared the 50 ms that reading them takes."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if httpx.URL(base_url).scheme == "http" else True
-
-
-def _client(base_url: str, **how: Any) -> httpx.Client:
-    """The HTTP client; it reads SSL_CERT_FILE, SSL_CERT_DIR and the proxies' variables, which may be wrong."""
-    try:
-        return httpx.Client(verify=trust(base_url), cookies=no_cookies(), **how)
-    except OSError:  # of the files that it reads
-        raise ConfigError("SSL_CERT_FILE: can't be read as a PEM file of certificates; name one, or unset it") from None
-    except (ValueError, ImportError, httpx.InvalidURL):
-        proxy = network.proxy_of(base_url)
-        name = proxy.variable if proxy else "HTTPS_PROXY"
-        raise ConfigError(f"{name}: is no proxy's address; it is written http://user:password@host:port") from None
 
 
 def _hindrance(error: Exception, base_url: str) -> network.Hindrance | None:

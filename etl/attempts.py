@@ -1,4 +1,4 @@
-"""When a request is worth another attempt, and how long to wait for that. Pure: headers and times are handed in."""
+"""When a request is worth another attempt, or a run is; how long to wait. Pure: headers and times are handed in."""
 
 import random
 from collections.abc import Mapping
@@ -11,6 +11,10 @@ from etl.network import Hindrance
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 900.0  # seconds; whoever asks for more ends the attempts
 PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
+
+
+_LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
+_LONGEST_TURNED_AWAY = 1800.0  # seconds; a wrong password, tried too often, locks the account
 
 
 class Again(SourceError):
@@ -31,6 +35,16 @@ class Again(SourceError):
 def jitter(attempt: int, longest: float) -> float:
     """Seconds until the next attempt where nobody says how long: doubling up to the longest, and by chance."""
     return random.uniform(0.2, 1.0) * min(longest, 0.5 * 2.0**attempt)  # noqa: S311 - no secret
+
+
+def back_off(every: float, failures: int, *, turned_away: bool = False) -> float:
+    """Seconds waited beyond the next run's time, `every` apart: none after one failure, then doubling, up to 5 minutes.
+
+    Where the source turns us away, refusing to sign in, it is up to half an hour.
+    """
+    skipped = 2.0 ** min(failures - 1, 16) - 1 if failures else 0.0
+    longest = _LONGEST_TURNED_AWAY if turned_away else _LONGEST_BACK_OFF
+    return min(every * skipped, max(0.0, longest - every))
 
 
 def held_for(asked: float | None) -> float:

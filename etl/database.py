@@ -165,13 +165,21 @@ def connected(url: str) -> Iterator[Connection]:
     """A connection that is closed at the end; what Postgres refuses meanwhile becomes a DatabaseError."""
     db = connect(url)
     try:
-        yield db
-    except psycopg.Error as error:
-        told = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
-        carry_over(error, told)
-        raise told from error
+        with told(url):
+            yield db
     finally:
         db.close()
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """What Postgres refuses inside becomes a DatabaseError."""
+    try:
+        yield
+    except psycopg.Error as error:
+        refused = DatabaseError(f"{masked(url)}: {_plain(error, url)}; {_advice(error)}")
+        carry_over(error, refused)
+        raise refused from error
 
 
 def rows(db: Connection, statement: str | Composed, given: Mapping[str, object]) -> list[Row]:

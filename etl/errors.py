@@ -6,6 +6,7 @@
     |- Locked                3   another run holds this source
     |- SourceError           1   the AIMS360 service can't be used
     |  |- Unreachable        1   no good answer after every retry
+    |  |  `- OutOfTime       1   none in the time that a run of a fleet may take
     |  |- SignInFailed       1   credentials or token refused
     |  |- Refused            1   the service understood the request and said no (4xx)
     |  |  `- KeyRefused      1   it can't be asked by its keys: scans then go by pieces of time
@@ -52,6 +53,10 @@ class SourceError(EtlError):
 
 class Unreachable(SourceError):
     """No good answer from the service after every retry."""
+
+
+class OutOfTime(Unreachable):
+    """No good answer from the service in the time that the run may take."""
 
 
 class SignInFailed(SourceError):

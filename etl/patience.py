@@ -1,7 +1,8 @@
 """An end to answers that drip: what comes byte by byte, headers too, meets no time limit between two of them.
 
 A thread looks at the clock while others wait. When somebody's time is up, the connections of that client are cut: all
-of them, since nobody tells which is whose. Whoever waited on another asks again.
+of them, since nobody tells which is whose. Whoever waited on another asks again. And nobody waits any more once this
+process is to end.
 """
 
 import socket
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
+
+from etl import stop
 
 _EVERY = 1.0  # seconds between two looks at the clock
 
@@ -61,7 +64,7 @@ class Patience:
     def _watch(self) -> None:
         while not self._is_over.wait(_EVERY):
             now = self._monotonic()
-            if any(until < now for until, _ in [*self._until.values()]):
+            if stop.is_wished() or any(until < now for until, _ in [*self._until.values()]):
                 self._cut()
 
     def _cut(self) -> None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 _A_DAY = timedelta(days=1)
-_AT_A_TIME = 2_000  # keys compared with one question; ghosts asked for, and removed in one transaction
+_AT_A_TIME = 2_000  # keys compared with one question
+_GHOSTS_AT_A_TIME = 100  # asked for in ten requests, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
@@ -94,6 +95,8 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
     unseen = compared.unseen(run.db, run.source_id, scan, found.as_of, run.source.look_back, _old(run, scan))
     ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old]
     is_told = _lay(run, api, scan, found, ghosts, wish)
+    if is_told is None:
+        return False
     with run.transaction():
         again_after = run.source.look_back if len(ghosts) < len(unseen) else None if is_told else _A_DAY
         run.reconciled(scan, wish.repair, again_after)
@@ -196,12 +199,17 @@ def _created(batch: Batch) -> dict[str, datetime | None]:
     return created | {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
 
 
-def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool:
-    """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it: whether nothing did."""
+def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool | None:
+    """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it: whether nothing did.
+
+    None where the run's time is over before: fewer are left for the next.
+    """
     objection = _objection(run, api, scan, found, ghosts, wish) if ghosts else None
     witness = found.newest.key("jobID") if found.newest else None
     left = iter(ghosts)
-    while some := list(islice(left, _AT_A_TIME)):
+    while some := list(islice(left, _GHOSTS_AT_A_TIME)):
+        if run.is_over():
+            return None if wish.repair and objection is None else False
         job_ids = [ghost.job_id for ghost in some]
         there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if there is None:

@@ -6,6 +6,7 @@ flight and no more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -15,8 +16,9 @@ import psycopg
 from msgspec.structs import replace
 
 from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources, stop, totals
+from etl.attempts import back_off
 from etl.database import Connection, said
-from etl.errors import EtlError, in_run
+from etl.errors import DatabaseError, EtlError, SignInFailed, in_run
 from etl.load import Rules, load
 from etl.model import (
     BY_TIME,
@@ -55,6 +57,8 @@ OLDER_RELEASE = (
 _AS_A_WRITER = "SET enable_seqscan = off; SET synchronous_commit = off"
 _AS_BEFORE = "RESET enable_seqscan; RESET synchronous_commit"
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
+_NOT_ITS_FAULT = (KeyboardInterrupt, SystemExit, psycopg.Error, DatabaseError)  # the source's
+_FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
 
 
@@ -80,13 +84,20 @@ class Recorder:
         self.has_rejects = True  # as far as is known
         self._clock = clock
         self._began = clock.monotonic()
+        self._until = math.inf
         self._usage: Callable[[], Usage] = Usage
         self._phases: dict[str, float] = {}
 
     @contextmanager
-    def using(self, service: AbstractContextManager[Api]) -> Iterator[Api]:
-        """The client of the run, whose requests from here on are the run's."""
+    def using(self, service: AbstractContextManager[Api], within: timedelta | None = None) -> Iterator[Api]:
+        """The client of the run, whose requests from here on are the run's; `within` so long the run is to end.
+
+        At a page, if there are some, well before the client stops waiting for answers.
+        """
         with service as api:
+            seconds = math.inf if within is None else within.total_seconds()
+            self._until = self._began + _FOR_PAGES * seconds
+            api.begin_anew(self._began + seconds - self.monotonic())
             before = api.usage
             self._usage = lambda: api.usage.since(before)
             yield api
@@ -116,6 +127,14 @@ class Recorder:
         """Seconds, for what has only so much time."""
         return self._clock.monotonic()
 
+    def until(self, at_most: float) -> float:
+        """When, in seconds of `monotonic`, what may take so many seconds more is over, or the run itself."""
+        return min(self._until, self.monotonic() + at_most)
+
+    def is_over(self, until: float = math.inf) -> bool:
+        """Whether the time is over, of the run or until then: it ends where it is, and the next goes on."""
+        return self.monotonic() > min(until, self._until)
+
     def recognise(self, found: Probe, same_source: bool) -> Probe:
         """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
         if found.newest is not None and not same_source:
@@ -131,6 +150,11 @@ class Recorder:
         self.kind = self.kind if self.window else scan.kind
         self.window = scan.window
         self.verdict = Verdict.INCOMPLETE
+
+    def goes_deep(self, scan: Scan) -> None:
+        """A deep pass; where it is all that the run does, the run is of its kind."""
+        if self.window is None:
+            self.begin(scan)
 
     def opened(self, scan: Scan, trusting: bool = False) -> Scan:
         """A scan that this run opens, by the way that the source is known to take. One of all rows tries its keys."""
@@ -215,6 +239,11 @@ class Recorder:
         scans.save(self.db, self.source_id, self.run_id, scan)
         self._write()
 
+    def leaves_open(self, scan: Scan) -> None:
+        """The run's time is over before the scan's end: where it stands is kept, however little was written."""
+        with self.transaction():
+            self.save(scan)
+
     def complete(self, scan: Scan) -> None:
         """The scan came to its end: watermark, complete_through and result move in the transaction that closes it."""
         if scan.kind is ScanKind.FULL and self.counts.refused:
@@ -258,6 +287,11 @@ class Recorder:
             self._judge_rejects()
             scans.close(self.db, self.source_id, scan.lane)
             self._write()
+
+    def deepened(self, is_done: bool) -> None:
+        """A run of nothing but deep passes: all that were due came to their end, or not yet."""
+        if is_done and self.is_sure:
+            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
 
     def _judge_rejects(self) -> None:
         """Rows that a deep pass can't read are no less rejects."""
@@ -416,12 +450,22 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
+            sources.recovered(db, state)
         except BaseException as error:
             in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))
+                if not isinstance(error, _NOT_ITS_FAULT):
+                    sources.failed(db, state, _not_before(source, state, error, clock.now()))
             raise
+
+
+def _not_before(source: Source, state: State, error: BaseException, now: datetime) -> datetime:
+    """Until when a fleet leaves a source alone that has failed once more."""
+    turned_away = isinstance(error, SignInFailed)
+    waits = back_off(source.every.total_seconds(), state.failures + 1, turned_away=turned_away)
+    return odata.plus(now, timedelta(seconds=waits))
 
 
 def _said(error: BaseException) -> str:

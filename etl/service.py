@@ -11,10 +11,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from etl import stop
+from etl.attempts import back_off
 from etl.model import Clock
 
-_LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
-_LONGEST_TURNED_AWAY = 1800.0  # seconds; a wrong password, tried too often, locks the account
 _JITTER = 0.1  # of the time between two runs, or
 _LONGEST_JITTER = 30.0  # seconds
 _PIECE = 1.0  # seconds slept at a time: signs of life go out between
@@ -36,16 +35,6 @@ def next_start(began: float, every: float, now: float, waited: float) -> float:
     """
     earliest = now + waited
     return began + (max(0.0, earliest - began) // every + 1) * every
-
-
-def back_off(every: float, failures: int, ending: Ending = Ending.FAILED) -> float:
-    """Seconds that are waited beyond the next run's time: none after one failure, then doubling, up to five minutes.
-
-    Where the source turns us away, it is up to half an hour.
-    """
-    skipped = 2.0 ** min(failures - 1, 16) - 1 if failures else 0.0
-    longest = _LONGEST_TURNED_AWAY if ending is Ending.TURNED_AWAY else _LONGEST_BACK_OFF
-    return min(every * skipped, max(0.0, longest - every))
 
 
 def jitter(every: float) -> float:
@@ -72,7 +61,9 @@ def serve(
         ending = once()
         failures = failures + 1 if ending in (Ending.FAILED, Ending.TURNED_AWAY) else 0
         now = clock.monotonic()
-        start = next_start(began, apart, now, back_off(apart, failures, ending)) + late(apart)
+        start = next_start(
+            began, apart, now, back_off(apart, failures, turned_away=ending is Ending.TURNED_AWAY)
+        ) + late(apart)
         waits(start - now, failures)
         stop.check()
         while (left := start - clock.monotonic()) > 0:

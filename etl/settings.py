@@ -1,25 +1,26 @@
-"""Settings: frozen values from the environment and `aims360.toml`, every mistake named with its fix.
+"""Settings: frozen values of what the environment and `aims360.toml` say, every mistake named with its fix.
 
-Read with the standard library alone: a sync that runs each minute pays for every import each minute.
+`given` finds what is set, `config_file` reads the file, `limits` says what a value may be. Read with the standard
+library alone: a sync that runs each minute pays for every import each minute.
 """
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
-from zoneinfo import ZoneInfo
 
-from etl import secret_file
+from etl import config_file, given, limits
 from etl.errors import ConfigError
+from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
 
 DEFAULT_SOURCE = "aims360"
 CONFIG_FILE = "aims360.toml"
-PURGE_MODES = ("delete", "scrub", "keep")
+_FEW = 10  # names that a message lists
 
 
 class Setting(NamedTuple):
@@ -49,6 +50,8 @@ SETTINGS = (
     Setting("AIMS360_REREAD_EVERY", "1d", "how often that is"),
     Setting("AIMS360_RECONCILE_EVERY", "7d", "how often a sync compares all keys, and repairs; `0` for never"),
     Setting("AIMS360_KEEP_RUNS", "90d", "how long `bi.runs` remembers a run"),
+    Setting("AIMS360_EVERY", "5m", "how often a fleet syncs the source; 1s at least"),
+    Setting("AIMS360_TIME_LIMIT", "60s", "how long a fleet's run of it lasts at most, 1s to 1d; the next one goes on"),
     Setting("AIMS360_LOG_FORMAT", "auto", "how a run tells what happens, on stderr: `human`, `json`, or what suits"),
     Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
     Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
@@ -57,18 +60,7 @@ SETTINGS = (
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _LONG = 6  # characters of a secret that nothing else has by chance
-_LONGEST_LOOK_BACK = timedelta(days=30)
-_LONGEST = timedelta(days=36_500)
-_AT_LEAST = {"keep_runs": timedelta(days=8), "reread_every": timedelta(minutes=1)}  # runs are folded after seven days
-_DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs")
-_SHARED = (*_DURATIONS, "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 _Text = Callable[[str], str]  # a value by its key
-_Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
-_GRANT = ("client_id", "client_secret", "username", "password")
-_SECRETS = ("token", "client_secret", "password")
-_IN_FILE = "_FILE"  # the ending of a variable that names the file in which a secret lies
-_PLAIN = ("base_url", "client_id", "username", *_SHARED)
-KEYS = (*_PLAIN, *_SECRETS)  # what describes a source
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -128,21 +120,21 @@ class Source:
     reread_every: timedelta
     reconcile_every: timedelta  # zero: never
     keep_runs: timedelta
+    every: timedelta  # how often a fleet syncs it
+    time_limit: timedelta  # of one run of a fleet
 
     @property
     def is_in_the_clear(self) -> bool:
         """Whether the token goes over a network that can read it: http, allowed by --insecure-http."""
         parts = urlsplit(self.base_url)
-        return parts.scheme == "http" and not is_loopback(parts.hostname)
+        return parts.scheme == "http" and not limits.is_loopback(parts.hostname)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Given:
-    """What is set for one source, not yet judged: values by key, and what each is called where it was set."""
+class Judged(NamedTuple):
+    """Sources held against what they must be, by name; those that are disabled aren't."""
 
-    values: Mapping[str, str]
-    names: Mapping[str, str]
-    problems: tuple[str, ...] = ()
+    sources: dict[str, Source]
+    problems: dict[str, str]  # a line for each mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +145,30 @@ class Settings:
     data_dir: Path | None
     sources: Mapping[str, Given]
     insecure_http: bool = False
+    disabled: frozenset[str] = frozenset()
 
     def source(self, name: str | None = None) -> Source:
         """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
         if name is None and len(self.sources) > 1:
-            raise ConfigError(f"several sources are configured; choose one with --source: {', '.join(self.sources)}")
+            raise ConfigError(f"several sources are configured; choose one with --source: {_some(self.sources)}")
+        if name is None and not self.sources:
+            raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
         name = next(iter(self.sources)) if name is None else name
         if name not in self.sources:
-            raise ConfigError(f"no source is called {name!r}; configured: {', '.join(self.sources)}")
-        return _source(name, self.sources[name], self.insecure_http)
+            raise ConfigError(f"no source is called {name!r}; configured: {_some(self.sources) or 'none'}")
+        return judge(name, self.sources[name], self.insecure_http)
+
+    def judged(self) -> Judged:
+        """All sources but those that are disabled, with every mistake of each."""
+        names = [name for name in self.sources if name not in self.disabled]
+        return judge_all([(name, self.sources[name]) for name in names], self.insecure_http)
+
+
+def _some(names: Collection[str]) -> str:
+    """Names for people, not thousands of them."""
+    more = len(names) - _FEW
+    listed = ", ".join(islice(names, _FEW))
+    return f"{listed} and {more} more, which `aims360-etl sources list` lists" if more > 0 else listed
 
 
 def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = False) -> Settings:
@@ -171,17 +178,21 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
     machine in the clear. Raises ConfigError.
     """
     environ = {name: value.strip() for name, value in environ.items() if value.strip()}
-    known = set(_DEFAULTS) | {_variable(key) + _IN_FILE for key in _SECRETS}
+    known = set(_DEFAULTS) | {variable(key) + IN_FILE for key in SECRETS}
+    unknown = [name for name in environ if name.startswith("AIMS360_") and name not in known]
     file = directory / environ.get("AIMS360_CONFIG", CONFIG_FILE)
+    sources: Mapping[str, Given]
+    disabled: list[str] = []
     if file.is_file():
-        sources = _from_file(file, environ)
-        named = {name for given in sources.values() for name in given.names.values()}  # variables that the file names
-        known |= named | {name.removesuffix(_IN_FILE) for name in named}
+        sources = tables = config_file.read(file, environ)
+        disabled = tables.disabled()
+        named = tables.variables() if unknown else set()
+        unknown = [name for name in unknown if name not in named and name.removesuffix(IN_FILE) not in named]
     elif "AIMS360_CONFIG" in environ:
         raise ConfigError(f"AIMS360_CONFIG: there is no file {file}; give its full path")
     else:
-        sources = {DEFAULT_SOURCE: _from_environment(environ, directory)}
-    if unknown := [name for name in environ if name.startswith("AIMS360_") and name not in known]:
+        sources = {DEFAULT_SOURCE: given.from_environment(environ, directory)}
+    if unknown:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
     data_dir = environ.get("AIMS360_DATA_DIR")
     return Settings(
@@ -189,34 +200,13 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
         data_dir=directory / Path(data_dir).expanduser() if data_dir else None,
         sources=sources,
         insecure_http=insecure_http,
+        disabled=frozenset(disabled),
     )
-
-
-def duration(text: str) -> timedelta:
-    """A duration written `900`, `900s`, `15m`, `2h` or `3d`. Raises ValueError."""
-    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text.strip().lower())
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write 900, 900s, 15m, 2h or 3d")
-    unit = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
-    return timedelta(**{unit: int(match[1])})
-
-
-def is_token(text: str) -> bool:
-    """Whether a text can be a bearer token: visible ASCII. The HTTP library's errors would quote anything else."""
-    return re.fullmatch(r"[\x21-\x7e]+", text) is not None
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name is this machine's own."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def as_set(said: str, environ: Mapping[str, str]) -> str:
     """What is said of DATABASE_URL, to somebody whose address comes from a file: by the setting that leads there."""
-    own, in_file = "DATABASE_URL", "DATABASE_URL" + _IN_FILE
+    own, in_file = "DATABASE_URL", "DATABASE_URL" + IN_FILE
     is_in_file = environ.get(in_file, "").strip() and not environ.get(own, "").strip()
     return re.sub(rf"{own}(?!\w)", in_file, said) if is_in_file else said
 
@@ -231,141 +221,44 @@ def libpq_url(url: str, setting: str = "DATABASE_URL") -> str:
 
 def _database_url(environ: Mapping[str, str], directory: Path) -> Secret | None:
     problems: list[str] = []
-    url, setting = _secret("DATABASE_URL", environ, directory, problems)
+    url, setting = find_secret("DATABASE_URL", environ, directory, problems)
     if problems:
         raise ConfigError("\n".join(problems))
     return Secret(libpq_url(url.strip(), setting)) if url else None
 
 
-def secret(name: str, environ: Mapping[str, str], directory: Path) -> tuple[str, Path | None]:
-    """A secret from its variable, or from a file: then with that file's full path. Raises ConfigError."""
-    problems: list[str] = []
-    found, setting = _secret(name, environ, directory, problems)
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return found, None if setting == name else directory / environ[setting]
+def judge_all(sources: Iterable[tuple[str, Given]], insecure_http: bool) -> Judged:
+    """Every source that holds, and every mistake of those that don't."""
+    judged = Judged({}, {})
+    for name, found in sources:
+        try:
+            judged.sources[name] = judge(name, found, insecure_http)
+        except ConfigError as error:
+            judged.problems[name] = str(error)
+    return judged
 
 
-def _secret(name: str, environ: Mapping[str, str], directory: Path, problems: list[str]) -> tuple[str, str]:
-    """A secret from its variable, or from the file that the variable with _FILE after its name leads to.
-
-    With what it is called where it was found; a mistake is added to the problems, and there is no secret.
-    """
-    in_file = name + _IN_FILE
-    if in_file not in environ:
-        return environ.get(name, ""), name
-    if name in environ:
-        problems.append(f"{in_file}: {name} is set too; unset one of the two")
-        return "", in_file
-    return _from_secret_file(in_file, environ[in_file], directory, problems), in_file
-
-
-def _from_secret_file(setting: str, named: str, directory: Path, problems: list[str]) -> str:
-    try:
-        return secret_file.read(named, directory)
-    except secret_file.Unfit as error:
-        problems.append(f"{setting}: {error}")
-        return ""
-
-
-def _variable(key: str) -> str:
-    return "AIMS360_" + key.upper()
-
-
-def _from_environment(environ: Mapping[str, str], directory: Path) -> Given:
-    names = {key: _variable(key) for key in (*_PLAIN, *_SECRETS)}
-    values = {key: environ.get(name, "") for key, name in names.items()}
-    problems: list[str] = []
-    for key in _SECRETS:
-        values[key], names[key] = _secret(names[key], environ, directory, problems)
-    return Given(values, names, tuple(problems))
-
-
-def _from_file(file: Path, environ: Mapping[str, str]) -> dict[str, Given]:
-    import tomllib  # here, since most have no file
-
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: can't be read: {error}; docs/settings.md shows how it is written") from None
-    if stray := found.keys() - {"sources"}:
-        raise ConfigError(f"{file}: {', '.join(sorted(stray))}: belongs into a table [sources.NAME]")
-    tables = found.get("sources")
-    if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
-        raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
-    if not all(name and name.isprintable() for name in tables):
-        raise ConfigError(f"{file}: the name of a source is empty, or holds characters that can't be seen")
-    return {name: _file_source(file, name, table, environ) for name, table in tables.items()}
-
-
-def _file_source(file: Path, name: str, table: Mapping[str, object], environ: Mapping[str, str]) -> Given:
-    where = f"{file.name}: [sources.{name}]"
-    values = {key: environ.get(_variable(key), "") for key in _SHARED}
-    names = {key: f"{where} {key}" for key in _PLAIN} | {key: f"{where} {key}_env" for key in _SECRETS}
-    names |= {key: _variable(key) for key in _SHARED if values[key] and key not in table}
-    problems: list[str] = []
-    for key, value in table.items():
-        secret = key.removesuffix("_env").removesuffix("_file")
-        if key in _PLAIN and isinstance(value, str | int) and not isinstance(value, bool):
-            values[key] = str(value)
-        elif key in _SECRETS:
-            problems.append(
-                f'{where} {key}: no secrets in a file; write {key}_env = "NAME_OF_A_VARIABLE", or {key}_file = "PATH"'
-            )
-        elif secret in _SECRETS and isinstance(value, str):
-            values[secret], names[secret] = _named_secret(f"{where} {key}", value, environ, file.parent, problems)
-        else:
-            known = key in _PLAIN or secret in _SECRETS
-            problems.append(f"{where} {key}: " + ("is not a text" if known else "no such setting"))
-    doubled = [secret for secret in _SECRETS if f"{secret}_env" in table and f"{secret}_file" in table]
-    problems += [f"{where} {secret}_file: {secret}_env is there too; take one of the two out" for secret in doubled]
-    return Given(values, names, tuple(problems))
-
-
-def _named_secret(
-    setting: str, named: str, environ: Mapping[str, str], directory: Path, problems: list[str]
-) -> tuple[str, str]:
-    """The secret that a line of the file names by a variable (`_env`) or by a path (`_file`); as `_secret` does."""
-    if setting.endswith("_file"):
-        return _from_secret_file(setting, named, directory, problems), setting
-    if named.endswith(_IN_FILE):  # its value is a path, which would be sent as the secret
-        problems.append(f"{setting}: names a variable that names a file; write it without {_IN_FILE} at its end")
-        return "", setting
-    if named in environ or named + _IN_FILE in environ:
-        return _secret(named, environ, directory, problems)
-    # What it names isn't repeated: somebody may have written the secret itself.
-    problems.append(f"{setting}: the environment variable that it names is not set")
-    return "", setting
-
-
-def _source(name: str, given: Given, insecure_http: bool) -> Source:
-    problems = list(given.problems)
+def judge(name: str, found: Given, insecure_http: bool) -> Source:
+    """A source of what is set for it. Raises ConfigError with a line for each mistake."""
+    problems = list(found.problems)
 
     def text(key: str) -> str:
-        return given.values.get(key) or _DEFAULTS[_variable(key)]
+        return found.values.get(key) or _DEFAULTS[variable(key)]
 
     def wrong(key: str, what: str) -> None:
-        problems.append(f"{given.names[key]}: {what}")
+        problems.append(f"{found.names[key]}: {what}")
 
-    base_url = _base_url(text("base_url"), wrong, insecure_http)
-    credentials = None if given.problems else _credentials(text, wrong, given.names)
-    durations = {key: _duration(key, text(key), wrong) for key in _DURATIONS}
-    concurrency = text("concurrency")
-    if not re.fullmatch(r"0*([1-9]|[12]\d|3[0-2])", concurrency):
-        wrong("concurrency", f"{concurrency!r} is not a whole number from 1 to 32")
-    if text("purge") not in PURGE_MODES:
-        wrong("purge", f"{text('purge')!r} is none of {', '.join(PURGE_MODES)}")
-    try:
-        if text("time_zone").startswith(("posix", "right/", "localtime", "Factory")):
-            raise ValueError  # Python's own names: Postgres doesn't know them
-        ZoneInfo(text("time_zone"))
-    except (ValueError, OSError, KeyError):
-        wrong("time_zone", f"{text('time_zone')!r} is no IANA time zone, such as America/Los_Angeles")
+    base_url = limits.base_url(text("base_url"), wrong, insecure_http)
+    credentials = None if found.problems else _credentials(text, wrong, found.names)
+    durations = {key: limits.length(key, text(key), wrong) for key in DURATIONS}
+    limits.concurrency(text("concurrency"), wrong)
+    limits.purge(text("purge"), wrong)
+    limits.time_zone(text("time_zone"), wrong)
     if problems or credentials is None:
         raise ConfigError("\n".join(problems))
-    keys = ("token",) if isinstance(credentials, Secret) else _GRANT
-    credentials_from = _listed([given.names[key] for key in keys])
-    shared = {"concurrency": int(concurrency), "purge": text("purge"), "time_zone": text("time_zone")}
+    keys = ("token",) if isinstance(credentials, Secret) else GRANT
+    credentials_from = _listed([found.names[key] for key in keys])
+    shared = {"concurrency": int(text("concurrency")), "purge": text("purge"), "time_zone": text("time_zone")}
     return Source(name, base_url, credentials, credentials_from, **durations, **shared)  # type: ignore[arg-type]
 
 
@@ -375,50 +268,16 @@ def _listed(names: Sequence[str]) -> str:
     return where + bracket + ", ".join(name.removeprefix(where + bracket) for name in names)
 
 
-def _base_url(text: str, wrong: _Wrong, insecure_http: bool) -> str:
-    try:
-        parts = urlsplit(text)
-        port_is_fine = parts.port is None or parts.port > 0
-        (parts.hostname or "").encode("idna")
-        port_is_fine = port_is_fine and not re.search(r"[^\x21-\x7e]", text)
-    except ValueError:
-        parts, port_is_fine = urlsplit(""), False
-    if not text:
-        wrong("base_url", "is not set; it is the address your AIMS360 API requests go to, such as https://HOST")
-    elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        wrong("base_url", "is not an address such as https://HOST")
-    elif parts.username or parts.password or "?" in text or "#" in text:
-        wrong("base_url", "must be plain: no user, password, query or fragment in it")
-    elif parts.scheme == "http" and not is_loopback(parts.hostname) and not insecure_http:
-        wrong("base_url", "http would send the token in the clear; use https, or --insecure-http where nobody listens")
-    return text.rstrip("/")
-
-
-def _credentials(text: _Text, wrong: _Wrong, names: Mapping[str, str]) -> Secret | PasswordGrant | None:
+def _credentials(text: _Text, wrong: limits.Wrong, names: Mapping[str, str]) -> Secret | PasswordGrant | None:
     if text("token"):
-        if not is_token(text("token")):
+        if not limits.is_token(text("token")):
             wrong("token", "holds a space, a line break or another character that no token has")
         return Secret(text("token"))
-    missing = [key for key in _GRANT if not text(key)]
-    if len(missing) == len(_GRANT):
-        wrong("token", f"is not set, nor are {', '.join(names[key] for key in _GRANT)}: set the one or all four")
-    for key in missing if len(missing) < len(_GRANT) else ():
+    missing = [key for key in GRANT if not text(key)]
+    if len(missing) == len(GRANT):
+        wrong("token", f"is not set, nor are {', '.join(names[key] for key in GRANT)}: set the one or all four")
+    for key in missing if len(missing) < len(GRANT) else ():
         wrong(key, "is not set, and the password grant needs it")
     if missing:
         return None
     return PasswordGrant(text("client_id"), Secret(text("client_secret")), text("username"), Secret(text("password")))
-
-
-def _duration(key: str, text: str, wrong: _Wrong) -> timedelta:
-    try:
-        length = duration(text)
-    except (ValueError, OverflowError) as error:
-        wrong(key, str(error))
-        return timedelta()
-    if key == "look_back" and length > _LONGEST_LOOK_BACK:
-        wrong(key, f"{text!r} is more than 30 days, after which the source has forgotten the job")
-    elif length < _AT_LEAST.get(key, timedelta()):
-        wrong(key, f"{text!r} is too short: {_AT_LEAST[key]} at least")
-    elif length > _LONGEST:
-        wrong(key, f"{text!r} is more than 100 years")
-    return length

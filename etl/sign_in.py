@@ -12,8 +12,9 @@ import httpx
 from etl import network
 from etl.attempts import AGAIN, Again, retry_after
 from etl.errors import SignInFailed
+from etl.limits import is_token
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source, is_token
+from etl.settings import PasswordGrant, Secret, Source
 
 SIGN_IN = "/authentication/v1/authentication/token"
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte

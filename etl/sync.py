@@ -13,10 +13,12 @@ The promise, and why each step is as it is: `docs/correctness.md`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum, auto
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
     from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
-_ASKED_AT_A_TIME = 2_000  # jobs: a hundred requests
+_ASKED_AT_A_TIME = 100  # jobs: ten requests
 _BEGINS = "jobs: asking the source"
 _DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
@@ -52,6 +54,8 @@ class Order:
     rewrite: bool = False
     same_source: bool = False
     trusting: bool = False  # of a source that was restored: its word counts for every row
+    within: timedelta | None = None  # the run ends by then, at a page, and the next goes on; None: at its end
+    deep: bool = True  # also what an increment doesn't need: deep passes, and asking about purges
 
     def with_all_of(self, scan: Scan) -> Order:
         """What is asked, and what a scan that is dropped was to do."""
@@ -67,7 +71,7 @@ def sync(
     source: Source, service: Service, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent
 ) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
-    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service()) as api:
+    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service(), order.within) as api:
         watch(Progress(run.run_id, _BEGINS))
         with run.phase("probe"):
             found = run.recognise(probe(api), order.same_source)
@@ -75,24 +79,53 @@ def sync(
             told = run.look_for_a_restore(api, found)
         with run.phase("scan"):
             found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
-            if not told and (told := run.state.went_back):  # by a row that was just read
+            if not told and (told := run.state.went_back) and not run.is_over():  # by a row that was just read
                 again = run.recognise(probe(api), order.same_source)
                 found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
         with run.phase("purge"):
-            _follow_purge(run, api, found, watch)
+            _follow_purge(run, api, found, watch, Asking.HOURLY if order.deep else Asking.NOT)
         with run.phase("deep"):
-            _go_deep(run, api, found, watch)
+            if order.deep:
+                _go_deep(run, api, found, watch, _DEEP_AT_MOST)
     return run.result()
 
 
-def purge_now(source: Source, service: Service, db: Connection, clock: Clock, watch: Watch = silent) -> Run:
+def purge_now(
+    source: Source,
+    service: Service,
+    db: Connection,
+    clock: Clock,
+    watch: Watch = silent,
+    within: timedelta | None = None,
+) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with runs.record(db, source, runs.PURGE, clock) as run, run.using(service()) as api:
+    with runs.record(db, source, runs.PURGE, clock) as run, run.using(service(), within) as api:
         watch(Progress(run.run_id, _BEGINS))
         with run.phase("probe"):
             found = run.recognise(probe(api), same_source=False)
         with run.phase("purge"):
-            _follow_purge(run, api, found, watch, ask_now=True)
+            _follow_purge(run, api, found, watch, Asking.NOW)
+    return run.result()
+
+
+def deepen_now(
+    source: Source,
+    service: Service,
+    db: Connection,
+    clock: Clock,
+    watch: Watch = silent,
+    within: timedelta | None = None,
+) -> Run:
+    """Only the deep passes that are due, from where they stand; incomplete where one isn't at its end. Raises EtlError.
+
+    A source that was never synced has none.
+    """
+    with runs.record(db, source, ScanKind.REREAD, clock) as run, run.using(service(), within) as api:
+        watch(Progress(run.run_id, _BEGINS))
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
+        with run.phase("deep"):
+            run.deepened(run.state.watermark is None or _go_deep(run, api, found, watch))
     return run.result()
 
 
@@ -142,7 +175,8 @@ def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch)
     left_open = scans.find(run.db, run.source_id)
     went_back_again = left_open and left_open.trusting and restore.again(api, run.db, run.source_id, left_open.window)
     if left_open and _is_wanted(left_open, found, order) and not went_back_again:
-        _read(run, api, left_open, watch)
+        if not _read(run, api, left_open, watch):
+            return found
         # What was asked for is done; what changed since is an increment.
         found, order = run.recognise(probe(api), order.same_source), Order()
     elif left_open:  # its place is taken by the scan that begins now, once that has a page to save
@@ -172,20 +206,27 @@ def _is_wanted(scan: Scan, found: Probe, order: Order) -> bool:
     return (does_as_much or not order.full) and not lost_its_key(scan, found)
 
 
-def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> None:
-    """A scan to its end: every page flattened and loaded, and the watermark moved over it. Raises BrokenPromise."""
+def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> bool:
+    """A scan to its end: every page flattened and loaded, and the watermark moved over it. Raises BrokenPromise.
+
+    False where the run's time was over before: then the scan stays open.
+    """
     run.begin(scan)
     scan = _pages(run, api, scan, watch)
-    if shortfall(api, scan):  # a late commit, perhaps: once more, and then the source must keep its word
+    if scan.is_done and shortfall(api, scan):  # a late commit, perhaps: once more, and the source must keep its word
         scan = _pages(run, api, scan.anew(), watch)
-        if missing := shortfall(api, scan):
+        if scan.is_done and (missing := shortfall(api, scan)):
             raise BrokenPromise(
                 f"the source counts {missing} rows in the window that its pages never showed: run it again"
             )
-    run.complete(scan)
+    if scan.is_done:
+        run.complete(scan)
+    else:
+        run.leaves_open(scan)
+    return scan.is_done
 
 
-def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | None = None) -> Scan:
+def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float = math.inf) -> Scan:
     """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
     changes = Changes(run, scan)
@@ -195,7 +236,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float | Non
                 scan = _loaded(run, scan, changes, some)
                 some.clear()  # memory that is not needed while the next are waited for
                 watch(Progress(run.run_id, what, scan.done, scan.expected))
-                if until is not None and run.monotonic() > until:
+                if run.is_over(until):
                     break
     except KeyRefused:
         return _pages(run, api, run.falls_back(scan), watch, until)
@@ -214,30 +255,45 @@ def _loaded(run: Recorder, scan: Scan, changes: Changes, some: Sequence[tuple[Pa
     return scan
 
 
-def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch) -> None:
-    """The deep passes that are due, each from its own cursor and as far as the time of a run goes."""
-    until = run.monotonic() + _DEEP_AT_MOST
+def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float = math.inf) -> bool:
+    """The deep passes that are due, each from its own cursor and as far as the time goes: whether to their end."""
+    until = run.until(at_most)
     source, state = run.source, run.state
+    is_done = True
     if source.reread and runs.is_due(state.reread_due_at, source.reread_every, found.as_of):
-        _reread(run, api, found, until, watch)
-    if runs.is_due(state.reconcile_due_at, source.reconcile_every, found.as_of) and run.monotonic() < until:
+        is_done = _reread(run, api, found, until, watch)
+    if runs.is_due(state.reconcile_due_at, source.reconcile_every, found.as_of):
+        if run.is_over(until):
+            return False
         left_open = scans.find(run.db, run.source_id, ScanKind.RECONCILE)
         scan = comparison(run, api, found, repair=True, left_open=left_open)
-        reconcile(run, api, scan, found, Wish(repair=True, until=until), watch)
+        run.goes_deep(scan)
+        is_done = reconcile(run, api, scan, found, Wish(repair=True, until=until), watch) and is_done
+    return is_done
 
 
-def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -> None:
+def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -> bool:
     """The last days once more: changes that left modifiedDate alone, or were committed later than the look-back."""
     scan = scans.find(run.db, run.source_id, ScanKind.REREAD)
     if scan is None or lost_its_key(scan, found):
         span = Window(odata.plus(found.as_of, -run.source.reread), run.state.watermark, found.as_of)
         scan = run.opened(plan(api, ScanKind.REREAD, found, span))
+    run.goes_deep(scan)
     scan = _pages(run, api, scan, watch, until)
     if scan.is_done:
         run.reread(scan)
+    return scan.is_done
 
 
-def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: bool = False) -> None:
+class Asking(Enum):
+    """When the source is asked about jobs whose purge date passed while it was quiet."""
+
+    NOT = auto()
+    HOURLY = auto()
+    NOW = auto()
+
+
+def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: Asking) -> None:
     """Purges what the mirror knows to be due, then asks about jobs whose date passed while the source was quiet.
 
     A source that shows nothing causes no deletion: an empty answer may be a broken one.
@@ -248,11 +304,12 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, ask_now: 
     horizon = odata.plus(watermark, -run.source.look_back)
     run.follow_purge_mode(found.as_of)
     after = purge.FIRST  # not from the beginning each time: what is gone still stands in the index
-    while jobs := purge.due(run.db, run.source_id, horizon, after):
+    while not run.is_over() and (jobs := purge.due(run.db, run.source_id, horizon, after)):
         _purge(run, found, [job.job_id for job in jobs], watch)
         after = jobs[-1]
     asked_at = run.state.purge_asked_at
-    if ask_now or asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY:
+    is_due = asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY
+    if not run.is_over() and (asking is Asking.NOW or (asking is Asking.HOURLY and is_due)):
         _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
 
 
@@ -269,6 +326,8 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
     until = odata.plus(found.as_of, -run.source.look_back)
     witness = found.newest.jobID if found.newest else None
     while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
+        if run.is_over():
+            return
         job_ids = [job.job_id for job in jobs]
         still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if still_there is None:

@@ -306,7 +306,9 @@ runs = Table(
     metadata,
     _source_key(),
     _numbered("run_id", BigInteger, "ascending"),
-    _required("kind", Text, "incremental, full, purge, reconcile or job; that of an earlier scan which it first ended"),
+    _required(
+        "kind", Text, "incremental, full, purge, reread, reconcile or job; that of an earlier scan it first ended"
+    ),
     _required("host", Text, "machine that ran it"),
     _required("pid", Integer, "process that ran it"),
     _required("started_at", _TIME, "by this machine's clock"),

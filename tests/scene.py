@@ -51,7 +51,7 @@ class Scene:
         """A client of the source, or of an application that stands before it."""
         return Api(self.source, self.clock, httpx.WSGITransport(app=app or self.emulator))
 
-    def sync(self, app: Callable[..., Any] | None = None, **order: bool) -> Run:
+    def sync(self, app: Callable[..., Any] | None = None, **order: Any) -> Run:
         """One run."""
         return sync(self.source, lambda: self.api(app), self.db, self.clock, Order(**order))
 

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from etl import __version__, odata
-from etl.api import Api, trust
+from etl.api import Api
 from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
+from etl.line import trust
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source
 from etl.sign_in import sign_in
@@ -192,10 +193,11 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 
 def test_who_answers_over_https_must_be_trusted() -> None:
     """By httpx's rules, however the address is written; over plain http nobody is."""
-    assert trust("https://api.aims360.example") is True
-    assert trust("HTTPS://api.aims360.example") is True
+    for address in ("https://api.aims360.example", "HTTPS://api.aims360.example"):
+        some = trust(address)
+        assert (some.verify_mode, some.check_hostname) == (ssl.CERT_REQUIRED, True)
+        assert some.get_ca_certs()
     nobody = trust("http://127.0.0.1:8360")
-    assert isinstance(nobody, ssl.SSLContext)
     assert (nobody.verify_mode, nobody.check_hostname, nobody.get_ca_certs()) == (ssl.CERT_REQUIRED, True, [])
 
 

@@ -19,9 +19,9 @@ from etl import erase, lock
 from etl.database import Connection, connect
 from etl.emulator import World, populated
 from etl.errors import ConfigError, EtlError, Locked
+from etl.limits import PURGE_MODES
 from etl.prove import events
 from etl.prove.laws import Laws
-from etl.settings import PURGE_MODES
 from tests.command import Command
 from tests.scene import Scene, a_source
 from tests.test_totals import TOTALS

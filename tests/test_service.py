@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from etl import service
+from etl.attempts import back_off
 from etl.database import Connection
 from etl.emulator import Emulator, World
 from etl.model import Clock
 from etl.prove.oracle import differences
-from etl.service import Ending, back_off, next_start
+from etl.service import Ending, next_start
 from tests.command import Command
 
 _PATIENCE = 60.0  # seconds: a deadline, met within one
@@ -50,7 +51,7 @@ def test_the_back_off_is_bounded() -> None:
 
 def test_an_account_is_not_locked_by_a_wrong_password() -> None:
     """Where the source turns us away, it is asked more and more seldom, up to twice an hour."""
-    assert [back_off(60.0, failures, Ending.TURNED_AWAY) for failures in (1, 2, 5, 6, 100)] == [0, 60, 900, 1740, 1740]
+    assert [back_off(60.0, failures, turned_away=True) for failures in (1, 2, 5, 6, 100)] == [0, 60, 900, 1740, 1740]
 
 
 class Pretence:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etl import settings
+from etl import limits, settings
 from etl.errors import ConfigError
 from etl.settings import PasswordGrant, Secret
 from tests.command import Command
@@ -229,7 +229,7 @@ def test_a_file_of_accounts_leads_to_files(tmp_path: Path) -> None:
 )
 def test_durations(text: str, seconds: int) -> None:
     """Seconds, minutes, hours or days."""
-    assert settings.duration(text) == timedelta(seconds=seconds)
+    assert limits.duration(text) == timedelta(seconds=seconds)
 
 
 def test_several_accounts_live_in_a_file(tmp_path: Path) -> None:
@@ -309,3 +309,161 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     found = settings.read({**GOOD, "DATABASE_URL": "postgresql://u:hidden@h/d"}, tmp_path)
     assert "hidden" not in repr(found)
     assert "a-token" not in repr(found.source()) + str(found.source().credentials)
+
+
+DEFAULTS = """
+[defaults]
+base_url = "https://{name}.example"
+token_env = "TOKEN_{name}"
+every = "1m"
+purge = "keep"
+"""
+
+
+def fleet(folder: Path, text: str, **environ: str) -> settings.Settings:
+    """The settings of a file with this text."""
+    (folder / "aims360.toml").write_text(text)
+    return settings.read(environ, folder)
+
+
+def test_a_fleet_has_its_rhythm_and_its_runs_their_end(tmp_path: Path) -> None:
+    """How often a source is synced, and how long a run of it lasts at most."""
+    source = a_source(tmp_path)
+    assert (source.every, source.time_limit) == (timedelta(minutes=5), timedelta(minutes=1))
+    source = a_source(tmp_path, AIMS360_EVERY="1s", AIMS360_TIME_LIMIT="1d")
+    assert (source.every, source.time_limit) == (timedelta(seconds=1), timedelta(days=1))
+    for name, value, said in (
+        ("AIMS360_EVERY", "0", "0:00:01 at least"),
+        ("AIMS360_TIME_LIMIT", "0s", "0:00:01 at least"),
+        ("AIMS360_TIME_LIMIT", "2d", "more than a day"),
+    ):
+        with pytest.raises(ConfigError, match=f"{name}: '{value}' is .*{said}"):
+            a_source(tmp_path, **{name: value})
+
+
+def test_sources_inherit_what_they_do_not_say(tmp_path: Path) -> None:
+    """A table's own word wins over the defaults', theirs over the environment's; each is called where it was set."""
+    found = fleet(
+        tmp_path,
+        DEFAULTS + '[sources.west]\n[sources.east]\npurge = "scrub"\n[sources.odd]\npurge = "never"\nevery = "x"\n',
+        TOKEN_west="w",
+        TOKEN_east="e",
+        TOKEN_odd="o",
+        AIMS360_EVERY="9m",
+        AIMS360_TIME_LIMIT="7s",
+    )
+    west, east = found.source("west"), found.source("east")
+    assert (west.base_url, west.credentials, west.purge) == ("https://west.example", Secret("w"), "keep")
+    assert (east.purge, east.every, east.time_limit) == ("scrub", timedelta(minutes=1), timedelta(seconds=7))
+    with pytest.raises(ConfigError) as caught:
+        found.source("odd")
+    assert [line.partition(": '")[0] for line in str(caught.value).splitlines()] == [
+        "aims360.toml: [sources.odd] every",
+        "aims360.toml: [sources.odd] purge",
+    ]
+    found = fleet(tmp_path, DEFAULTS.replace("keep", "never") + "[sources.west]\n", TOKEN_west="w")
+    with pytest.raises(ConfigError, match=r"^aims360.toml: \[defaults\] purge: 'never' is none of"):
+        found.source("west")
+
+
+def test_another_way_to_sign_in_is_not_mixed_with_the_defaults(tmp_path: Path) -> None:
+    """A file in place of a variable, a grant in place of a token, a token in place of a grant."""
+    a_file(tmp_path, "from-a-file", "west")
+    grant = '\nclient_id = "c"\nusername = "etl+{name}@example.com"\nclient_secret_env = "S"\npassword_env = "P"\n'
+    own = '[sources.west]\ntoken_file = "west"\n[sources.east]' + grant.replace("{name}", "own")
+    found = fleet(tmp_path, DEFAULTS + own, S="s", P="p")
+    assert found.source("west").credentials == Secret("from-a-file")
+    assert found.source("east").credentials == PasswordGrant("c", Secret("s"), "etl+own@example.com", Secret("p"))
+    shared = f'[defaults]\nbase_url = "https://h"{grant}[sources.a]\n[sources.b]\ntoken_env = "T"\n'
+    found = fleet(tmp_path, shared, S="s", P="p", T="t")
+    assert found.source("a").credentials == PasswordGrant("c", Secret("s"), "etl+a@example.com", Secret("p"))
+    assert fleet(tmp_path, shared, T="t").source("b").credentials == Secret("t")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('token_file = "{folder}/inside/{{name}}"', "../outside"),
+        ('token_file = "{folder}/inside/{{name}}"', "/outside"),
+        ('token_file = "{folder}/inside/{{name}}/../outside"', ".."),
+        ('token_file = "{folder}/{{name}}"', ".hidden"),
+        ('token_env = "TOKEN_{{name}}"', "a-b"),
+        ('token_env = "{{name}}"', "PATH=x"),
+        ('token_env = "T"\nbase_url = "https://{{name}}.example"', "evil.example/"),
+        ('token_env = "T"\nbase_url = "https://{{name}}.example"', "me@evil.example:443/x"),
+        ('token_env = "T"\nbase_url = "https://{{name}}.example"', "evil.example?"),
+    ],
+)
+def test_a_name_leads_nowhere_else(tmp_path: Path, line: str, name: str) -> None:
+    """Neither a secret's path out of its folder, nor a sign-in to another host; the cure is told, and others go on."""
+    (tmp_path / "inside").mkdir()
+    for secret in (tmp_path / "outside", tmp_path / ".hidden", tmp_path / "inside" / "fine", tmp_path / "fine"):
+        secret.write_text("a-secret")
+    text = "[defaults]\n" + line.format(folder=tmp_path) + f'\n[sources."{name}"]\n[sources.fine]\n'
+    environ = {"T": "t", "TOKEN_fine": "t", "fine": "t", "TOKEN_a-b": "t", "PATH=x": "t"}
+    if "base_url" not in text:
+        text = text.replace("[defaults]\n", '[defaults]\nbase_url = "https://h"\n')
+    found = fleet(tmp_path, text, **environ)
+    with pytest.raises(ConfigError, match=r"doesn't fit into .*; write .* into its own table$") as caught:
+        found.source(name)
+    assert len(str(caught.value).splitlines()) == 1
+    if "/../" not in line:
+        assert found.source("fine").credentials in (Secret("a-secret"), Secret("t"))
+
+
+def test_all_sources_are_judged_at_once(tmp_path: Path) -> None:
+    """Those that hold, and every mistake of each that doesn't; one that is disabled may be as wrong as it likes."""
+    text = DEFAULTS + (
+        '[sources.fine]\n[sources.bad]\nconcurrency = 99\nevery = "0"\n'
+        '[sources.off]\ndisabled = true\npurge = "never"\n'
+    )
+    judged = fleet(tmp_path, text, TOKEN_fine="t", TOKEN_off="t").judged()
+    assert list(judged.sources) == ["fine"]
+    assert list(judged.problems) == ["bad"]
+    assert [line.partition(" ")[2].partition(":")[0] for line in judged.problems["bad"].splitlines()] == [
+        "[defaults] token_env",
+        "[sources.bad] every",
+        "[sources.bad] concurrency",
+    ]
+    turned = text.replace("[defaults]", "[defaults]\ndisabled = true").replace("fine]", "fine]\ndisabled = false")
+    found = fleet(tmp_path, turned, TOKEN_fine="t")
+    assert (sorted(found.disabled), list(found.judged().sources)) == (["bad", "off"], ["fine"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[defaults]\ncolour = "red"\npurge = ["x"]\n[sources.a]\n', "[defaults] colour: no such setting"),
+        ('[defaults]\ncolour = "red"\npurge = ["x"]\n[sources.a]\n', "[defaults] purge: is not a text"),
+        ('[defaults]\ntoken = "secret-itself"\n[sources.a]\n', "[defaults] token: no secrets in a file"),
+        ('[defaults]\ndisabled = "yes"\n[sources.a]\n', "[defaults] disabled: is neither true nor false"),
+        ("defaults = 5\n[sources.a]\n", "needs a table"),
+    ],
+)
+def test_wrong_defaults_are_told_once(tmp_path: Path, text: str, said: str) -> None:
+    """Not for each of the sources that inherit them."""
+    with pytest.raises(ConfigError) as caught:
+        fleet(tmp_path, text)
+    assert str(caught.value).count(said) == 1
+    assert "secret-itself" not in str(caught.value)
+
+
+def test_defaults_alone_configure_no_source(tmp_path: Path) -> None:
+    """What they are for is said."""
+    with pytest.raises(ConfigError, match="no source is configured: write a table"):
+        fleet(tmp_path, DEFAULTS).source()
+
+
+def test_variables_that_defaults_name_are_known(tmp_path: Path) -> None:
+    """With each source's name in them; a misspelt one is found as ever."""
+    text = DEFAULTS.replace("TOKEN_", "AIMS360_TOKEN_") + "[sources.west]\n"
+    assert fleet(tmp_path, text, AIMS360_TOKEN_west="w").source().credentials == Secret("w")
+    with pytest.raises(ConfigError, match="AIMS360_TOKEN_est: no such setting"):
+        fleet(tmp_path, text, AIMS360_TOKEN_est="w")
+
+
+def test_thousands_of_names_are_not_listed(tmp_path: Path) -> None:
+    """Some, and where the others are."""
+    text = DEFAULTS + "".join(f"[sources.s{number}]\n" for number in range(2_000))
+    with pytest.raises(ConfigError, match=r"--source: s0, .*s9 and 1990 more, which `aims360-etl sources list` lists"):
+        fleet(tmp_path, text).source()

@@ -11,10 +11,10 @@ from etl.database import Connection
 from etl.emulator import World, populated
 from etl.emulator.job import Generation
 from etl.errors import EtlError
+from etl.limits import PURGE_MODES
 from etl.model import DURATION_BOUNDS
 from etl.prove import events
 from etl.prove.laws import Laws
-from etl.settings import PURGE_MODES
 from tests.scene import Scene, a_source
 
 # `make prove` lives a thousand.

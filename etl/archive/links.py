@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from etl.errors import Refused
-from etl.settings import is_loopback
+from etl.limits import is_loopback
 
 PUBLIC = "Public"
 _PORTS = {"http": 80, "https": 443}

@@ -96,7 +96,7 @@ def sync(
         from etl.sync import Order
         from etl.sync import sync as run_sync
 
-        run = run_sync(*given, Order(**order), watch)
+        run = run_sync(*given, Order(order["full"], order["rewrite"], order["same_source"]), watch)
         ended(run, given.db)
     report(ctx, run, log, as_json)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from etl import log, settings
+from etl import limits, log
 from etl.cli import offered
 from etl.errors import ConfigError
 
@@ -32,7 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None) -> timedelta | None:
     """Callback of an option whose value is a duration, written as the settings write it."""
     try:
-        return None if value is None else settings.duration(value)
+        return None if value is None else limits.duration(value)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(str(error)) from None
 
@@ -43,7 +43,7 @@ def since(text: str, now: datetime) -> datetime:
     Raises ConfigError.
     """
     try:
-        moment = now - settings.duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
+        moment = now - limits.duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(

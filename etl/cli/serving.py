@@ -119,7 +119,6 @@ class _Service:
         if self._api is None or self._source != chosen:
             self._close()
             self._source, self._api = chosen, wiring.service(chosen, self._log, self.clock)()
-        self._api.begin_anew()
         yield self._api
 
     def _close(self) -> None:

@@ -17,7 +17,9 @@ from etl import database, doctor, settings
 from etl.api import Api
 from etl.doctor import Check, Standing
 from etl.errors import ConfigError, EtlError, Refused, SignInFailed
+from etl.given import KEYS, Given, secret
 from etl.init import written
+from etl.limits import is_loopback
 from etl.model import Clock
 from etl.settings import Secret, Source
 
@@ -104,7 +106,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     source = written.table_of(config, name)
-    source |= {key: found for key in settings.KEYS if (found := given.get(_PREFIX + key.upper(), ""))}
+    source |= {key: found for key in KEYS if (found := given.get(_PREFIX + key.upper(), ""))}
     where = f"{config.name}: [sources.{name}] "
     named = {where + key + _IN_FILE: path for key, path in written.secret_files(config, name).items()}
     files: dict[str, Path | None] = {}
@@ -115,7 +117,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
             (shared, given, directory),
             (where + key, named, config.parent),
         ):
-            found, file = settings.secret(called, place, seen_from)
+            found, file = secret(called, place, seen_from)
             if found:
                 source[key], files[key] = found, file
                 break
@@ -123,7 +125,7 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
         source = {key: value for key, value in source.items() if key not in _GRANT}
     folder = given.get("AIMS360_DATA_DIR")
     data_dir = directory / Path(folder).expanduser() if folder else None
-    url, files[_ADDRESS] = settings.secret("DATABASE_URL", given, directory)
+    url, files[_ADDRESS] = secret("DATABASE_URL", given, directory)
     url = url.strip()  # as the settings take it
     lying = {key: file for key, file in files.items() if file is not None}
     return Answers(name, source, Secret(url) if url else None, data_dir, files=lying, insecure_http=insecure_http)
@@ -132,15 +134,15 @@ def known(environ: Mapping[str, str], name: str, directory: Path, config: Path, 
 def judged(answers: Answers, called: Callable[[str], str] | None = None) -> Source:
     """The source that the answers describe; `called` says what people call a key. Raises ConfigError."""
     own = called or (lambda key: variable(answers.name, key) if key in _SECRETS else _PREFIX + key.upper())
-    names = {key: own(key) + (_IN_FILE if key in answers.files else "") for key in settings.KEYS}
-    given = settings.Given(answers.source, names)
+    names = {key: own(key) + (_IN_FILE if key in answers.files else "") for key in KEYS}
+    given = Given(answers.source, names)
     return settings.Settings(None, None, {answers.name: given}, answers.insecure_http).source(answers.name)
 
 
 def is_in_the_clear(answers: Answers) -> bool:
     """Whether the sign-in goes over a network unguarded, so that each command wants --insecure-http."""
     parts = urlsplit(answers.source.get("base_url", ""))
-    return parts.scheme == "http" and not settings.is_loopback(parts.hostname)
+    return parts.scheme == "http" and not is_loopback(parts.hostname)
 
 
 def tests(clock: Clock, embedded: Callable[[Path | None], str]) -> Tests:

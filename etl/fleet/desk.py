@@ -1,0 +1,140 @@
+"""Where a run of a fleet is made: what stays from one to the next, whichever source has its turn.
+
+A desk serves one run at a time. It keeps a connection to Postgres, on which the source's lock is taken, and the lines
+to the hosts of the sources; tokens belong to sources, and are kept for all desks.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import LifoQueue
+
+from etl import database, schema
+from etl.api import Api
+from etl.database import Connection
+from etl.errors import DatabaseError
+from etl.fleet.due import Work
+from etl.line import Line, trust
+from etl.model import Clock, Exchange, Run, Watch, silent
+from etl.settings import Source
+from etl.sign_in import Grant, Token, sign_in
+from etl.sync import Order, deepen_now, purge_now, sync
+
+_REQUESTS = 32  # at a time, of any source
+
+
+class SignIns:
+    """How sources sign in, with the tokens that they were granted; and whom all trust."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str, tuple[Source, Token | Grant]] = {}
+        self._vouched: dict[bool, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+
+    def of(self, source: Source) -> Token | Grant:
+        """The source's; anew where its settings are others than before."""
+        with self._lock:
+            known = self._known.get(source.name)
+            if known is None or known[0] != source:
+                known = self._known[source.name] = source, sign_in(source, self._clock)
+            return known[1]
+
+    def vouched(self, base_url: str) -> ssl.SSLContext:
+        """Whom to trust: read once, since that takes longer than a quiet sync."""
+        is_in_the_clear = base_url.startswith("http:")
+        with self._lock:
+            if is_in_the_clear not in self._vouched:
+                self._vouched[is_in_the_clear] = trust(base_url)
+            return self._vouched[is_in_the_clear]
+
+
+class Desk:
+    """One place to make runs at. `notice` and `heard` hear what a client has to say, with the source's name."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        sign_ins: SignIns,
+        notice: Callable[[str, str], None],
+        heard: Callable[[str, Exchange], None] | None = None,
+    ) -> None:
+        self._url, self._clock, self._sign_ins = url, clock, sign_ins
+        self._notice, self._heard = notice, heard
+        self._db: Connection | None = None
+        self._lines: dict[str, Line] = {}
+
+    def run(self, source: Source, work: Work, watch: Watch = silent) -> Run:
+        """One run of the source, in its time limit. Raises EtlError; the desk is as good as before."""
+        try:
+            with database.told(self._url):
+                given = (source, lambda: self._client(source), self._connection(), self._clock)
+                within = source.time_limit
+                if work is Work.PURGE:
+                    return purge_now(*given, watch, within)
+                if work is Work.DEEPEN:
+                    return deepen_now(*given, watch, within)
+                return sync(*given, Order(within=within, deep=False), watch)
+        except DatabaseError:
+            self._leave_database()  # the next run finds out whether there is one
+            raise
+
+    def close(self) -> None:
+        """Its connections end."""
+        self._leave_database()
+        for line in self._lines.values():
+            line.hang_up()
+        self._lines.clear()
+
+    def _connection(self) -> Connection:
+        if self._db is None or self._db.closed:
+            self._db = database.connect(self._url)
+            schema.require(self._db)
+        return self._db
+
+    def _leave_database(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+    @contextmanager
+    def _client(self, source: Source) -> Iterator[Api]:
+        base, name, heard = source.base_url, source.name, self._heard
+        if base not in self._lines:
+            self._lines[base] = Line(base, _REQUESTS, self._clock.monotonic, self._sign_ins.vouched(base))
+        yield Api(
+            source,
+            self._clock,
+            notice=lambda said: self._notice(name, said),
+            heard=(lambda exchange: heard(name, exchange)) if heard else None,
+            line=self._lines[base],
+            signed_in=self._sign_ins.of(source),
+        )
+
+
+class Desks:
+    """So many desks, for as many threads; the one that was used last is used next, since it is warm."""
+
+    def __init__(self, desks: int, make: Callable[[], Desk]) -> None:
+        self._all = [make() for _ in range(desks)]
+        self._free: LifoQueue[Desk] = LifoQueue()
+        for desk in self._all:
+            self._free.put(desk)
+
+    @contextmanager
+    def one(self) -> Iterator[Desk]:
+        """A desk that is free, waited for where none is."""
+        desk = self._free.get()
+        try:
+            yield desk
+        finally:
+            self._free.put(desk)
+
+    def close(self) -> None:
+        """All connections end."""
+        for desk in self._all:
+            desk.close()

@@ -1,0 +1,91 @@
+"""What is to be done for which source: an increment, a slice of its first scan, its purge, its deep passes.
+
+Asked of the ledger alone, by one statement for all sources; so whoever asks needs to remember nothing, and a sync by
+hand counts as well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from etl import runs
+from etl.database import Connection
+from etl.fleet import schedule
+from etl.settings import Source
+
+_PURGE_EVERY = timedelta(hours=1)  # when the source is asked about jobs past their date
+# Of runs that read what changed; those that purge or go deep have turns of their own.
+_STANDINGS = """
+SELECT
+    s.name, last.started_at, s.complete_through,
+    EXISTS (
+        SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id AND c.lane = 'sync' AND c.kind = 'full'
+    ) AS is_read_whole,
+    s.purge_asked_at, s.reread_due_at, s.reconcile_due_at, s.failures, s.not_before
+FROM etl.sources AS s
+LEFT JOIN LATERAL (
+    SELECT r.started_at
+    FROM etl.runs AS r
+    WHERE r.source_id = s.source_id AND r.kind IN ('incremental', 'full')
+    ORDER BY r.run_id DESC
+    LIMIT 1
+) AS last ON true
+"""
+
+
+class Work(StrEnum):
+    """What a run is for, the most urgent first: nothing may keep an increment waiting."""
+
+    SYNC = "sync"
+    PURGE = "purge"
+    DEEPEN = "deepen"
+    BACKFILL = "backfill"
+
+
+class Standing(NamedTuple):
+    """How far a source is, by the ledger."""
+
+    name: str
+    started_at: datetime | None
+    complete_through: datetime | None
+    is_read_whole: bool
+    purge_asked_at: datetime | None
+    reread_due_at: datetime | None
+    reconcile_due_at: datetime | None
+    failures: int
+    not_before: datetime | None
+
+
+def standings(db: Connection) -> dict[str, Standing]:
+    """How far each source is that ever ran, by its name."""
+    found = (Standing._make(row) for row in db.execute(_STANDINGS).fetchall())
+    return {standing.name: standing for standing in found}
+
+
+def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
+    """What a source wants done now, the most urgent first. One whose runs failed is left alone for a while."""
+    if standing is None:
+        return [Work.BACKFILL]
+    if standing.not_before is not None and now < standing.not_before:
+        return []
+    is_its_turn = standing.started_at is None or standing.started_at < schedule.latest(source.name, source.every, now)
+    if standing.complete_through is None or standing.is_read_whole:
+        return [Work.BACKFILL] if is_its_turn else []
+    wanted = {
+        Work.SYNC: is_its_turn,
+        Work.PURGE: _is_past(standing.purge_asked_at, schedule.latest(source.name, _PURGE_EVERY, now)),
+        Work.DEEPEN: _goes_deep(source, standing, now),
+    }
+    return [work for work, is_due in wanted.items() if is_due]
+
+
+def _goes_deep(source: Source, standing: Standing, now: datetime) -> bool:
+    """Whether a deep pass is due, by this machine's clock."""
+    rereads = bool(source.reread) and runs.is_due(standing.reread_due_at, source.reread_every, now)
+    return rereads or runs.is_due(standing.reconcile_due_at, source.reconcile_every, now)
+
+
+def _is_past(moment: datetime | None, point: datetime) -> bool:
+    return moment is None or moment < point

@@ -1,0 +1,102 @@
+"""What a setting's value may be: lengths of time, addresses, zones; pure."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+PURGE_MODES = ("delete", "scrub", "keep")
+_LONGEST = timedelta(days=36_500)
+_AT_LEAST = {
+    "keep_runs": timedelta(days=8),  # runs are folded after seven
+    "reread_every": timedelta(minutes=1),
+    "every": timedelta(seconds=1),
+    "time_limit": timedelta(seconds=1),
+}
+_LONGEST_LOOK_BACK = timedelta(days=30)
+_LONGEST_RUN = timedelta(days=1)
+Wrong = Callable[[str, str], None]  # collects a mistake: key, what is wrong
+
+
+def duration(text: str) -> timedelta:
+    """A duration written `900`, `900s`, `15m`, `2h` or `3d`. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write 900, 900s, 15m, 2h or 3d")
+    unit = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a bearer token: visible ASCII. The HTTP library's errors would quote anything else."""
+    return re.fullmatch(r"[\x21-\x7e]+", text) is not None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name is this machine's own."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(text: str, wrong: Wrong, insecure_http: bool) -> str:
+    """The base address without a slash at its end."""
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+        (parts.hostname or "").encode("idna")
+        port_is_fine = port_is_fine and not re.search(r"[^\x21-\x7e]|[{}]", text)
+    except ValueError:
+        parts, port_is_fine = urlsplit(""), False
+    if not text:
+        wrong("base_url", "is not set; it is the address your AIMS360 API requests go to, such as https://HOST")
+    elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        wrong("base_url", "is not an address such as https://HOST")
+    elif parts.username or parts.password or "?" in text or "#" in text:
+        wrong("base_url", "must be plain: no user, password, query or fragment in it")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname) and not insecure_http:
+        wrong("base_url", "http would send the token in the clear; use https, or --insecure-http where nobody listens")
+    return text.rstrip("/")
+
+
+def concurrency(text: str, wrong: Wrong) -> None:
+    """How many pages at a time."""
+    if not re.fullmatch(r"0*([1-9]|[12]\d|3[0-2])", text):
+        wrong("concurrency", f"{text!r} is not a whole number from 1 to 32")
+
+
+def purge(text: str, wrong: Wrong) -> None:
+    """What happens at the purge date."""
+    if text not in PURGE_MODES:
+        wrong("purge", f"{text!r} is none of {', '.join(PURGE_MODES)}")
+
+
+def time_zone(text: str, wrong: Wrong) -> None:
+    """A zone that Python and Postgres both know."""
+    try:
+        if text.startswith(("posix", "right/", "localtime", "Factory")):
+            raise ValueError  # Python's own names: Postgres doesn't know them
+        ZoneInfo(text)
+    except (ValueError, OSError, KeyError):
+        wrong("time_zone", f"{text!r} is no IANA time zone, such as America/Los_Angeles")
+
+
+def length(key: str, text: str, wrong: Wrong) -> timedelta:
+    """A length of time, within the bounds of its key."""
+    try:
+        length = duration(text)
+    except (ValueError, OverflowError) as error:
+        wrong(key, str(error))
+        return timedelta()
+    if key == "look_back" and length > _LONGEST_LOOK_BACK:
+        wrong(key, f"{text!r} is more than 30 days, after which the source has forgotten the job")
+    elif key == "time_limit" and length > _LONGEST_RUN:
+        wrong(key, f"{text!r} is more than a day, for which no run of a fleet lasts")
+    elif length > _LONGEST:
+        wrong(key, f"{text!r} is more than 100 years")
+    elif length < _AT_LEAST.get(key, timedelta()):
+        wrong(key, f"{text!r} is too short: {_AT_LEAST[key]} at least")
+    return length
