@@ -37,7 +37,7 @@ endif
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## .venv with the pinned packages and the command .venv/bin/aims360-etl
 	@:
@@ -87,11 +87,11 @@ site: $(SITE) ## site/index.html: the pages of docs/, to be read without a netwo
 
 # From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
 DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
-AIRFLOW_WANTED := apache-airflow>=3.1,<4
+AIRFLOW_WANTED := apache-airflow>=3.3,<4
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
 
-pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tests/clients' and docs' (needs uv)
+pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, those of tests/ and docs/ too (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
 	   $(COMPILE) pyproject.toml --extra dev; \

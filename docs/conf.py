@@ -15,6 +15,7 @@ NAV = {
     "In operation": [
         "docs/settings",
         "docs/schedule",
+        "docs/orchestrate",
         "docs/watch",
         "docs/by-hand",
         "docs/commands",
