@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -72,7 +71,6 @@ class Home:
             "HOME": str(folder),
             "AIRFLOW_HOME": str(folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             **_ports(),
@@ -91,6 +89,8 @@ class Home:
         with self._start("airflow", "standalone") as process, _ended_after(process, _PATIENCE):
             running = Running(process)
             try:
+                running.wait("api-server .*Uvicorn running")  # a task that begins before that fails
+                running.wait("Creating ORM DAG for", 2)
                 yield running
             finally:
                 process.send_signal(signal.SIGINT)
@@ -133,15 +133,18 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.said: list[str] = []
         self._process = process
-        self._ended: Counter[str] = Counter()
 
-    def wait(self, dag: str, runs: int) -> None:
-        """Until as many runs of a DAG have ended."""
-        while self._ended[dag] < runs:
+    def wait(self, said: str, times: int = 1) -> None:
+        """Until that many lines, those before included, have told of it: a pattern."""
+        told = sum(1 for line in self.said if re.search(said, line))
+        while told < times:
             if not (line := self._line()):
-                raise AssertionError(f"Airflow ended before {dag} did:\n{''.join(self.said[-50:])}")
-            if found := re.search(r"Marking run <DagRun (\w+) @", line):
-                self._ended[found[1]] += 1
+                raise AssertionError(f"Airflow ended before it said {said}:\n{''.join(self.said[-50:])}")
+            told += bool(re.search(said, line))
+
+    def end(self, dag: str, runs: int = 1) -> None:
+        """Until as many runs of a DAG have ended."""
+        self.wait(rf"Marking run <DagRun {dag} @", runs)
 
     def read_on(self) -> None:
         """What it says until its end."""
