@@ -14,6 +14,7 @@ def after_aims360() -> None:
         task_id="fresh",
         bash_command="aims360-etl status --check --max-lag 30m",  # of all sources; of one with --source
         retry_exit_code=1,  # not fresh yet; a wrong setting fails at once
+        retries=2,  # for what befalls a worker; a timeout of the sensor is final
         mode="reschedule",  # takes no slot between two looks
         poke_interval=60,
         timeout=3600,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 HOUSE = Path(__file__).parents[2]
 _AIRFLOW = Path(os.environ.get("AIRFLOW", HOUSE / ".venv-airflow" / "bin" / "airflow"))
 _PROGRAM = Path(sys.executable).parent / "aims360-etl"
-_PATIENCE = 300.0  # seconds, for all that is done with a running Airflow
+_PATIENCE = 600.0  # seconds, for all that is done with a running Airflow
 # What an administrator may say of all tasks; here, that nobody waits a minute for the next try.
 _POLICY = """
 from datetime import timedelta
@@ -26,7 +26,7 @@ from datetime import timedelta
 def task_policy(task):
     task.retry_delay = timedelta(milliseconds=1)
     if hasattr(task, "poke_interval"):
-        task.poke_interval = 5
+        task.poke_interval = 15
 """
 _STATES = """
 WITH run AS (SELECT run_id FROM dag_run WHERE dag_id = :dag ORDER BY id LIMIT 1 OFFSET :run - 1)
@@ -73,6 +73,7 @@ class Home:
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # seconds: a machine may be busy
             **_ports(),
             **environ,
         }

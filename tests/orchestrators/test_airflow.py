@@ -74,10 +74,10 @@ def story(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         unread = west.add(overrides={"percentCompleted": "a text"})
         with home.running() as airflow:
             with held(db, "held"):
-                done(home, "airflow", "dags", "unpause", "after_aims360")
-                airflow.wait("Rescheduling task")
                 done(home, "airflow", "dags", "unpause", "aims360")
                 airflow.end("aims360")
+            done(home, "airflow", "dags", "unpause", "after_aims360")
+            airflow.wait("Rescheduling task")
             secret_file(folder / "stale.token", EAST)
             west.change(unread, overrides={"percentCompleted": 50})
             done(home, "airflow", "dags", "trigger", "aims360")
