@@ -20,6 +20,7 @@ _FITS = {
     "_file": (re.compile(r"\w[\w.@+-]*"), "a path, where it has to be the name of one file or folder"),
     "base_url": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), "an address, as a part of one"),
 }
+_UNREAD = "unread"  # in place of a secret that isn't looked for
 _Line = tuple[str, str, object]  # a line of a table: what it is called where it was set, key, value
 
 
@@ -30,17 +31,17 @@ class Tables(Mapping[str, Given]):
         self,
         tables: Mapping[str, Mapping[str, object]],
         called: Callable[[str], str],
-        folder: Path,
         inherited: "Inherited",
         *,
         full_paths: bool = False,
+        opens: bool = True,
     ) -> None:
-        """`called` says where the table of a name is; secrets' paths are seen from `folder`, or must be full ones."""
+        """`called` says where the table of a name is. Without `opens` secrets are taken to be where they are named."""
         self._tables = tables
         self._called = called
-        self._folder = folder
+        self._inherited = inherited
         self._full_paths = full_paths
-        self.inherited = inherited
+        self._opens = opens
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tables)
@@ -52,14 +53,14 @@ class Tables(Mapping[str, Given]):
         return name in self._tables
 
     def __getitem__(self, name: str) -> Given:
-        table, where, environ = self._tables[name], self._called(name), self.inherited.environ
+        table, where, environ = self._tables[name], self._called(name), self._inherited.environ
         problems: list[str] = []
         strange(where, table, problems)
         values = {key: environ.get(variable(key), "") for key in SHARED}
         names = {key: f"{where} {key}" for key in PLAIN} | {key: f"{where} {key}_env" for key in SECRETS}
         names |= {key: variable(key) for key in SHARED if values[key]}
         own = [(f"{where} {key}", key, value) for key, value in table.items()]
-        for setting, key, value in (*self.inherited.lines(name, table, problems), *own):
+        for setting, key, value in (*self._inherited.lines(name, table, problems), *own):
             if key in PLAIN and _is_text(value):
                 values[key], names[key] = str(value), setting
             elif (secret := _bare(key)) in SECRETS and secret != key and isinstance(value, str):
@@ -68,27 +69,31 @@ class Tables(Mapping[str, Given]):
 
     def disabled(self) -> list[str]:
         """Those that are to be left alone."""
-        otherwise = self.inherited.defaults.get(DISABLED)
+        otherwise = self._inherited.defaults.get(DISABLED)
         return [name for name, table in self._tables.items() if table.get(DISABLED, otherwise) is True]
 
     def variables(self) -> set[str]:
         """Every variable that a table or the defaults name."""
         own = {value for table in self._tables.values() for key, value in table.items() if key.endswith("_env")}
-        shared = [value for key, value in self.inherited.defaults.items() if key.endswith("_env")]
+        shared = [value for key, value in self._inherited.defaults.items() if key.endswith("_env")]
         filled = {value.replace(_NAME, name) for value in shared if isinstance(value, str) for name in self._tables}
         return filled | {value for value in own if isinstance(value, str)}
 
     def _secret(self, setting: str, named: str, problems: list[str]) -> tuple[str, str]:
         """The secret that a line names by a variable (`_env`) or by a path (`_file`), and what it is called there."""
-        environ, folder = self.inherited.environ, self._folder
+        environ, folder = self._inherited.environ, self._inherited.folder
         if setting.endswith("_file"):
             if self._full_paths and not Path(named).is_absolute():
                 problems.append(f"{setting}: is no full path; what isn't in a file has no folder to be seen from")
                 return "", setting
+            if not self._opens:
+                return _UNREAD, setting
             return from_secret_file(setting, named, folder, problems), setting
         if named.endswith(IN_FILE):  # its value is a path, which would be sent as the secret
             problems.append(f"{setting}: names a variable that names a file; write it without {IN_FILE} at its end")
             return "", setting
+        if not self._opens:
+            return _UNREAD, setting
         if named in environ or named + IN_FILE in environ:
             return find_secret(named, environ, folder, problems)
         # What it names isn't repeated: somebody may have written the secret itself.
@@ -97,11 +102,17 @@ class Tables(Mapping[str, Given]):
 
 
 class Inherited:
-    """What sources have that don't say otherwise: `[defaults]`, before what the environment says for all."""
+    """What sources have that don't say otherwise: `[defaults]`, before what the environment says for all.
 
-    def __init__(self, defaults: Mapping[str, object], where: str, environ: Mapping[str, str]) -> None:
+    Paths are seen from `folder`; `where` is what the defaults are called.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], folder: Path, defaults: Mapping[str, object] = {}, where: str = ""
+    ) -> None:
         self.defaults = defaults
         self.environ = environ
+        self.folder = folder
         self._where = where
 
     def lines(self, name: str, table: Mapping[str, object], problems: list[str]) -> Iterator[_Line]:
@@ -130,8 +141,18 @@ class Inherited:
         return value.replace(_NAME, "name") if key == "base_url" else None
 
 
-def read(file: Path, environ: Mapping[str, str]) -> Tables:
-    """The sources of a file; none where it only has defaults. Raises ConfigError where the file itself is wrong."""
+def read(file: Path, environ: Mapping[str, str]) -> tuple[Tables, Inherited]:
+    """The sources of a file, and what all inherit; none where it only has defaults.
+
+    Raises ConfigError where the file itself is wrong.
+    """
+    tables, defaults = tables_of(file)
+    inherited = Inherited(environ, file.parent, defaults, f"{file.name}: [defaults]")
+    return Tables(tables, lambda name: f"{file.name}: [sources.{name}]", inherited), inherited
+
+
+def tables_of(file: Path) -> tuple[dict[str, dict[str, object]], dict[str, object]]:
+    """A file's tables by name, and its defaults, of which each key is one. Raises ConfigError."""
     import tomllib  # here, since most have no file
 
     try:
@@ -150,9 +171,7 @@ def read(file: Path, environ: Mapping[str, str]) -> Tables:
     strange(where, defaults, problems)
     if problems:
         raise ConfigError("\n".join(problems))
-    return Tables(
-        tables, lambda name: f"{file.name}: [sources.{name}]", file.parent, Inherited(defaults, where, environ)
-    )
+    return tables, defaults
 
 
 def is_name(text: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -75,6 +76,7 @@ def examine(
     name: str | None,
     clock: Clock,
     database_url: Callable[[settings.Settings], str],
+    source: Callable[[settings.Settings, str | None], settings.Source] = settings.Settings.source,
 ) -> Iterator[Check]:
     """Every check in order; those that build on a failed one are left out."""
     try:
@@ -84,12 +86,12 @@ def examine(
         return
     yield from database_checks(lambda: database_url(found))
     for each in [name] if name or len(found.sources) == 1 else found.sources:
-        yield from _source(found, each, clock)
+        yield from _source(partial(source, found, each), clock)
 
 
-def _source(found: settings.Settings, name: str | None, clock: Clock) -> Iterator[Check]:
+def _source(judged: Callable[[], settings.Source], clock: Clock) -> Iterator[Check]:
     try:
-        source = found.source(name)
+        source = judged()
     except EtlError as error:
         yield from failures("settings", error)
         return

@@ -52,6 +52,11 @@ def start(data_dir: Path, options: Mapping[str, str] = MappingProxyType({})) -> 
             return running(data_dir) or _start(data_dir.resolve(), options)
 
 
+def is_made(data_dir: Path) -> bool:
+    """Whether this data folder has a cluster."""
+    return (data_dir / "postgres" / "cluster").exists()
+
+
 def running(data_dir: Path) -> Server | None:
     """The server of this data folder if it runs and answers."""
     home = (data_dir / "postgres").resolve()

@@ -34,6 +34,11 @@ def is_token(text: str) -> bool:
     return re.fullmatch(r"[\x21-\x7e]+", text) is not None
 
 
+def is_variable(text: str) -> bool:
+    """Whether a text is what people call a variable: capital letters, digits and _."""
+    return re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", text) is not None
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether a host name is this machine's own."""
     try:

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
 
 from etl import config_file, given, limits
+from etl.config_file import Inherited
 from etl.errors import ConfigError
 from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
 
 DEFAULT_SOURCE = "aims360"
 CONFIG_FILE = "aims360.toml"
+ENVIRONMENT = "environment"
 _FEW = 10  # names that a message lists
 
 
@@ -146,17 +149,28 @@ class Settings:
     sources: Mapping[str, Given]
     insecure_http: bool = False
     disabled: frozenset[str] = frozenset()
+    place: str = ""  # where the sources are configured: in a file of this name, in the environment, or nowhere
+    inherited: Inherited | None = None  # what sources have too that are kept elsewhere
 
-    def source(self, name: str | None = None) -> Source:
-        """The source of that name, or the only one. Raises ConfigError with a line for each mistake."""
-        if name is None and len(self.sources) > 1:
-            raise ConfigError(f"several sources are configured; choose one with --source: {_some(self.sources)}")
-        if name is None and not self.sources:
+    def has(self, name: str | None) -> bool:
+        """Whether that source is configured here, or any."""
+        return bool(self.place and self.sources) if name is None else name in self.sources
+
+    def source(self, name: str | None = None, kept: Mapping[str, Given] = MappingProxyType({})) -> Source:
+        """The source of that name, or the only one; of those that are `kept` elsewhere what isn't configured here.
+
+        Raises ConfigError with a line for each mistake.
+        """
+        here = self.sources if self.place or not kept else {}
+        names = [*here, *(each for each in kept if each not in here)]
+        if name is None and len(names) > 1:
+            raise ConfigError(f"several sources are configured; choose one with --source: {some(names)}")
+        if name is None and not names:
             raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
-        name = next(iter(self.sources)) if name is None else name
-        if name not in self.sources:
-            raise ConfigError(f"no source is called {name!r}; configured: {_some(self.sources) or 'none'}")
-        return judge(name, self.sources[name], self.insecure_http)
+        name = names[0] if name is None else name
+        if name not in here and name not in kept:
+            raise ConfigError(f"no source is called {name!r}; configured: {some(names) or 'none'}")
+        return judge(name, here[name] if name in here else kept[name], self.insecure_http)
 
     def judged(self) -> Judged:
         """All sources but those that are disabled, with every mistake of each."""
@@ -164,7 +178,12 @@ class Settings:
         return judge_all([(name, self.sources[name]) for name in names], self.insecure_http)
 
 
-def _some(names: Collection[str]) -> str:
+def default(key: str) -> str:
+    """What a key is where nobody says otherwise, as a text."""
+    return _DEFAULTS[variable(key)]
+
+
+def some(names: Collection[str]) -> str:
     """Names for people, not thousands of them."""
     more = len(names) - _FEW
     listed = ", ".join(islice(names, _FEW))
@@ -184,14 +203,15 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
     sources: Mapping[str, Given]
     disabled: list[str] = []
     if file.is_file():
-        sources = tables = config_file.read(file, environ)
-        disabled = tables.disabled()
+        tables, inherited = config_file.read(file, environ)
+        sources, disabled, place = tables, tables.disabled(), file.name
         named = tables.variables() if unknown else set()
         unknown = [name for name in unknown if name not in named and name.removesuffix(IN_FILE) not in named]
     elif "AIMS360_CONFIG" in environ:
         raise ConfigError(f"AIMS360_CONFIG: there is no file {file}; give its full path")
     else:
-        sources = {DEFAULT_SOURCE: given.from_environment(environ, directory)}
+        sources, inherited = {DEFAULT_SOURCE: given.from_environment(environ, directory)}, Inherited(environ, directory)
+        place = ENVIRONMENT if "AIMS360_BASE_URL" in environ else ""
     if unknown:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
     data_dir = environ.get("AIMS360_DATA_DIR")
@@ -201,6 +221,8 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
         sources=sources,
         insecure_http=insecure_http,
         disabled=frozenset(disabled),
+        place=place,
+        inherited=inherited,
     )
 
 
@@ -243,7 +265,7 @@ def judge(name: str, found: Given, insecure_http: bool) -> Source:
     problems = list(found.problems)
 
     def text(key: str) -> str:
-        return found.values.get(key) or _DEFAULTS[variable(key)]
+        return found.values.get(key) or default(key)
 
     def wrong(key: str, what: str) -> None:
         problems.append(f"{found.names[key]}: {what}")

@@ -1,5 +1,7 @@
 """Settings: every mistake is named with its fix, and secrets don't show."""
 
+import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -467,3 +469,29 @@ def test_thousands_of_names_are_not_listed(tmp_path: Path) -> None:
     text = DEFAULTS + "".join(f"[sources.s{number}]\n" for number in range(2_000))
     with pytest.raises(ConfigError, match=r"--source: s0, .*s9 and 1990 more, which `aims360-etl sources list` lists"):
         fleet(tmp_path, text).source()
+
+
+def test_one_of_thousands_reads_its_own_secret_alone(tmp_path: Path) -> None:
+    """Those of the others lie in pipes, which would keep whoever reads them waiting for ever."""
+    names = [f"s{number}" for number in range(2_000)]
+    for name in names[1:]:
+        os.mkfifo(tmp_path / name)
+    a_file(tmp_path, "a-secret", names[0])
+    text = '[defaults]\nbase_url = "https://{name}.example"\ntoken_file = "{name}"\n'
+    began = time.process_time()
+    found = fleet(tmp_path, text + "".join(f"[sources.{name}]\n" for name in names))
+    assert found.source("s0").credentials == Secret("a-secret")
+    assert time.process_time() - began < 0.5  # some 10 ms; each source made out would be 300
+    assert len(found.sources) == 2_000
+
+
+def test_thousands_are_judged_in_a_moment(tmp_path: Path) -> None:
+    """All of them, with a secret each."""
+    names = [f"s{number}" for number in range(2_000)]
+    tables = "".join(f"[sources.{name}]\n" for name in names)
+    found = fleet(tmp_path, DEFAULTS + tables, **{f"TOKEN_{name}": name for name in names})
+    began = time.process_time()
+    judged = found.judged()
+    assert time.process_time() - began < 3  # some 150 ms
+    assert (list(judged.sources), judged.problems) == (names, {})
+    assert {source.credentials for source in judged.sources.values()} == {Secret(name) for name in names}

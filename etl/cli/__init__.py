@@ -12,10 +12,12 @@ every import each minute, and one that finds its source held shall not pay for a
     telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
     reading    status, report
+    sources    sources list, add, check, disable, enable, remove
     jobs       jobs list, show, wait, rerun, export
     documents  documents fetch
     access     grant, erase, doctor
     pretend    demo, prove, emulator
+    simulating  simulate
     postgres   db start, stop, url
     completions  completions, whose words `offered` has
 """
@@ -26,7 +28,7 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import init, mirror, reading, jobs, documents, access, pretend, postgres, completions  # noqa: E402, F401, I001
+from etl.cli import init, mirror, reading, sources, jobs, documents, access, pretend, simulating, postgres, completions  # noqa: E402, F401, I001
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]

@@ -125,7 +125,7 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     """
     from etl import doctor as room
 
-    found = room.examine(wiring.read_settings, source, wiring.clock(), wiring.database_url)
+    found = room.examine(wiring.read_settings, source, wiring.clock(), wiring.database_url, wiring.source)
     checks = [replace(check, detail=wiring.as_set(check.detail)) for check in found]
     terminal.say(terminal.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)

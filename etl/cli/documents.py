@@ -70,7 +70,7 @@ def fetch(
     found, clock = wiring.read_settings(), wiring.clock()
     now = clock.now()
     made_since = None if since is None else options.since(since, now)
-    chosen = found.source(source)
+    chosen = wiring.source(found, source)
     log = wiring.log_of(ctx.meta, chosen.name)
     with wiring.database(found) as db:
         from etl.archive import outputs

@@ -236,8 +236,8 @@ class _Target:
         with mirrored.mirror(wiring.database_url(found)) as db:
             known = mirrored.find(db, given, source)
         if known is None:
-            return cls(found, found.source(source), mirrored.whole(given))
-        return cls(found, found.source(known.source), known.job_id)
+            return cls(found, wiring.source(found, source), mirrored.whole(given))
+        return cls(found, wiring.source(found, known.source), known.job_id)
 
     def value(self) -> dict[str, Any]:
         """For JSON."""

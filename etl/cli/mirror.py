@@ -83,7 +83,7 @@ def sync(
         raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
     telling.judge(every, metrics_port)
     found = wiring.read_settings()
-    chosen = found.source(source)
+    chosen = wiring.source(found, source)
     if migrate_first:
         _migrate(found, quietly=True)
     log = wiring.log_of(ctx.meta, chosen.name, is_stamped=every is not None)
@@ -115,7 +115,7 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
     Every sync does it too; this one also asks the source at once about jobs just past their date.
     """
     found = wiring.read_settings()
-    chosen = found.source(source)
+    chosen = wiring.source(found, source)
     log, file = wiring.log_of(ctx.meta, chosen.name), None if dry_run else metrics_file
     with telling.run(chosen.name, file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.sync import purge_now, what_is_due
@@ -153,7 +153,7 @@ def reconcile(
     if force and not repair:
         raise ConfigError("--force goes with --repair")
     found = wiring.read_settings()
-    chosen = found.source(source)
+    chosen = wiring.source(found, source)
     log = wiring.log_of(ctx.meta, chosen.name)
     with telling.run(chosen.name, metrics_file, log) as ended, parts(found, chosen, log) as (given, watch):
         from etl.reconcile import Wish

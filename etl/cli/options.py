@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,17 @@ def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None
         return None if value is None else limits.duration(value)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(str(error)) from None
+
+
+def as_numbers(text: str | None, names: Iterable[str]) -> dict[str, int]:
+    """What an option such as `hangs=1,refuses=2` says. Raises BadParameter."""
+    found: dict[str, int] = {}
+    for word in text.split(",") if text else ():
+        name, _, number = (part.strip() for part in word.partition("="))
+        if name not in names or not number.isdecimal():
+            raise click.BadParameter(f"{word!r} is not NAME=NUMBER; names are {', '.join(names)}")
+        found[name] = int(number)
+    return found
 
 
 def since(text: str, now: datetime) -> datetime:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from etl import settings, terminal
 from etl.cli import wiring
-from etl.cli.options import WITH_DEFAULTS, json_option
+from etl.cli.options import WITH_DEFAULTS, as_duration, as_numbers, json_option
 from etl.cli.program import main
 from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etl.emulator import Mood, Tenant
+
+_OF_A_FLEET = ("moods", "skew", "folder")
+_OF_ONE_ACCOUNT = ("jobs", "generation", "page_size", "next_link", "comparison", "late_share", "fault_rate", "faults")
+
+
+def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[Any, int]:
+    from etl.emulator import MOODS
+
+    return as_numbers(value, MOODS)
 
 
 @main.command(context_settings=WITH_DEFAULTS)
@@ -97,7 +114,18 @@ def prove(ctx: click.Context, minutes: float, seed: int | None, as_json: bool) -
 @click.option("--fault-rate", type=click.FloatRange(0, 0.9), default=0.0, help="Share of requests that fail.")
 @click.option("--fault", "faults", multiple=True, metavar="KIND", help="How, such as 503 or cut; may be repeated.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds each answer takes longer.")
+@click.option("--accounts", type=click.IntRange(1, 100_000), help="A fleet: so many accounts, in two regions.")
+@click.option("--moods", callback=_as_moods, metavar="MOOD=NUMBER,…", help="Of a fleet: so many are served like that.")
+@click.option(
+    "--skew", metavar="DURATION", callback=as_duration, default="2s", help="Of a fleet: how far clocks are off at most."
+)
+@click.option(
+    "--config", "folder", type=click.Path(file_okay=False, path_type=Path), help="Of a fleet: write aims360.toml there."
+)
+@click.pass_context
 def emulator(
+    ctx: click.Context,
+    /,
     port: int,
     jobs: int,
     seed: int,
@@ -106,14 +134,28 @@ def emulator(
     fault_rate: float,
     faults: tuple[str, ...],
     latency: float,
+    accounts: int | None,
+    moods: dict[Mood, int],
+    skew: timedelta,
+    folder: Path | None,
     **habits: Any,
 ) -> None:
     """Serve a pretend AIMS360 on this machine.
 
     Its jobs live by the real clock. Ctrl-C ends it.
-    """
-    from etl.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, populated, serve
 
+    With --accounts it is a fleet in two regions, at --port and the two after it; most accounts are small and quiet,
+    few large. Moods: well, hangs, throttles, refuses, fails.
+    """
+    from etl.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, populated, serve, tenants
+
+    if accounts is not None:
+        _refuse(ctx, _OF_ONE_ACCOUNT, "goes with a single account, not with --accounts")
+        if sum(moods.values()) > accounts:
+            raise click.UsageError(f"--moods: are of {sum(moods.values())} accounts, and there are {accounts}")
+        _serve_fleet(tenants(accounts, seed=seed, moods=moods, skew=skew, latency=latency), port, folder)
+        return
+    _refuse(ctx, _OF_A_FLEET, "goes with --accounts")
     if unknown := set(faults).difference(FAULT_KINDS):
         raise ConfigError(f"--fault: {', '.join(sorted(unknown))}: none of {', '.join(sorted(FAULT_KINDS))}")
     clock = wiring.clock()
@@ -133,6 +175,45 @@ def emulator(
         terminal.say(f"export AIMS360_BASE_URL={server.url} {sign_in if fault_rate else f'AIMS360_TOKEN={token}'}")
         sys.stdout.flush()
         _until_stopped()
+
+
+def _refuse(ctx: click.Context, options: Iterable[str], why: str) -> None:
+    """Raises UsageError where one of these options was given."""
+    given = [name for name in options if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    if given:
+        said = ", ".join(param.opts[0] for param in ctx.command.params if param.name in given)
+        raise click.UsageError(f"{said}: {why}")
+
+
+def _serve_fleet(everybody: list[Tenant], port: int, folder: Path | None) -> None:
+    from etl.emulator import Fleet, configured, serve_fleet
+
+    fleet = Fleet(everybody, wiring.clock().now)
+    with ExitStack() as stack:
+        try:
+            at = stack.enter_context(serve_fleet(fleet, (port, port + 1, port + 2) if port else (0, 0, 0)))
+        except OSError as error:
+            said = f"--port: can't listen on 127.0.0.1:{port} and the two after it: {error.strerror}"
+            raise ConfigError(said) from None
+        terminal.say(f"a pretend fleet of {len(everybody)} accounts answers at {at.west} and {at.east}")
+        terminal.say(f"look into it, and steer it: curl {at.steering}/accounts")
+        if folder is not None:
+            _write(folder, configured(everybody, at))
+            terminal.say(f"export AIMS360_CONFIG={folder.resolve() / settings.CONFIG_FILE}")
+        sys.stdout.flush()
+        _until_stopped()
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Files that their owner alone can read. Thousands, of things pretended: none of them waits for the disk."""
+    for path, text in texts.items():
+        target = folder / path
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.touch(0o600)
+            target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{target} can't be written: {error.strerror}") from None
 
 
 def _until_stopped() -> None:

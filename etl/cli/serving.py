@@ -51,7 +51,7 @@ class _Service:
     def ready(self, every: timedelta) -> None:
         """Says so once the settings are right and the database, if it is up, is at this program's revision."""
         found = wiring.read_settings()
-        chosen = found.source(self._name)
+        chosen = wiring.source(found, self._name)
         self._called = chosen.name
         telling.begins(self._metrics, chosen.name, self._wish)
         with suppress(DatabaseError), wiring.database(found) as db:  # one that is down comes back, and the run says so
@@ -66,7 +66,7 @@ class _Service:
         try:
             with telling.the_next(self._metrics, self._called) as ended:
                 found = wiring.read_settings()
-                run = self._sync(found, found.source(self._name), ended)
+                run = self._sync(found, wiring.source(found, self._name), ended)
         except Locked as held:
             self._log.notice(str(held))
             return Ending.HELD

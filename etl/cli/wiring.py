@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl import settings, terminal
 from etl.cli import options
+from etl.errors import ConfigError, EtlError
 from etl.log import Log, chosen
 from etl.model import Clock, Exchange
 
@@ -33,6 +34,39 @@ def read_settings() -> settings.Settings:
 def as_set(said: str) -> str:
     """What is said, with settings called as they were set."""
     return settings.as_set(said, os.environ)
+
+
+def source(found: settings.Settings, name: str | None) -> settings.Source:
+    """The source of that name, or the only one: of the file or the environment, else of the database.
+
+    The database isn't asked for one that is configured here. Raises ConfigError.
+    """
+    if found.has(name):
+        return found.source(name)
+    try:
+        with roster_database(found) as db:
+            from etl.fleet import kept, roster
+
+            stored = roster.tables(found, (kept.entries(db, name) or kept.entries(db)) if db else {})
+    except EtlError as error:  # what is wrong with the settings is more likely
+        said = f"the database can't be asked for sources: {as_set(str(error))}"
+        try:
+            return found.source(name)
+        except ConfigError as wrong:
+            raise ConfigError(f"{wrong}\n{said}") from None
+    return found.source(name, stored)
+
+
+@contextmanager
+def roster_database(found: settings.Settings) -> Iterator[Connection | None]:
+    """The database that may keep sources; None where there is none so far. It isn't made for that."""
+    from etl import database, embedded
+
+    if found.database_url is None and not embedded.is_made(data_dir(found)):
+        yield None
+        return
+    with database.connected(database_url(found)) as connection:
+        yield connection
 
 
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:

@@ -13,15 +13,20 @@ It imports nothing else of `etl`, so that a mistake shared with the client can't
     query      what an OData query says (reading: its words); find does what it says
     app        the service (WSGI): calls are its requests, answers its responses, tokens who may ask, outputs the files
     faults     what goes wrong; server puts it all on a socket
+    fleet      many accounts in two regions, told by who signs in: tenants are who there is, an account is one as it
+               lives, allowance its limit; steering looks into them, configured makes their aims360.toml
 """
 
 from etl.emulator.app import CREDENTIALS, Emulator, NextLink
 from etl.emulator.calls import Request
+from etl.emulator.configured import configured
 from etl.emulator.faults import KINDS as FAULT_KINDS
 from etl.emulator.faults import Faults
+from etl.emulator.fleet import Addresses, Fleet, serve_fleet
 from etl.emulator.job import ABSENT, Generation, Job
 from etl.emulator.populate import populated
 from etl.emulator.server import Server, serve
+from etl.emulator.tenants import MOODS, Mood, Tenant, tenants
 from etl.emulator.ticks import Comparison
 from etl.emulator.world import START, Snapshot, World
 
@@ -29,17 +34,25 @@ __all__ = [
     "ABSENT",
     "CREDENTIALS",
     "FAULT_KINDS",
+    "MOODS",
     "START",
+    "Addresses",
     "Comparison",
     "Emulator",
     "Faults",
+    "Fleet",
     "Generation",
     "Job",
+    "Mood",
     "NextLink",
     "Request",
     "Server",
     "Snapshot",
+    "Tenant",
     "World",
+    "configured",
     "populated",
     "serve",
+    "serve_fleet",
+    "tenants",
 ]

@@ -1,6 +1,7 @@
 """What the service says, as values: pages, objects, errors, and the answers of a bad day."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -26,6 +27,10 @@ class Answer:
         """The answer with its Content-Type and the Date of this moment."""
         common = (("Content-Type", self.kind), ("Date", http_date(now)))
         return replace(self, headers=(*common, *self.headers))
+
+    def started(self, start_response: Callable[..., Any]) -> None:
+        """Tell WSGI the status and the headers."""
+        start_response(self.status_line, [*self.headers, ("Content-Length", str(len(self.body)))])
 
     @property
     def status_line(self) -> str:
@@ -75,11 +80,11 @@ def failed(fault: str, now: datetime) -> Answer:
     """The answer of a fault that isn't a matter of the wire."""
     match fault:
         case "429-seconds":
-            return replace(_throttled(), headers=(("Retry-After", "2"),))
+            return throttled(2)
         case "429-date":
-            return replace(_throttled(), headers=(("Retry-After", http_date(now + timedelta(seconds=2))),))
+            return replace(throttled(), headers=(("Retry-After", http_date(now + timedelta(seconds=2))),))
         case "429-bare":
-            return _throttled()
+            return throttled()
         case "html":
             return Answer(200, _HTML, "text/html; charset=utf-8")
         case "error-in-200":
@@ -91,5 +96,18 @@ def failed(fault: str, now: datetime) -> Answer:
     return Answer(int(fault), _HTML, "text/html; charset=utf-8")
 
 
-def _throttled() -> Answer:
-    return error(429, "TooManyRequests", "Rate limit is exceeded. Try again later.")
+def throttled(after: int | None = None) -> Answer:
+    """Too many requests; `after` seconds there may be more, where that is told."""
+    answer = error(429, "TooManyRequests", "Rate limit is exceeded. Try again later.")
+    return answer if after is None else replace(answer, headers=(("Retry-After", str(after)),))
+
+
+def unauthorized() -> Answer:
+    """No token, or none that holds."""
+    return error(401, "Unauthorized", "Authorization has been denied for this request.")
+
+
+def not_granted() -> Answer:
+    """The password grant is refused."""
+    refusal = {"error": "invalid_grant", "error_description": "The user name or password is incorrect."}
+    return plain_json(400, refusal)

@@ -1,13 +1,14 @@
 """The service as a WSGI application: token grant, collection, one job, rerun, documents; and what goes wrong."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from threading import RLock
 from typing import Any, Literal, get_args
 
-from etl.emulator.answers import Answer, error, failed, page, plain_json, rerun_answer
+from etl.emulator.answers import Answer, error, failed, not_granted, page, plain_json, rerun_answer, unauthorized
 from etl.emulator.calls import Call, Request, address, body_of, call_of
 from etl.emulator.faults import ACTED_UPON, WIRE, FaultPlan, Faults, check
 from etl.emulator.find import find
@@ -36,7 +37,7 @@ class Emulator:
     `next_link`: "standard" (when more rows follow), "always" (even on an empty page), "never", or "foreign" (standard,
     on another host). `comparison`: how date literals meet ticks, see `ticks.literal_hns`. `ignore`: query options,
     without the dollar sign, that are ignored with a 200. `refuse`: properties that can't be filtered on (400).
-    `ranges`: whether parts of documents can be had, with ETag and If-Range.
+    `ranges`: whether parts of documents can be had, with ETag and If-Range. `is_logged`: whether `requests` keeps each.
     `between_pages` is called with the world before each collection request but the first. `clock`: before each request
     the world lives until `clock()`. `reset` makes the exception that a `reset` fault raises where there is no socket:
     `Emulator(…, reset=httpx.ReadError)` lets a client over `httpx.WSGITransport` see a transport error. There `cut`
@@ -63,6 +64,7 @@ class Emulator:
         refuse: Iterable[str] = (),
         max_nodes: int = 100,
         ranges: bool = True,
+        is_logged: bool = True,
         reset: Callable[[str], Exception] = ConnectionResetError,
     ) -> None:
         if next_link not in get_args(NextLink):
@@ -75,6 +77,7 @@ class Emulator:
         self.max_nodes = max_nodes
         self.ranges = ranges
         self.requests: list[Request] = []
+        self._is_logged = is_logged
         self._plan = FaultPlan(faults or Faults())
         self._reset = reset
         self._paged = False
@@ -101,6 +104,13 @@ class Emulator:
         with self._lock:
             self.requests.clear()
 
+    @contextmanager
+    def still(self) -> Iterator[World]:
+        """The world as of now, and nobody is answered meanwhile: for whoever looks at it or changes it."""
+        with self._lock:
+            self._live()
+            yield self.world
+
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request (WSGI).
 
@@ -115,14 +125,13 @@ class Emulator:
         elif fault == "reset":
             raise self._reset("the emulator reset the connection")
         body = answer.body
-        start_response(answer.status_line, [*answer.headers, ("Content-Length", str(len(body)))])
+        answer.started(start_response)
         return [body[: len(body) // 2] if fault == "cut" and wire is None else body]
 
     # -- one request -------------------------------------------------------------------------------------------------
 
     def _answer(self, environ: dict[str, Any]) -> tuple[Answer, str]:
-        if self.clock is not None:
-            self.world.live_until(self.clock())
+        self._live()
         call = call_of(environ, self.world.now)
         fault = "" if call.what == "token" else self._plan.next()
         if fault and fault not in ACTED_UPON:
@@ -130,8 +139,13 @@ class Emulator:
         else:
             answer = self._acted(call, environ)
             answer = self._failed(fault) if fault == "504" else answer
-        self.requests.append(replace(call.request, status=answer.status, fault=fault))
+        if self._is_logged:
+            self.requests.append(replace(call.request, status=answer.status, fault=fault))
         return answer.dated(self.world.now), fault
+
+    def _live(self) -> None:
+        if self.clock is not None:
+            self.world.live_until(self.clock())
 
     def _failed(self, fault: str) -> Answer:
         if fault == "expired-token":
@@ -144,7 +158,7 @@ class Emulator:
         if call.what == "document":
             return self._document(call)
         if not self._admitted(call):
-            return _UNAUTHORIZED
+            return unauthorized()
         if call.what == "collection":
             return self._collection(call)
         job = self.world.get(call.job_id)
@@ -158,8 +172,7 @@ class Emulator:
     def _grant(self, form: bytes) -> Answer:
         granted = self.tokens.grant(form, self.world.now)
         if granted is None:
-            refusal = {"error": "invalid_grant", "error_description": "The user name or password is incorrect."}
-            return plain_json(400, refusal)
+            return not_granted()
         return plain_json(200, granted)
 
     def _rerun(self, job: Job) -> Answer:
@@ -221,11 +234,10 @@ class Emulator:
         row = job.payload()
         scope = str(row.get("publishLinkAccessScope")).lower()
         if scope != "public" and not self._admitted(call):
-            return _UNAUTHORIZED
+            return unauthorized()
         if scope == "private" and row.get("createdBy") != self.tokens.accepted.username:
             return error(403, "Forbidden", "Access denied.")
         return answer
 
 
 _ODATA = "/jobsmanagement/odata/v1.0/"
-_UNAUTHORIZED = error(401, "Unauthorized", "Authorization has been denied for this request.")

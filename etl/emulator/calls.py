@@ -19,18 +19,23 @@ _ROUTES = (
 class Request:
     """A call that was made and what came of it: `fault` is "" if nothing went wrong on purpose.
 
-    Header names are in lower case; of Authorization only the scheme is kept. `time` is the world's. `query` is decoded
-    for reading; `raw_query` is what was sent.
+    Header names are in lower case; of Authorization only the scheme is kept. `time` is the world's. `raw_query` is what
+    was sent.
     """
 
     method: str
     path: str
-    query: dict[str, str]
+    raw_query: str
     headers: dict[str, str]
     time: datetime
     status: int = 0
     fault: str = ""
-    raw_query: str = ""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What was sent, decoded for reading."""
+        parts = (part.partition("=") for part in self.raw_query.split("&") if part)
+        return {unquote(name): unquote(value) for name, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def call_of(environ: dict[str, Any], now: datetime) -> Call:
     # WSGI hands paths over as latin-1
     path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")
     method = environ["REQUEST_METHOD"]
-    request = Request(method, path, _for_the_log(raw), _headers(environ), now, raw_query=raw)
+    request = Request(method, path, raw, _headers(environ), now)
     what, prefix, job_id = _route(method, path)
     host = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
     base = f"{environ.get('wsgi.url_scheme', 'http')}://{host}{prefix}"
@@ -77,11 +82,6 @@ def _route(method: str, path: str) -> tuple[str, str, str]:
             prefix, *job_id = found.groups()
             return what, prefix, job_id[0] if job_id else ""
     return "nothing", "", ""
-
-
-def _for_the_log(raw: str) -> dict[str, str]:
-    parts = (part.partition("=") for part in raw.split("&") if part)
-    return {unquote(name): unquote(value) for name, _, value in parts}
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final
 
-from etl.emulator.catalogue import ACCOUNTS, FAILURES, PEOPLE, Stage, one_of, some_guid, some_kind
+from etl.emulator.catalogue import FAILURES, PEOPLE, Stage, one_of, some_guid, some_kind
 from etl.emulator.job import COLUMNS, Home, Job
 from etl.emulator.ticks import TICKS_A_DAY, nearest_tick, read_stored, stamp, tick_of
 
@@ -44,7 +44,7 @@ def born(home: Home, rng: Random, number: int, tick: int) -> Job:
         number=number,
         job_id=f"{some_guid(rng)}-{stamp(tick)}",
         kind=kind,
-        account=one_of(ACCOUNTS, rng),
+        account=one_of(home.accounts, rng),
         created_by=person,
         modified_by=person,
         request=f"req-{number}" if number % 5 == 0 else None,

@@ -2,13 +2,13 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Final, Literal
 
-from etl.emulator.catalogue import Account, Kind
+from etl.emulator.catalogue import ACCOUNTS, Account, Kind
 from etl.emulator.ticks import TICKS_A_DAY, shown, shown_hns, stamp, stored_hns
 
 Generation = Literal["2019-06", "2019-08"]
@@ -31,11 +31,12 @@ ABSENT: Final = _Absent()
 
 @dataclass(slots=True)
 class Home:
-    """What all rows of a world share: host of the links in rows, payload generation, days until the purge."""
+    """What all rows of a world share: host of links, payload generation, days until the purge, whose they may be."""
 
     links: str
     generation: Generation
     purge_days: int
+    accounts: Sequence[Account] = ACCOUNTS
 
 
 @dataclass(slots=True)

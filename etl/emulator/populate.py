@@ -1,13 +1,14 @@
 """A world that has been running for a month, made at once instead of lived through."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from etl.emulator.catalogue import Stage, course, one_of
+from etl.emulator.catalogue import ACCOUNTS, Account, Stage, course, one_of
 from etl.emulator.edit import born, passed, queued
 from etl.emulator.job import Generation, Job
+from etl.emulator.table import RENDERED_AT_MOST
 from etl.emulator.ticks import TICKS_A_DAY, TICKS_A_SECOND
 from etl.emulator.world import START, World
 
@@ -23,6 +24,8 @@ def populated(
     rerun_share: float = 0.03,
     late_share: float = 0.0,
     links: str = "https://api.aims360.rest",
+    accounts: Sequence[Account] = ACCOUNTS,
+    rendered_at_most: int = RENDERED_AT_MOST,
 ) -> World:
     """A world of `jobs` jobs made in the last `days` days (30 at most: older ones are purged), some still under way.
 
@@ -36,6 +39,8 @@ def populated(
         rerun_share=rerun_share,
         late_share=late_share,
         links=links,
+        accounts=accounts,
+        rendered_at_most=rendered_at_most,
     )
     with _no_collection():
         _fill(world, jobs, round(min(days, world.home.purge_days) * TICKS_A_DAY))

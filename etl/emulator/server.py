@@ -4,18 +4,18 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler
-from io import BytesIO
-from socketserver import TCPServer, ThreadingMixIn
+from io import BufferedIOBase, BytesIO
+from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 """A WSGI application: an `Emulator`, or something that stands before one."""
 
 DRIPS = 16
+_LONGEST_LINE = 1 << 16
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -91,10 +91,12 @@ class _Sockets(ThreadingMixIn, TCPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection: requests in, whole answers out, one `sendall` each."""
+class _Handler(StreamRequestHandler):
+    """One connection: requests in, whole answers out, one `sendall` each.
 
-    protocol_version = "HTTP/1.1"
+    Not http.server's: that reads headers as if they were mail, which costs as much as to answer.
+    """
+
     disable_nagle_algorithm = True
     server: _Sockets
 
@@ -106,39 +108,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.closed(self.connection)
         super().finish()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
-        """Nothing: the emulator keeps its own log."""
+    def handle(self) -> None:
+        """Answer until the client goes, or wants no more."""
+        self.goes_on = True
+        while self.goes_on and (asked := _read(self.rfile)) is not None:
+            self.goes_on = asked.keeps_alive
+            self.server.over.wait(self.server.latency)
+            faults: list[str] = []
+            status, headers, body = self._answer(self._environ(asked, faults.append))
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+            self._send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1"), body, faults[0] if faults else "")
 
-    def do_GET(self) -> None:
-        """Answer any method; `do_POST` and others are this one."""
-        self.server.over.wait(self.server.latency)
-        faults: list[str] = []
-        status, headers, body = self._asked(faults.append)
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        self._send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1"), body, faults[0] if faults else "")
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def _asked(self, wire: Any) -> tuple[str, list[tuple[str, str]], bytes]:
+    def _answer(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         started: list[Any] = []
-        body = b"".join(self.server.emulator(self._environ(wire), lambda *start: started.extend(start)))
+        body = b"".join(self.server.emulator(environ, lambda *start: started.extend(start)))
         return started[0], started[1], body
 
-    def _environ(self, wire: Any) -> dict[str, Any]:
-        path, _, query = self.path.partition("?")
-        length = self.headers.get("Content-Length", "0")
-        # read whole, so that the next request on this connection begins where it begins
-        body = self.rfile.read(int(length)) if length.isdecimal() else b""
-        environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in self.headers.items()}
+    def _environ(self, asked: "_Asked", wire: Any) -> dict[str, Any]:
+        path, _, query = asked.target.partition("?")
+        environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in asked.headers.items()}
         return environ | {
-            "REQUEST_METHOD": self.command,
+            "REQUEST_METHOD": asked.method,
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
             "QUERY_STRING": query,
-            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_LENGTH": str(len(asked.body)),
             "SERVER_NAME": "{}:{}".format(*self.server.server_address),
             "wsgi.url_scheme": "http",
-            "wsgi.input": BytesIO(body),
+            "wsgi.input": BytesIO(asked.body),
             "emulator.wire": wire,
+            "emulator.over": self.server.over,
         }
 
     def _send(self, head: bytes, body: bytes, fault: str) -> None:
@@ -147,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
             case "cut":
                 self.connection.sendall(head + body[: len(body) // 2])
-                self.close_connection = True
+                self.goes_on = False
             case "slow":
                 self._drip(head + body)
             case _:
@@ -162,7 +160,33 @@ class _Handler(BaseHTTPRequestHandler):
     def _reset(self) -> None:
         """Close so that the other side gets a TCP reset and not an end."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.rfile.close()  # it holds the socket open; http.server still wants to flush wfile
+        self.rfile.close()  # it holds the socket open
         self.server.closed(self.connection)
         self.connection.close()
-        self.close_connection = True
+        self.goes_on = False
+
+
+class _Asked(NamedTuple):
+    """A request as it came in; names of headers in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    keeps_alive: bool
+
+
+def _read(stream: BufferedIOBase) -> _Asked | None:
+    """The next request, read whole, so that the one after it begins where it begins; None where none comes."""
+    line = stream.readline(_LONGEST_LINE).decode("latin-1").split()
+    if len(line) != 3:
+        return None
+    method, target, version = line
+    headers: dict[str, str] = {}
+    while header := stream.readline(_LONGEST_LINE).strip():
+        name, _, value = header.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "0")
+    body = stream.read(int(length)) if length.isdecimal() else b""
+    wish = headers.get("connection", "close" if version == "HTTP/1.0" else "").lower()
+    return _Asked(method, target, headers, body, wish != "close")

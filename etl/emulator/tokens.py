@@ -7,7 +7,10 @@ from urllib.parse import parse_qs
 
 @dataclass(slots=True)
 class Credentials:
-    """What the service accepts. `token` is the operator's long-lived one; None: there is none."""
+    """What the service accepts. `token` is the operator's long-lived one; None: there is none.
+
+    `granted` is how the tokens begin that are given for the password.
+    """
 
     token: str | None
     client_id: str
@@ -15,6 +18,7 @@ class Credentials:
     username: str
     password: str
     lifetime: int
+    granted: str = "granted-token"
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class Tokens:
         if any(given.get(name) != value for name, value in wanted.items()):
             return None
         self.made += 1
-        token = f"granted-token-{self.made}"
+        token = f"{self.accepted.granted}-{self.made}"
         self.granted[token] = now + timedelta(seconds=self.accepted.lifetime)
         return {"access_token": token, "token_type": "bearer", "expires_in": self.accepted.lifetime}
 

@@ -6,16 +6,16 @@ tick; a restore takes rows, counter and identity back. The same seed and the sam
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-from etl.emulator.catalogue import Stage, course
+from etl.emulator.catalogue import ACCOUNTS, Account, Stage, course
 from etl.emulator.edit import born, changed, passed, queued
 from etl.emulator.job import GENERATIONS, Generation, Home, Job
-from etl.emulator.table import Key, Rows, Table
+from etl.emulator.table import RENDERED_AT_MOST, Key, Rows, Table
 from etl.emulator.ticks import TICKS_A_DAY, TICKS_A_SECOND, moment_of, tick_of, ticks_in
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -49,7 +49,8 @@ class World:
     """A database of jobs at an instant.
 
     `rate`: jobs that arrive by themselves per simulated day. `rerun_share`, `late_share`: the part of finished jobs
-    that someone runs again, and of life's changes that commit up to `late_by` after they are stamped.
+    that someone runs again, and of life's changes that commit up to `late_by` after they are stamped. `accounts`: whose
+    the jobs are. `rendered_at_most`: rows kept as JSON.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class World:
         late_share: float = 0.0,
         late_by: timedelta = timedelta(seconds=30),
         links: str = "https://api.aims360.rest",
+        accounts: Sequence[Account] = ACCOUNTS,
+        rendered_at_most: int = RENDERED_AT_MOST,
     ) -> None:
-        self.home = Home(links, generation, purge_days)
-        self.table = Table(GENERATIONS[generation])
+        self.home = Home(links, generation, purge_days, accounts)
+        self.table = Table(GENERATIONS[generation], rendered_at_most)
         self.rng = Random(seed)
         self.rate, self.rerun_share = rate, rerun_share
         self.late_share, self.late_by = late_share, late_by

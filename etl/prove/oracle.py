@@ -49,6 +49,18 @@ TIMES = {
     "maximum_date_time_to_execute_job": "maximumDateTimeToExecuteJob",
 }
 ANSWERS = {"can_rerun": "canReRun", "can_publish": "CanPublish"}
+# Whole rows; without a source those of all.
+_JOBS = """
+SELECT *
+FROM aims360.jobs
+WHERE %(source)s::text IS NULL OR source_id = (SELECT source_id FROM etl.sources WHERE name = %(source)s)
+"""
+_DOCUMENTS = """
+SELECT *
+FROM aims360.job_documents
+WHERE %(source)s::text IS NULL OR source_id = (SELECT source_id FROM etl.sources WHERE name = %(source)s)
+ORDER BY job_id, position
+"""
 _KNOWN = {*TEXTS.values(), *TIMES.values(), *ANSWERS.values(), "publishLinkAccessScope", "response", "rowversion"}
 _KNOWN_OF_DOCUMENTS = frozenset(
     "documentName DownloadLink SizeInMB Type DocumentID DocumentGUID ExpiryDate Version".split()
@@ -81,14 +93,17 @@ def differences(db: Connection, there: Payloads) -> list[str]:
     return compare(db, there).sentences
 
 
-def compare(db: Connection, there: Payloads, excused: tuple[datetime, datetime] | None = None) -> Difference:
+def compare(
+    db: Connection, there: Payloads, excused: tuple[datetime, datetime] | None = None, source: str | None = None
+) -> Difference:
     """What differs. `excused`: jobs that the source no longer shows may wait if their purge date lies between these.
 
-    Then what a milder purge kept is excused too: it is in the mirror for its owner alone.
+    Then what a milder purge kept is excused too: it is in the mirror for its owner alone. `source`: whose rows are
+    meant where the database mirrors several.
     """
-    here = {row["job_id"]: row for row in named(db, "SELECT * FROM aims360.jobs")}
+    here = {row["job_id"]: row for row in named(db, _JOBS, source)}
     documents: dict[str, list[dict[str, Any]]] = {}
-    for row in named(db, "SELECT * FROM aims360.job_documents ORDER BY job_id, position"):
+    for row in named(db, _DOCUMENTS, source):
         documents.setdefault(row["job_id"], []).append(row)
     gone = [row for job_id, row in sorted(here.items()) if job_id not in there]
     gone = [row for row in gone if excused is None or row["purged_at"] is None]
@@ -185,8 +200,8 @@ def a_rowversion(payload: Mapping[str, Any]) -> int | None:
     return None if text is None else int(base64.b64decode(text).hex(), 16)
 
 
-def named(db: Connection, statement: str) -> list[dict[str, Any]]:
+def named(db: Connection, statement: str, source: str | None = None) -> list[dict[str, Any]]:
     """The rows of a statement by column name."""
-    cursor = db.execute(statement)
+    cursor = db.execute(statement, {"source": source})
     names = [column.name for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

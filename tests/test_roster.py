@@ -1,0 +1,212 @@
+"""The roster: sources of the file and of the database, judged as a whole."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etl import access, limits, settings
+from etl.database import Connection, connect
+from etl.errors import ConfigError
+from etl.fleet import kept, roster
+from etl.fleet.kept import Entry
+from etl.settings import Secret, Settings
+from tests.logins import a_login, as_role
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+FILE = """
+[defaults]
+every = "1m"
+[sources.west]
+base_url = "https://west.example"
+token_env = "WEST"
+[sources.broken]
+base_url = "west.example"
+token_env = "NOT_SET"
+purge = "never"
+"""
+
+
+def read(folder: Path, text: str = FILE, **environ: str) -> Settings:
+    """The settings of a file."""
+    (folder / "aims360.toml").write_text(text)
+    return settings.read({"WEST": "w", "EAST": "e", **environ}, folder)
+
+
+def an_entry(**changes: object) -> Entry:
+    """A source that holds, as the database keeps it."""
+    return Entry({"base_url": "https://east.example", "token_env": "EAST", **changes}, None)
+
+
+def put(db: Connection, replace: bool = False, **entries: Entry) -> None:
+    """Writes them."""
+    kept.put(db, entries, NOW, replace=replace)
+
+
+def test_file_and_database_make_one_roster(db: Connection, tmp_path: Path) -> None:
+    """Broken ones are told with every mistake and stop nobody; what is disabled is left alone, however wrong."""
+    put(db, east=an_entry(), odd=an_entry(every="0", token_env="UNSET"), off=an_entry(purge="never"))
+    kept.disable(db, ["off"], NOW)
+    found = roster.whole(read(tmp_path), kept.entries(db))
+    assert {name: source.base_url for name, source in found.sources.items()} == {
+        "east": "https://east.example",
+        "west": "https://west.example",
+    }
+    assert found.sources["east"].every == found.sources["west"].every == limits.duration("1m")
+    assert found.sources["east"].credentials == Secret("e")
+    assert found.disabled == {"off"}
+    assert list(found.problems) == ["broken", "odd"]
+    assert len(found.problems["broken"].splitlines()) == 3
+    assert [line.partition(": '")[0] for line in found.problems["odd"].splitlines()] == [
+        "etl.roster: [odd] token_env: the environment variable that it names is not set",
+        "etl.roster: [odd] every",
+    ]
+
+
+def test_a_name_in_both_is_an_error_of_that_name(db: Connection, tmp_path: Path) -> None:
+    """Nobody could say which one counts; the others go on."""
+    put(db, west=an_entry(), east=an_entry())
+    found = roster.whole(read(tmp_path), kept.entries(db))
+    assert list(found.sources) == ["east"]
+    assert found.problems["west"].startswith("west: is in aims360.toml and in the database; take it out of one")
+
+
+def test_the_environment_is_no_source_unless_it_says_where(db: Connection, tmp_path: Path) -> None:
+    """Without file and AIMS360_BASE_URL the database's sources are all."""
+    put(db, east=an_entry())
+    found = settings.read({"EAST": "e", "AIMS360_EVERY": "7s"}, tmp_path)
+    assert list(roster.whole(found, kept.entries(db)).sources) == ["east"]
+    assert roster.whole(found, kept.entries(db)).sources["east"].every.total_seconds() == 7
+    found = settings.read({"EAST": "e", "AIMS360_BASE_URL": "https://h", "AIMS360_TOKEN": "t"}, tmp_path)
+    assert list(roster.whole(found, kept.entries(db)).sources) == ["aims360", "east"]
+
+
+def test_a_database_before_its_roster_has_none(empty_database: str) -> None:
+    """One that was never migrated is asked, and has no sources."""
+    with connect(empty_database) as db:
+        assert kept.entries(db) == {}
+
+
+def test_what_is_there_is_not_written_over(db: Connection) -> None:
+    """Unless it is wished; of several all are written or none."""
+    put(db, east=an_entry())
+    with pytest.raises(ConfigError, match=r"^east: is in the database already; --replace writes over it"):
+        put(db, new=an_entry(), east=an_entry(purge="keep"))
+    assert kept.entries(db) == {"east": an_entry()}
+    put(db, replace=True, new=an_entry(), east=an_entry(purge="keep"))
+    assert kept.entries(db) == {"east": an_entry(purge="keep"), "new": an_entry()}
+    assert kept.entries(db, "new") == {"new": an_entry()}
+
+
+def test_two_who_add_at_once_lose_nothing(db: Connection, url: str) -> None:
+    """The second waits for the first, and is told that the name is taken."""
+    refused = []
+
+    def add(number: int) -> None:
+        with connect(url) as own:
+            kept.put(own, {f"own{number}": an_entry()}, NOW, replace=False)
+            try:
+                put(own, shared=an_entry(concurrency=str(number)))
+            except ConfigError:
+                refused.append(number)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 5
+    [winner] = set(range(1, 7)) - set(refused)
+    found = kept.entries(db)
+    assert len(found) == 7
+    assert found["shared"] == an_entry(concurrency=str(winner))
+
+
+def test_disabled_enabled_removed(db: Connection) -> None:
+    """All that are named or none; when it was first disabled stays known."""
+    put(db, a=an_entry(), b=an_entry())
+    kept.disable(db, ["a"], NOW)
+    kept.disable(db, ["a", "b"], NOW.replace(hour=10))
+    assert [entry.disabled_at for entry in kept.entries(db).values()] == [NOW, NOW.replace(hour=10)]
+    with pytest.raises(ConfigError, match=r"^c: no such source in the database"):
+        kept.enable(db, ["a", "c"], NOW)
+    with pytest.raises(ConfigError, match=r"^c: no such source in the database"):
+        kept.remove(db, ["a", "c"])
+    assert all(entry.disabled_at for entry in kept.entries(db).values())
+    kept.enable(db, ["a"], NOW)
+    kept.remove(db, ["b"])
+    assert kept.entries(db) == {"a": an_entry()}
+
+
+def test_a_writer_keeps_the_roster(db: Connection, url: str) -> None:
+    """Who syncs may also say what is synced."""
+    with a_login(db, "keeper") as role:
+        access.grant_writer(db, role)
+        with connect(as_role(url, role)) as own:
+            put(own, east=an_entry())
+            kept.disable(own, ["east"], NOW)
+            assert kept.entries(own)["east"].disabled_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"token_env": "eyJhbGciOi.secret-itself"}, "new: token_env: is no variable's name"),
+        ({"token_env": "AIMS360_TOKEN"}, "new: token_env: names beginning with AIMS360_ are kept"),
+        ({"token": "secret-itself"}, "new: token: no secrets in a file"),
+        ({"token_file": "secret-itself"}, "new: token_file: is no full path"),
+        ({"token_env": "EAST_FILE"}, "new: token_env: names a variable that names a file"),
+        ({"token_env": "EAST", "token_file": "/secret"}, "new: token_file: token_env is there too"),
+        ({"colour": "red"}, "new: colour: no such setting"),
+        ({"every": "0s"}, "new: every: '0s' is too short"),
+        ({"client_id": "c", "token_env": None}, "new: client_secret_env: is not set, and the password grant needs it"),
+        ({"base_url": "https://me:secret-itself@h"}, "new: base_url: must be plain"),
+    ],
+)
+def test_what_the_database_may_not_keep(tmp_path: Path, said: dict[str, str | None], line: str) -> None:
+    """Every mistake is told; what may be a secret isn't repeated."""
+    whole = {"base_url": "https://h", "token_env": "EAST", "purge": "never", **said}
+    if "token_file" in said and "token_env" not in said:
+        del whole["token_env"]
+    new = roster.of_words("new", {key: value for key, value in whole.items() if value is not None})
+    with pytest.raises(ConfigError) as caught:
+        roster.check_new(read(tmp_path), new)
+    assert line in str(caught.value)
+    assert "new: purge: 'never' is none of" in str(caught.value)
+    assert "secret-itself" not in str(caught.value)
+
+
+def test_a_name_of_the_file_is_taken(tmp_path: Path) -> None:
+    """And an empty one is none."""
+    for name, said in (("west", "^west: is in aims360.toml already"), ("", "the name of a source is empty")):
+        with pytest.raises(ConfigError, match=said):
+            roster.check_new(read(tmp_path), roster.of_words(name, an_entry().settings))
+
+
+def test_secrets_of_other_machines_are_noted_only(tmp_path: Path) -> None:
+    """Whoever adds a source needn't hold its secrets."""
+    said = roster.check_new(read(tmp_path), roster.of_words("new", {"base_url": "https://h", "token_env": "FAR"}))
+    assert said == ["new: token_env: the environment variable that it names is not set"]
+    assert roster.check_new(read(tmp_path), roster.of_words("new", an_entry().settings)) == []
+
+
+def test_a_file_becomes_a_roster(tmp_path: Path) -> None:
+    """Each source with what it inherited; numbers are texts, and disabled is a moment."""
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        '[defaults]\nbase_url = "https://{name}.example"\ntoken_file = "/run/{name}"\nconcurrency = 4\n'
+        '[sources.a]\n[sources.b]\ndisabled = true\nconcurrency = 2\ntoken_env = "B"\n'
+    )
+    new = roster.of_file(file, NOW)
+    assert new.problems == []
+    assert new.wanted == {
+        "a": Entry({"base_url": "https://a.example", "token_file": "/run/a", "concurrency": "4"}, None),
+        "b": Entry({"base_url": "https://b.example", "concurrency": "2", "token_env": "B"}, NOW),
+    }
+    file.write_text('[defaults]\ntoken_env = "T_{name}"\n[sources.a-b]\npurge = ["x"]\n[sources."a/b"]\ncolour = 1\n')
+    with pytest.raises(ConfigError) as caught:
+        roster.check_new(read(tmp_path), roster.of_file(file, NOW))
+    lines = [line.partition(":")[2].partition(":")[0] for line in str(caught.value).splitlines()]
+    assert lines.count(" [defaults] token_env") == 2
+    assert {" [sources.a-b] purge", " [sources.a/b] colour", " [sources.a/b] base_url"} <= set(lines)
