@@ -16,6 +16,7 @@ NAV = {
         "docs/settings",
         "docs/sources",
         "docs/schedule",
+        "docs/orchestrate",
         "docs/watch",
         "docs/scale",
         "docs/by-hand",
