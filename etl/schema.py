@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg import sql
 
-from etl import lock, totals
+from etl import lock, queue, totals
 from etl.database import Connection, connect, connected, masked, said
 from etl.errors import DatabaseError, SchemaError
 from etl.shipped import folder as folder  # it belongs to the schema for all who use it
@@ -33,6 +33,7 @@ NOTHING_OF_OTHERS = "SET LOCAL search_path = pg_catalog"
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(360360, 0)"
 _DIGEST = "SELECT digest FROM etl.definitions"
 LOCK_TIMEOUT = timedelta(seconds=30)
+HAS_A_QUEUE = "0007"  # from this revision on etl.queue says how far
 _WAIT_FOR_LOCKS = sql.SQL("SET LOCAL lock_timeout = {}")
 # A sync that is under way in another session has its totals right once both have ended: it adds what it changed to
 # what was counted before it, or had changed them before they are counted.
@@ -112,8 +113,8 @@ _HINTS: Sequence[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], st
     ),
     (psycopg.errors.ReadOnlySqlTransaction, "DATABASE_URL must lead to the server that takes writes, not to a standby"),
     (
-        (psycopg.errors.DuplicateTable, psycopg.errors.WrongObjectType),
-        "something else has that name in schema aims360, etl or bi: give the mirror a database of its own",
+        (psycopg.errors.DuplicateTable, psycopg.errors.WrongObjectType, psycopg.errors.DuplicateSchema),
+        "something else has that name in schema aims360, etl, bi or queue: give the mirror a database of its own",
     ),
 )
 _FORGET_DIGEST = "DELETE FROM etl.definitions"
@@ -207,10 +208,15 @@ def _migrate(connection: SqlConnection, lock_timeout: timedelta) -> tuple[str | 
             lock.hold_all(driver)  # a run of an earlier release would go on without what is kept from now on
         upgrade(connection=connection)
     wanted = definitions()
-    if not wanted.are_in(driver):
-        for statement in wanted.statements:
-            driver.execute(statement.encode())
+    for statement in (*queue_statements(driver), *(() if wanted.are_in(driver) else wanted.statements)):
+        driver.execute(statement.encode())
     return before, newest()
+
+
+def queue_statements(db: Connection | None) -> list[str]:
+    """What the queue of a fleet lacks, and who may write it then; `db` is None where there is none of it yet."""
+    made = queue.statements(queue.at(db) if db else None)
+    return [*made, _grant_writers()] if made else []
 
 
 def upgrade(since: str | None = None, until: str = "head", **alembic: object) -> None:
@@ -243,7 +249,7 @@ def definitions() -> Definitions:
     files = [text for kind in ("functions", "access", "views") for text in _files(kind)]  # each uses those before
     columns = (folder("sql") / "columns.toml").read_text(encoding="utf-8")
     roles = (folder("sql") / "roles.sql").read_text(encoding="utf-8")
-    writer = (folder("sql") / "writer.sql").read_text(encoding="utf-8")
+    writer = _grant_writers()
     tables = _table_comments()
     digest = hashlib.sha256("\0".join((*files, columns, roles, writer, *tables)).encode()).hexdigest()
     texts = json.dumps(tomllib.loads(columns), ensure_ascii=False, indent=1)
@@ -253,13 +259,18 @@ def definitions() -> Definitions:
         *tables,
         _COMMENT_ON_VIEWS.format(sql.Literal(texts)).as_string(),
         _GRANT_WHERE_ROLES_EXIST.format(sql.Literal(roles)).as_string(),
-        _GRANT_WHERE_A_WRITER_IS.format(sql.Literal(writer)).as_string(),
+        writer,
         _KEEP_SYNCS_AWAY,
         *totals.count_everything(),
         _FORGET_DIGEST,
         _REMEMBER_DIGEST.format(sql.Literal(digest)).as_string(),
     )
     return Definitions(digest, statements)
+
+
+def _grant_writers() -> str:
+    writer = (folder("sql") / "writer.sql").read_text(encoding="utf-8")
+    return _GRANT_WHERE_A_WRITER_IS.format(sql.Literal(writer)).as_string()
 
 
 def _files(kind: str) -> list[str]:

@@ -69,24 +69,29 @@ def of_database(url: str, lock_timeout: timedelta = schema.LOCK_TIMEOUT) -> str:
     with connected(url) as db:
         since = schema.revision(db)
         if since is None:
-            return _written(None, lock_timeout)
+            return _written(None, schema.queue_statements(None), lock_timeout)
+        queued = schema.queue_statements(db if since >= schema.HAS_A_QUEUE else None)
         if since >= schema.newest():
             schema.require(db)
-            if schema.definitions().are_in(db):
+            if schema.definitions().are_in(db) and not queued:
                 return _NOTHING.format(version=version("aims360-etl"), until=since)
         row = db.execute(_OWNER).fetchone()
-        return _written(since, lock_timeout, str(row[0]) if row else None)
+        return _written(since, queued, lock_timeout, str(row[0]) if row else None)
 
 
 def since_revision(name: str, lock_timeout: timedelta = schema.LOCK_TIMEOUT) -> str:
-    """The same for any database at that revision, `empty` for one without a schema. Raises ConfigError."""
+    """The same for any database at that revision, `empty` for one without a schema. Raises ConfigError.
+
+    Of a queue nothing is done where there may be one, since nobody says how far it is: that is for `of_database`.
+    """
     known = [EMPTY, *schema.revisions()]
     if name not in known:
         raise ConfigError(f"--from: there is no revision {name!r}; there are {', '.join(known)}")
-    return _written(None if name == EMPTY else name, lock_timeout)
+    has_none = name == EMPTY or name < schema.HAS_A_QUEUE
+    return _written(None if name == EMPTY else name, schema.queue_statements(None) if has_none else [], lock_timeout)
 
 
-def _written(since: str | None, lock_timeout: timedelta, owner: str | None = None) -> str:
+def _written(since: str | None, queued: list[str], lock_timeout: timedelta, owner: str | None = None) -> str:
     head = _HEAD.format(
         version=version("aims360-etl"),
         since=since or "nothing",
@@ -94,7 +99,11 @@ def _written(since: str | None, lock_timeout: timedelta, owner: str | None = Non
         owner=f"{shown(owner)}, who owns the schemas, or a role that may SET ROLE to it." if owner else _WHOEVER,
         wait=f"{lock_timeout.total_seconds():g}s",
         contents="\n--           ".join(
-            (*_steps(since), "functions, views, comments, grants and day totals, as of this program.")
+            (
+                *_steps(since),
+                *(["the queue of a fleet, as of the Procrastinate that is installed here."] if queued else []),
+                "functions, views, comments, grants and day totals, as of this program.",
+            )
         ),
     )
     before = [*_AS_WE_CONNECT, schema.wait_for_locks(lock_timeout), schema.NOTHING_OF_OTHERS]
@@ -108,7 +117,7 @@ def _written(since: str | None, lock_timeout: timedelta, owner: str | None = Non
         buffer = StringIO()
         schema.upgrade(since, buffer=buffer)
         migrations = buffer.getvalue()
-    after = schema.definitions().statements
+    after = [*queued, *schema.definitions().statements]
     return "\n".join((head, "BEGIN;\n", *map(_ended, before), migrations, *map(_ended, after), "COMMIT;\n"))
 
 

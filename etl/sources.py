@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from etl import payload
+from etl import payload, session
 from etl.database import Connection
 from etl.errors import ConfigError
 from etl.model import FLATTEN_VERSION, Scan, ScanKind
@@ -88,10 +88,11 @@ def find(db: Connection, name: str) -> State | None:
 
 
 def register(db: Connection, source: Source) -> int:
-    """The number of a source, which has its row from now on."""
+    """The number of a source, which has its row from now on. Raises ConfigError where nothing may be written."""
     # Looked for first: an INSERT that meets a conflict would use up a number of the smallint key each time.
     row = db.execute(_NUMBER, (source.name,)).fetchone()
     if row is None:
+        session.require(db)
         db.execute(_REGISTER, (source.name, source.base_url, FLATTEN_VERSION, source.purge, source.time_zone))
         row = db.execute(_NUMBER, (source.name,)).fetchone()
         assert row is not None

@@ -8,7 +8,7 @@ reads the page again.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _in_hand = threading.local()  # `depth`: transactions of a thread
@@ -18,6 +18,22 @@ _wished = False
 def heed() -> None:
     """From now on a service manager's wish, SIGTERM, raises KeyboardInterrupt, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _wish)
+
+
+def heed_instead(told: Callable[[], None], at_once: Callable[[], None]) -> None:
+    """From now on SIGTERM and Ctrl-C are a wish that `told` hears of; a second one calls `at_once`.
+
+    For a main thread that only waits for others, which have the runs.
+    """
+
+    def hears(_signal: int, _frame: object) -> None:
+        if _wished:
+            at_once()
+        wish()
+        told()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hears)
 
 
 def wish() -> None:

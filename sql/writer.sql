@@ -7,6 +7,7 @@
 --           It may not create, alter, truncate or drop anything, nor grant. What says which revision the schema is at, and
 --           what was erased, it only reads: the one is for `migrate`, the other for `erase`, both the owner's. Numbers that
 --           Postgres gives (GENERATED ALWAYS AS IDENTITY) take no right on their sequences.
+--           A worker of a fleet may be a writer: where there is a queue it is the writer's too, sequences and all.
 --           Views are read with their owner's rights; functions are granted, since a database may have taken them from
 --           everyone: day totals are worked out by those of aims360 with the rights of whoever writes.
 DO $$
@@ -19,6 +20,17 @@ $$;
 
 GRANT USAGE ON SCHEMA aims360, etl, bi TO aims360_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aims360, etl TO aims360_writer;
-REVOKE INSERT, UPDATE, DELETE ON etl.alembic_version, etl.definitions, etl.erasures FROM aims360_writer;
+REVOKE INSERT, UPDATE, DELETE ON etl.alembic_version, etl.definitions, etl.queue, etl.erasures FROM aims360_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA bi TO aims360_writer;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA aims360, etl, bi TO aims360_writer;
+
+DO $$
+BEGIN
+    IF to_regnamespace('queue') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA queue TO aims360_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA queue TO aims360_writer;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO aims360_writer;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA queue TO aims360_writer;
+    END IF;
+END
+$$;

@@ -16,7 +16,7 @@ from psycopg import sql
 from etl import embedded, schema, settings
 from etl.database import Connection, connect, sibling
 from etl.emulator import Emulator, Server, World, populated, serve
-from etl.tables import definitions, metadata
+from etl.tables import definitions, metadata, queue
 from tests.command import Command
 from tests.scene import TOKEN
 
@@ -37,9 +37,13 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
     sql.SQL(", ").join(
-        sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables if table is not definitions
+        sql.Identifier(table.schema or "", table.name)
+        for table in metadata.sorted_tables
+        if table not in (definitions, queue)
     )
 )
+# Its jobs, and by their keys all that hangs on them.
+_EMPTY_QUEUE = "TRUNCATE queue.procrastinate_jobs, queue.procrastinate_workers CASCADE"
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +90,7 @@ def url(_migrated: str) -> str:
     """The address of a migrated database without rows."""
     with psycopg.connect(_migrated, autocommit=True) as db:
         db.execute(_EMPTY)
+        db.execute(_EMPTY_QUEUE)
     return _migrated
 
 

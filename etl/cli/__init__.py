@@ -11,6 +11,7 @@ every import each minute, and one that finds its source held shall not pay for a
     serving    sync --every
     telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
+    fleet      worker
     reading    status, report
     sources    sources list, add, check, disable, enable, remove
     jobs       jobs list, show, wait, rerun, export
@@ -28,7 +29,8 @@ import sys
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # In the order that --help shows them.
-from etl.cli import init, mirror, reading, sources, jobs, documents, access, pretend, simulating, postgres, completions  # noqa: E402, F401, I001
+from etl.cli import init, mirror, fleet, reading, sources, jobs, documents, access  # noqa: E402, F401, I001
+from etl.cli import pretend, simulating, postgres, completions  # noqa: E402, F401
 from etl.cli.program import EXIT_CODES, main  # noqa: E402
 
 __all__ = ["EXIT_CODES", "main"]
