@@ -63,8 +63,8 @@ class Crew:
         for (work, outcome), number in sorted(runs.items()):
             told.add_metric([work, outcome], number)
         took = CounterMetricFamily(SECONDS, "Seconds that runs took, by work.", labels=("work",))
-        for work, number in sorted(seconds.items()):
-            took.add_metric([work], number)
+        for work, lasted in sorted(seconds.items()):
+            took.add_metric([work], lasted)
         yield told
         yield took
         yield GaugeMetricFamily(SLOTS, "Runs that this worker makes at a time.", self._slots)
