@@ -6,6 +6,7 @@
 
 VENV ?= .venv
 VENV_DBT ?= .venv-dbt
+VENV_AIRFLOW ?= .venv-airflow
 PYTHON ?=
 PYTEST_ARGS ?=
 WORKERS ?= logical
@@ -19,6 +20,7 @@ READY := $(MADE)-ready
 CLIENTS := $(MADE)-clients
 SITE := $(MADE)-site
 DBT := $(VENV_DBT)/$(HERE)
+AIRFLOW := $(VENV_AIRFLOW)/$(HERE)
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
 
@@ -31,11 +33,11 @@ else
 INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-.PHONY: help setup demo test check fast prove bench dist test-clients client-programs docs site pins clean
+.PHONY: help setup demo test check fast prove bench dist test-clients client-programs test-orchestrators docs site pins clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## .venv with the pinned packages and the command .venv/bin/aims360-etl
 	@:
@@ -72,6 +74,9 @@ test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through OD
 client-programs:
 	@sh tests/clients/programs.sh
 
+test-orchestrators: $(READY) $(AIRFLOW) ## the DAG of docs/orchestrate.md, run by an Airflow in an environment of its own
+	@AIRFLOW='$(CURDIR)/$(VENV_AIRFLOW)/bin/airflow' $(BIN)/python -m pytest -n 0 tests/orchestrators $(PYTEST_ARGS)
+
 docs: setup ## what is written from the code: docs/views.md, settings.md, commands.md, and sql/contract.txt
 	@$(BIN)/python -m tests.write_docs
 
@@ -82,10 +87,11 @@ site: $(SITE) ## site/index.html: the pages of docs/, to be read without a netwo
 
 # From 1.12 on dbt needs a parser that its package downloads from elsewhere while it is installed.
 DBT_WANTED := dbt-core>=1.10,<1.12 dbt-postgres>=1.9
+AIRFLOW_WANTED := apache-airflow>=3.3,<4
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-annotate --no-header --no-emit-index-url --no-config --upgrade --quiet
 
-pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tests/clients' and docs' (needs uv)
+pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, those of tests/ and docs/ too (needs uv)
 	@test -n "$(UV)" || { echo "make pins needs uv: pip install uv"; exit 1; }
 	@{ echo "# The versions that were tested, for every platform. Made by make pins; make setup installs them."; \
 	   $(COMPILE) pyproject.toml --extra dev; \
@@ -107,11 +113,14 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tes
 	@{ echo "# dbt, which has an environment of its own. Made by make pins; make test-clients installs them."; \
 	   echo '$(DBT_WANTED)' | tr ' ' '\n' | $(COMPILE) - --no-strip-extras; \
 	} > tests/clients/dbt-pins.txt.new && mv tests/clients/dbt-pins.txt.new tests/clients/dbt-pins.txt
+	@{ echo "# Airflow, which has an environment of its own. Made by make pins; make test-orchestrators installs them."; \
+	   echo '$(AIRFLOW_WANTED)' | $(COMPILE) -; \
+	} > tests/orchestrators/pins.txt.new && mv tests/orchestrators/pins.txt.new tests/orchestrators/pins.txt
 
 clean: ## removes what make made, the demo's database too
 	@if test -e .aims360 -a -x $(BIN)/python; then \
 	   $(BIN)/python -c 'from pathlib import Path; from etl import embedded; embedded.remove(Path(".aims360"))'; fi
-	@rm -rf .aims360 $(VENV) $(VENV_DBT) dist build site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .aims360 $(VENV) $(VENV_DBT) $(VENV_AIRFLOW) dist build site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $$python to a Python that is new enough, or says what is missing.
@@ -159,4 +168,9 @@ $(SITE): $(READY) docs/pins.txt
 $(DBT): tests/clients/dbt-pins.txt
 	@$(make_environment)
 	@$(INSTALL) --require-hashes -r tests/clients/dbt-pins.txt
+	@touch $@
+
+$(AIRFLOW): tests/orchestrators/pins.txt
+	@$(make_environment)
+	@$(INSTALL) --require-hashes -r tests/orchestrators/pins.txt
 	@touch $@

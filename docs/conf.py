@@ -14,8 +14,11 @@ NAV = {
     "Start": ["docs/concepts"],
     "In operation": [
         "docs/settings",
+        "docs/sources",
         "docs/schedule",
+        "docs/orchestrate",
         "docs/watch",
+        "docs/scale",
         "docs/by-hand",
         "docs/commands",
         "docs/completions",

@@ -33,14 +33,12 @@ class Tables(Mapping[str, Given]):
         called: Callable[[str], str],
         inherited: "Inherited",
         *,
-        full_paths: bool = False,
         opens: bool = True,
     ) -> None:
         """`called` says where the table of a name is. Without `opens` secrets are taken to be where they are named."""
         self._tables = tables
         self._called = called
         self._inherited = inherited
-        self._full_paths = full_paths
         self._opens = opens
 
     def __iter__(self) -> Iterator[str]:
@@ -83,9 +81,6 @@ class Tables(Mapping[str, Given]):
         """The secret that a line names by a variable (`_env`) or by a path (`_file`), and what it is called there."""
         environ, folder = self._inherited.environ, self._inherited.folder
         if setting.endswith("_file"):
-            if self._full_paths and not Path(named).is_absolute():
-                problems.append(f"{setting}: is no full path; what isn't in a file has no folder to be seen from")
-                return "", setting
             if not self._opens:
                 return _UNREAD, setting
             return from_secret_file(setting, named, folder, problems), setting
@@ -139,6 +134,9 @@ class Inherited:
         problems.append(f"{setting}: the name {name!r} doesn't fit into {what}; write {key} into its own table")
         # An address is wrong already, and needn't be told to be missing too.
         return value.replace(_NAME, "name") if key == "base_url" else None
+
+
+NOTHING_INHERITED = Inherited({}, Path())
 
 
 def read(file: Path, environ: Mapping[str, str]) -> tuple[Tables, Inherited]:

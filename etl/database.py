@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -31,8 +31,17 @@ _LIMITS = {
 _BAD_ADDRESS = "DATABASE_URL: is not a valid address; in a password the characters @ : / % are written %40 %3A %2F %25"
 # What an address may say otherwise, and what it may not: how rows and times are written and read here. All our names
 # say their schema; in public may lie what others put there, to be run with our rights in place of Postgres' own.
-_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=15min -c search_path=pg_catalog"
-_OURS = "-c TimeZone=UTC -c DateStyle=ISO"
+_SETTINGS = {"lock_timeout": "60s", "idle_in_transaction_session_timeout": "15min", "search_path": "pg_catalog"}
+_OURS = {"TimeZone": "UTC", "DateStyle": "ISO"}
+# PgBouncer takes no settings at the start, or drops them where it is told to. So they are set afterwards: by a writer
+# for its session, by a reader for its transaction and no longer, since the session then serves others. Postgres tells
+# a client the number of its process; a pooler makes one up (etl/session.py).
+_NO_OPTIONS = "unsupported startup parameter"
+_SET_WHERE_POOLED = """
+SELECT set_config(s.name, s.value, %(is_local)s)
+FROM unnest(%(names)s::text[], %(values)s::text[]) AS s (name, value)
+WHERE pg_backend_pid() <> %(client)s
+"""
 
 _UNREACHED = "check DATABASE_URL, and that a Postgres answers there"
 # A connection that isn't made has no SQLSTATE, only words. Those of a server that speaks another language are told as
@@ -93,7 +102,7 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     """The same as a connection of another kind."""
     check(url)
     try:
-        db = kind.connect(address(url), autocommit=autocommit)
+        db = _begun(kind, url, autocommit)
     except psycopg.Error as error:
         raise DatabaseError(f"can't connect to {masked(url)}: {_plain(error, url)}; {why_not(str(error))}") from None
     if unfit := _unfit(db.info.server_version, db.info.parameter_status("server_encoding")):
@@ -104,11 +113,47 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
 
 def address(url: str, search_path: str | None = None) -> str:
     """The address with all that our connections have in common, for whoever makes them; names are looked up there."""
-    given = conninfo.conninfo_to_dict(url)
-    path = f"-c search_path={search_path}" if search_path else ""
-    options = " ".join(filter(None, (_OPTIONS, str(given.get("options") or ""), _OURS, path)))
-    ours = {"options": options, "client_encoding": "UTF8"}
-    return conninfo.make_conninfo(url, **{**_LIMITS, "application_name": session_name(), **given, **ours})
+    known = conninfo.conninfo_to_dict(url)
+    path = {"search_path": search_path} if search_path else {}
+    options = (_options(_SETTINGS), str(known.get("options") or ""), _options({**_OURS, **path}))
+    ours = {"client_encoding": "UTF8", "options": " ".join(filter(None, options))}
+    return conninfo.make_conninfo(url, **{**_LIMITS, "application_name": session_name(), **known, **ours})
+
+
+def _begun(kind: type[_Kind], url: str, autocommit: bool) -> _Kind:
+    """The connection with its settings; without them where a pooler takes none."""
+    whole = address(url)
+    try:
+        return kind.connect(whole, autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        if _NO_OPTIONS not in str(error):
+            raise
+        return kind.connect(conninfo.make_conninfo(whole, options=""), autocommit=autocommit)
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def settle(db: Connection, is_local: bool = False) -> None:
+    """The settings that a connection begins with, where a pooler has dropped them; local to the transaction or not."""
+    settings = {**_SETTINGS, **_OURS}
+    given = {"names": list(settings), "values": list(settings.values()), "is_local": is_local}
+    db.execute(_SET_WHERE_POOLED, {**given, "client": db.info.backend_pid})
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """A connection that reads, in one transaction of one snapshot: behind a pooler nothing else is its own.
+
+    Raises DatabaseError where there is no way in, psycopg.Error for what Postgres refuses.
+    """
+    with closing(connect(url)) as db:
+        db.prepare_threshold = None  # a prepared statement stays with the session, and the next client meets it there
+        db.read_only, db.isolation_level = True, psycopg.IsolationLevel.REPEATABLE_READ
+        with db.transaction():
+            settle(db, is_local=True)
+            yield db
 
 
 def why_not(said: str) -> str:
@@ -168,12 +213,8 @@ def check(url: str) -> None:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """A connection that is closed at the end; what Postgres refuses meanwhile becomes a DatabaseError."""
-    db = connect(url)
-    try:
-        with told(url):
-            yield db
-    finally:
-        db.close()
+    with told(url), closing(connect(url)) as db:
+        yield db
 
 
 @contextmanager

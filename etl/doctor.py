@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from psycopg.errors import InsufficientPrivilege
 
-from etl import database, network, odata, payload, schema, settings
+from etl import database, network, odata, payload, schema, session, settings
 from etl.api import Api, Reply
 from etl.errors import EtlError, Refused, SchemaError, SourceError
 from etl.model import TICK_PLAY, Clock, Key
@@ -136,6 +136,7 @@ def database_checks(address: Callable[[], str], is_new: bool = False) -> Iterato
             )
             yield from _schema(db, is_new)
             yield from _writable(db)
+            yield from _own_session(db)
     except EtlError as error:
         yield from failures("database", error)
 
@@ -164,6 +165,14 @@ def _writable(db: database.Connection) -> Iterator[Check]:
             "takes no writes: DATABASE_URL must lead to the server that does, not to a standby or a read-only setting"
         )
         yield Check("database", Standing.FAILED, said)
+
+
+def _own_session(db: database.Connection) -> Iterator[Check]:
+    """Whether a sync can hold its source there: behind a pooler of transactions it can't, though readers can read."""
+    try:
+        session.require(db)
+    except EtlError as error:
+        yield from failures("session", error)
 
 
 def _right_to_migrate(db: database.Connection) -> Check:

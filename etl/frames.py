@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 
-from etl.database import Connection, connect
+from etl.database import Connection, reading
 
 FEW = frozenset(
     "source account_code database_name category_name sub_category_name job_status previous_status type kind outcome "
@@ -40,17 +40,16 @@ def read(url: str, statement: str, settings: Mapping[str, str] | None = None) ->
 
     Raises DatabaseError where there is no way in, psycopg.Error for what Postgres refuses.
     """
-    with connect(url) as db:
-        db.read_only = True
-        with db.transaction():
-            for setting in (settings or {}).items():
-                db.execute(_SETTING, setting)
-            return _frame(db, statement)
+    with reading(url) as db:
+        for setting in (settings or {}).items():
+            db.execute(_SETTING, setting)
+        return _frame(db, statement)
 
 
 def _frame(db: Connection, statement: str) -> pd.DataFrame | None:
-    # Without parameters: a % is a %. Prepared, it is one statement: of several, the first could end the transaction.
-    cursor = db.execute(statement.encode(), prepare=True)
+    # Without parameters: a % is a %. In a pipeline it is one statement: of several one could end the transaction.
+    with db.pipeline():
+        cursor = db.execute(statement.encode())
     result = cursor.pgresult
     if cursor.description is None or result is None:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from etl import secret_file
 from etl.errors import ConfigError
 
-DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs", "every", "time_limit")
+DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs", "fold_after", "every", "time_limit")
 SHARED = (*DURATIONS, "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
 GRANT = ("client_id", "client_secret", "username", "password")
 SECRETS = ("token", "client_secret", "password")

@@ -1,7 +1,7 @@
 """The ledger `etl.runs`: one row a run, from its first moment on; how it is kept short.
 
-Once a day runs older than the source's `keep_runs` are forgotten, but for the last complete one of each kind; and those
-older than a week that brought no news become one row a day and kind.
+Once a day, or as often as `fold_after` says, runs older than the source's `keep_runs` are forgotten, but for the last
+complete one of each kind; and those older than `fold_after` that brought no news become one row a day and kind.
 """
 
 import os
@@ -109,7 +109,8 @@ FROM folded AS f
 LEFT JOIN passed AS p USING (stays)
 WHERE r.source_id = %(source_id)s AND r.run_id = f.stays
 """
-_FOLDED_AFTER = timedelta(days=7)
+_A_DAY = timedelta(days=1)
+_MIDNIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTERS = Counts.__struct_fields__
 _WRITE = sql.SQL("""
 UPDATE etl.runs
@@ -160,18 +161,24 @@ def begin(db: Connection, source_id: int, kind: str, now: datetime, watermark: d
     return Begun(int(str(row[0])), before if isinstance(before, datetime) else None)
 
 
-def tidy(db: Connection, source_id: int, begun: Begun, now: datetime, keep: timedelta) -> None:
-    """Forgets and folds a source's old runs, with the first run of a day (UTC), in one transaction.
+def is_time_to_tidy(before: datetime | None, now: datetime, fold_after: timedelta) -> bool:
+    """Whether it is the first run of a day (UTC), or of a shorter span where runs are folded sooner."""
+    span = min(fold_after, _A_DAY)
+    return before is not None and (before - _MIDNIGHT) // span != (now - _MIDNIGHT) // span
 
-    Killed, or in the way of somebody who holds the ledger, it has done nothing, and the next day does it.
+
+def tidy(db: Connection, source_id: int, begun: Begun, now: datetime, keep: timedelta, fold_after: timedelta) -> None:
+    """Forgets and folds a source's old runs where it is time to, in one transaction.
+
+    Killed, or in the way of somebody who holds the ledger, it has done nothing, and the next time does it.
     """
-    if begun.before is None or begun.before.astimezone(UTC).date() == now.astimezone(UTC).date():
+    if not is_time_to_tidy(begun.before, now, fold_after):
         return
     given = {
         "source_id": source_id,
         "run_id": begun.run_id,
         "forgotten": now - keep,
-        "folded": now - _FOLDED_AFTER,
+        "folded": now - fold_after,
     }
     with suppress(errors.LockNotAvailable), db.transaction():
         db.execute(_WAIT_SHORTLY)

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 PURGE_MODES = ("delete", "scrub", "keep")
 _LONGEST = timedelta(days=36_500)
 _AT_LEAST = {
-    "keep_runs": timedelta(days=8),  # runs are folded after seven
+    "keep_runs": timedelta(days=8),  # by default runs are folded after seven
+    "fold_after": timedelta(hours=1),
     "reread_every": timedelta(minutes=1),
     "every": timedelta(seconds=1),
     "time_limit": timedelta(seconds=1),

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
+from psycopg import sql
 
+from etl import session
 from etl.database import Connection
 from etl.errors import Locked
 from etl.legible import utc
@@ -17,8 +19,11 @@ from etl.legible import utc
 _CLASS = 360_361  # sql/functions/is_held.sql looks for it
 _FETCHES = 360_362  # held by each call that fetches outputs, alone by an erasure
 
-_LOCK = "SELECT pg_try_advisory_lock(%(class)s, %(source_id)s)"
-_SHARE = "SELECT pg_try_advisory_lock_shared(%(class)s, %(source_id)s)"
+# Null where the session isn't known for ours alone: such a lock would be that of whoever uses the session next.
+_LOCK = sql.SQL("SELECT CASE WHEN {} THEN pg_try_advisory_lock(%(class)s, %(source_id)s) END").format(session.IS_OURS)
+_SHARE = sql.SQL("SELECT CASE WHEN {} THEN pg_try_advisory_lock_shared(%(class)s, %(source_id)s) END").format(
+    session.IS_OURS
+)
 _LOCK_ALL = """
 SELECT source_id, name, pg_try_advisory_xact_lock(%(class)s, source_id) FROM etl.sources ORDER BY source_id
 """
@@ -96,7 +101,10 @@ def holders(db: Connection) -> list[Holder]:
 
 @contextmanager
 def held(db: Connection, name: str, source_id: int) -> Iterator[None]:
-    """The source is ours. Raises Locked at once where another run holds it, with who that is."""
+    """The source is ours. Raises Locked at once where another run holds it, with who that is.
+
+    Raises ConfigError where the connection has no session of its own, as all that lock a source do.
+    """
     with _taken(db, name, {"class": _CLASS, "source_id": source_id}):
         yield
 
@@ -117,9 +125,13 @@ def erasing(db: Connection, name: str, source_id: int) -> Iterator[None]:
 
 @contextmanager
 def _taken(
-    db: Connection, name: str, key: Mapping[str, int], take: str = _LOCK, release: str = _UNLOCK
+    db: Connection, name: str, key: Mapping[str, int], take: sql.Composed = _LOCK, release: str = _UNLOCK
 ) -> Iterator[None]:
-    row = db.execute(take, key).fetchone()
+    given = {**key, "client": db.info.backend_pid}
+    row = db.execute(take, given).fetchone()
+    if row == (None,):
+        session.require(db)
+        row = db.execute(take, given).fetchone()
     if not (row and row[0]):
         raise Locked(f"source {name!r} is held by {_holder(db, key)}; nothing was done")
     try:

@@ -66,7 +66,7 @@ class Log:
     def progress(self, progress: Progress, seconds: float) -> None:
         """How far the run is; how often, is for the caller to say."""
         if progress.done:
-            of = f" of about {progress.of:,}" if progress.of else ""
+            of = f" of {'' if progress.is_exact else 'about '}{progress.of:,}" if progress.of else ""
             said = f"{progress.done:,}{of} {progress.what}, {seconds:.0f} s"
             self._tell("info", "progress", said, {"what": progress.what, "done": progress.done, "of": progress.of})
 

@@ -322,12 +322,13 @@ class Exchange(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """How far a run is: what it does, how many rows are done, and of how many (None: unknown)."""
+    """How far a run is: what it does, how many rows are done, and of how many (None: unknown); mostly an estimate."""
 
     run_id: int
     what: str
     done: int = 0
     of: int | None = None
+    is_exact: bool = False  # of: no estimate
 
 
 Watch = Callable[[Progress], None]

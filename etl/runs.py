@@ -446,7 +446,7 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
         begun = ledger.begin(db, state.source_id, kind, now, state.watermark)
         run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
-            ledger.tidy(db, state.source_id, begun, now, source.keep_runs)
+            ledger.tidy(db, state.source_id, begun, now, source.keep_runs, source.fold_after)
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
 
 from etl import config_file, given, limits
-from etl.config_file import Inherited
+from etl.config_file import NOTHING_INHERITED, Inherited
 from etl.errors import ConfigError
 from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
 
@@ -53,6 +53,7 @@ SETTINGS = (
     Setting("AIMS360_REREAD_EVERY", "1d", "how often that is"),
     Setting("AIMS360_RECONCILE_EVERY", "7d", "how often a sync compares all keys, and repairs; `0` for never"),
     Setting("AIMS360_KEEP_RUNS", "90d", "how long `bi.runs` remembers a run"),
+    Setting("AIMS360_FOLD_AFTER", "7d", "when runs without news become one row a day in it; 1h at least"),
     Setting("AIMS360_EVERY", "5m", "how often a fleet syncs the source; 1s at least"),
     Setting("AIMS360_TIME_LIMIT", "60s", "how long a fleet's run of it lasts at most, 1s to 1d; the next one goes on"),
     Setting("AIMS360_LOG_FORMAT", "auto", "how a run tells what happens, on stderr: `human`, `json`, or what suits"),
@@ -123,6 +124,7 @@ class Source:
     reread_every: timedelta
     reconcile_every: timedelta  # zero: never
     keep_runs: timedelta
+    fold_after: timedelta
     every: timedelta  # how often a fleet syncs it
     time_limit: timedelta  # of one run of a fleet
 
@@ -150,11 +152,11 @@ class Settings:
     insecure_http: bool = False
     disabled: frozenset[str] = frozenset()
     place: str = ""  # where the sources are configured: in a file of this name, in the environment, or nowhere
-    inherited: Inherited | None = None  # what sources have too that are kept elsewhere
+    inherited: Inherited = NOTHING_INHERITED  # what sources have too that are kept elsewhere
 
     def has(self, name: str | None) -> bool:
         """Whether that source is configured here, or any."""
-        return bool(self.place and self.sources) if name is None else name in self.sources
+        return bool(self.place) and (bool(self.sources) if name is None else name in self.sources)
 
     def source(self, name: str | None = None, kept: Mapping[str, Given] = MappingProxyType({})) -> Source:
         """The source of that name, or the only one; of those that are `kept` elsewhere what isn't configured here.

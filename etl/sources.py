@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from etl import payload
+from etl import payload, session
 from etl.database import Connection
 from etl.errors import ConfigError
 from etl.model import FLATTEN_VERSION, Scan, ScanKind
@@ -87,10 +87,11 @@ def find(db: Connection, name: str) -> State | None:
 
 
 def register(db: Connection, source: Source) -> State:
-    """What is known of a source, which has its row from now on."""
+    """What is known of a source, which has its row from now on. Raises ConfigError where nothing may be written."""
     # Looked for first: an INSERT that meets a conflict would use up a number of the smallint key each time.
     state = find(db, source.name)
     if state is None:
+        session.require(db)
         db.execute(_REGISTER, (source.name, source.base_url, FLATTEN_VERSION, source.purge, source.time_zone))
         state = find(db, source.name)
         assert state is not None

@@ -23,8 +23,19 @@ LEFT JOIN (SELECT source, count(*) AS documents FROM bi.job_documents GROUP BY s
 WHERE %(source)s::text IS NULL OR source = %(source)s
 ORDER BY source
 """
+# Of millions of runs: the last five are of the five sources that ran last, and the ledger is led by the source.
 _RUNS = """
-SELECT * FROM bi.runs WHERE %(source)s::text IS NULL OR source = %(source)s ORDER BY run_id DESC LIMIT 5
+SELECT r.*
+FROM (
+    SELECT source
+    FROM bi.freshness
+    WHERE last_run_id IS NOT NULL AND (%(source)s::text IS NULL OR source = %(source)s)
+    ORDER BY last_run_id DESC
+    LIMIT 5
+) AS f
+CROSS JOIN LATERAL (SELECT * FROM bi.runs WHERE source = f.source ORDER BY run_id DESC LIMIT 5) AS r
+ORDER BY r.run_id DESC
+LIMIT 5
 """
 _FRESHNESS = """
 SELECT source, lag_seconds, last_kind, last_outcome, went_back, open_rejects
@@ -33,6 +44,8 @@ WHERE %(source)s::text IS NULL OR source = %(source)s
 ORDER BY source
 """
 _TOLD_OF_AN_ERROR = 200  # characters
+_TOLD_EACH = 20  # sources; more are told as totals
+_TOLD_OF_THE_LATE = 10
 
 Status = dict[str, list[Row]]
 
@@ -73,13 +86,31 @@ def _broken(row: Row, most: timedelta) -> str | None:
 
 
 def text(status: Status) -> str:
-    """The status for people."""
-    if not status["sources"]:
+    """The status for people: two lines a source, or of many sources what they come to."""
+    sources = status["sources"]
+    if not sources:
         return "nothing was synced yet: run `aims360-etl sync`"
-    lines = [line for row in status["sources"] for line in _source(row)]
+    lines = [line for row in sources for line in _source(row)] if len(sources) <= _TOLD_EACH else _totals(sources)
     lines.append("last runs (UTC):")
     lines += [_run(row) for row in status["runs"]]
     return "\n".join(lines)
+
+
+def _totals(sources: Sequence[Row]) -> list[str]:
+    """What many sources come to, and which are furthest behind; `--source` tells of one."""
+    total = {name: sum(int(str(row[name])) for row in sources) for name in ("jobs", "open", "stuck", "open_rejects")}
+    late = [row for row in sources if row["lag_seconds"] is not None]
+    late.sort(key=lambda row: float(str(row["lag_seconds"])), reverse=True)
+    failing = sum(bool(row["failures_in_a_row"]) for row in sources)
+    back = sum(bool(row["went_back"]) for row in sources)
+    worst = ", ".join(f"{row['source']} {span(row['lag_seconds'])}" for row in late[:_TOLD_OF_THE_LATE])
+    complete = f"{len(late)} complete, {len(sources) - len(late)} not complete yet"
+    failing_too = f"{failing} failing" + (f", {back} went back" if back else "")
+    held = f"{total['jobs']} jobs ({total['open']} open, {total['stuck']} stuck), {total['open_rejects']} rejected rows"
+    return [
+        f"{len(sources)} sources: {complete}, {failing_too}; {held}",
+        f"  furthest behind: {worst or 'none'}",
+    ]
 
 
 def _source(row: Row) -> Sequence[str]:

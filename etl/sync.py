@@ -300,6 +300,8 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: A
     """
     watermark = run.state.watermark
     if found.newest is None or watermark is None:
+        if asking is Asking.NOW:
+            run.asked_about_purge(found.as_of)  # nothing to ask about, nor in the next moment
         return
     horizon = odata.plus(watermark, -run.source.look_back)
     run.follow_purge_mode(found.as_of)

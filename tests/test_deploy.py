@@ -114,8 +114,10 @@ def test_calls_are_found_where_they_stand() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(DEPLOY)))
 def test_every_file_is_spoken_of(file: Path) -> None:
-    """In docs/schedule.md or docs/watch.md, or by the Dockerfile that reads it."""
-    docs = "".join((HOUSE / "docs" / name).read_text(encoding="utf-8") for name in ("schedule.md", "watch.md"))
+    """In docs/schedule.md, docs/orchestrate.md or docs/watch.md, or by the Dockerfile that reads it."""
+    docs = "".join(
+        (HOUSE / "docs" / name).read_text(encoding="utf-8") for name in ("schedule.md", "orchestrate.md", "watch.md")
+    )
     assert str(file.relative_to(HOUSE)) in docs + DOCKERFILE
 
 
@@ -302,6 +304,16 @@ def test_the_composition_is_of_this_image_and_keeps_its_secrets_in_files() -> No
         assert files == {f"/run/secrets/{secret}" for secret in services[name]["secrets"]}
         assert set(services[name]["secrets"]) <= set(found["secrets"])
     assert all(port.startswith("127.0.0.1:") for port in services["etl"]["ports"])
+
+
+# Airflow. `make test-orchestrators` runs it.
+
+
+@pytest.mark.parametrize("name", ["aims360.py", "after_aims360.py"])
+def test_the_page_shows_the_dags_as_they_are(name: str) -> None:
+    """Who copies one from docs/orchestrate.md has the file that was tested."""
+    page = (HOUSE / "docs" / "orchestrate.md").read_text(encoding="utf-8")
+    assert text("airflow", name) in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 # Windows.

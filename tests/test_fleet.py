@@ -55,6 +55,7 @@ def a_standing(**how: object) -> Standing:
         name="aims360",
         started_at=NOW,
         complete_through=NOW,
+        is_empty=False,
         is_read_whole=False,
         purge_asked_at=NOW,
         reread_due_at=NOW + timedelta(days=1),
@@ -76,6 +77,7 @@ def a_standing(**how: object) -> Standing:
         ({"reread_due_at": NOW}, [Work.DEEPEN]),
         ({"reconcile_due_at": NOW}, [Work.DEEPEN]),
         ({"started_at": None, "purge_asked_at": None, "reread_due_at": None}, [Work.SYNC, Work.PURGE, Work.DEEPEN]),
+        ({"is_empty": True, "started_at": None, "purge_asked_at": None, "reconcile_due_at": NOW}, [Work.SYNC]),
         ({"complete_through": None}, []),
         ({"complete_through": None, "started_at": NOW - 2 * A_MINUTE, "purge_asked_at": None}, [Work.BACKFILL]),
         ({"is_read_whole": True, "started_at": NOW - 2 * A_MINUTE, "reread_due_at": NOW}, [Work.BACKFILL]),
@@ -98,6 +100,22 @@ def test_a_source_that_never_ran_is_read_whole_and_then_by_increments(db: Connec
     assert due(scene.source, standings(db)["aims360"], scene.world.now) == []
     scene.world.advance(A_MINUTE)
     assert due(scene.source, standings(db)["aims360"], scene.world.now) == [Work.SYNC]
+
+
+def test_a_source_without_jobs_wants_nothing_but_increments(db: Connection) -> None:
+    """Neither before the first job nor after the last is its purge due in each moment anew."""
+    scene = Scene(db, World())
+    scene.set(every=A_MINUTE)
+    scene.sync()
+    assert due(scene.source, standings(db)["aims360"], scene.world.now) == []
+    job = scene.world.add()
+    scene.sync()
+    scene.world.delete(job)
+    scene.world.advance(AN_HOUR)
+    scene.sync(deep=False)
+    assert due(scene.source, standings(db)["aims360"], scene.world.now) == [Work.PURGE]
+    scene.purge()
+    assert due(scene.source, standings(db)["aims360"], scene.world.now) == []
 
 
 def test_failures_in_a_row_are_counted_and_forgotten(db: Connection) -> None:

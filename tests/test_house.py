@@ -153,7 +153,16 @@ def test_nothing_committed_names_a_package_host() -> None:
     assert named == []
 
 
-@pytest.mark.parametrize("name", ["pins.txt", "tests/clients/pins.txt", "tests/clients/dbt-pins.txt", "docs/pins.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pins.txt",
+        "tests/clients/pins.txt",
+        "tests/clients/dbt-pins.txt",
+        "tests/orchestrators/pins.txt",
+        "docs/pins.txt",
+    ],
+)
 def test_every_pin_has_its_version_and_hashes(name: str) -> None:
     """`make` installs with --require-hashes: a pin without one would stop it."""
     text = (HOUSE / name).read_text(encoding="utf-8")

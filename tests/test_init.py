@@ -380,6 +380,12 @@ def test_a_table_is_changed_and_its_neighbours_stay(tmp_path: Path) -> None:
         written.source(tmp_path / "t", "[sources", "a", written.table("a", {"base_url": "z"}))
 
 
+def test_what_is_neither_text_nor_number_is_no_answer(tmp_path: Path) -> None:
+    """A source that was disabled is set up anew, not written with a text that would be no setting."""
+    (tmp_path / "aims360.toml").write_text('[sources.a]\nconcurrency = 4\ndisabled = true\ntoken_env = "A"\n')
+    assert written.table_of(tmp_path / "aims360.toml", "a") == {"concurrency": "4"}
+
+
 def test_a_secret_file_was_never_open_to_others(tmp_path: Path) -> None:
     """Not for a moment, whatever the umask; one that was is closed; a link goes on leading where it led."""
     umask = os.umask(0)

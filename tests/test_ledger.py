@@ -11,6 +11,7 @@ from psycopg import sql
 from etl.database import Connection, connected
 from etl.emulator import World
 from etl.errors import SignInFailed
+from etl.ledger import is_time_to_tidy
 from etl.model import Counts, Run
 from etl.settings import Secret
 from tests.scene import TOKEN, Scene
@@ -232,6 +233,39 @@ def test_only_the_first_run_of_a_day_tidies(db: Connection) -> None:
     scene.world.advance(DAY)
     scene.sync()
     assert scene.one(there) == 2
+
+
+def test_a_busy_ledger_is_kept_as_short_as_is_wished(db: Connection) -> None:
+    """Runs each ten minutes, folded after two hours and as often: what is younger is there, the rest are few rows."""
+    scene = a_scene(db)
+    scene.set(fold_after=2 * HOUR)
+    scene.world.advance(midnight(scene, 0) + 1 * DAY - scene.world.now)
+    for _ in range(6 * 24 * 2):
+        scene.sync()
+        scene.world.advance(HOUR / 6)
+    [(rows, runs)] = scene.rows("SELECT count(*), sum(runs) FROM etl.runs WHERE kind = 'incremental'")
+    assert runs == 6 * 24 * 2
+    assert rows <= 6 * 4 + 3
+    young = "SELECT count(*) FROM etl.runs WHERE runs = 1 AND finished_at > %s"
+    assert scene.one(young, scene.world.now - 2 * HOUR) >= 11
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "fold_after", "is_time"),
+    [
+        ("2026-03-01T23:59:59Z", "2026-03-02T00:00:01Z", 7 * DAY, True),
+        ("2026-03-02T00:00:01Z", "2026-03-02T23:59:59Z", 7 * DAY, False),
+        ("2026-03-02T00:00:01Z", "2026-03-02T01:00:00Z", HOUR, True),
+        ("2026-03-02T00:00:01Z", "2026-03-02T00:59:59Z", HOUR, False),
+        (None, "2026-03-02T00:59:59Z", HOUR, False),
+    ],
+)
+def test_it_is_time_to_tidy_once_a_day_or_as_often_as_runs_are_folded(
+    before: str | None, now: str, fold_after: timedelta, is_time: bool
+) -> None:
+    """Told by when the source's run before began."""
+    moment = None if before is None else datetime.fromisoformat(before)
+    assert is_time_to_tidy(moment, datetime.fromisoformat(now), fold_after) is is_time
 
 
 @pytest.mark.slow

@@ -191,6 +191,14 @@ def test_secrets_of_other_machines_are_noted_only(tmp_path: Path) -> None:
     assert roster.check_new(read(tmp_path), roster.of_words("new", an_entry().settings)) == []
 
 
+def test_a_path_of_the_defaults_is_seen_from_their_file(tmp_path: Path) -> None:
+    """For sources of the database too: only what the database itself says wants a full path."""
+    (tmp_path / "east").write_text("from-a-file")
+    text = '[defaults]\nbase_url = "https://{name}.example"\ntoken_file = "{name}"\n'
+    found = roster.whole(read(tmp_path, text), {"east": Entry({}, None)})
+    assert (found.problems, found.sources["east"].credentials) == ({}, Secret("from-a-file"))
+
+
 def test_a_file_becomes_a_roster(tmp_path: Path) -> None:
     """Each source with what it inherited; numbers are texts, and disabled is a moment."""
     file = tmp_path / "fleet.toml"

@@ -1,5 +1,6 @@
 """The simulation of a fleet: what its figures mean, and that its checks find what they are there to find."""
 
+import json
 import math
 import os
 import time
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl import embedded
 from etl.api import Api
 from etl.database import Connection
 from etl.emulator import Fleet, Tenant, serve_fleet, tenants
@@ -202,3 +204,25 @@ def test_wishes_that_make_no_sense_are_refused(command: Command) -> None:
         code, _, errors = command.run("simulate", *words)
         assert code == 2
         assert said in " ".join(errors.split())
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_small_fleet_is_measured(command: Command, tmp_path: Path) -> None:
+    """Real workers, one of which is killed, and bad neighbours: figures, all fresh at the end, mirrors equal."""
+    command.environ["AIMS360_DATA_DIR"] = str(tmp_path / "data")
+    fleet = ("--accounts", "6", "--latency", "0.02", "--every", "5s", "--moods", "refuses=1,backfill=300")
+    try:
+        code, output, errors = command.run("simulate", *fleet, "--minutes", "0.1", "--kill", "4", "--json")
+    finally:
+        embedded.remove(tmp_path / "data")
+    assert code == 0, errors
+    found = json.loads(output)
+    [phase] = found["phases"]
+    assert (phase["workers"], phase["neighbours"], found["kills"]) == (2, True, 1)
+    assert 0 < phase["runs"] <= phase["requests"]
+    assert -2 < phase["ages"]["p50"] <= phase["ages"]["p99"] <= phase["ages"]["oldest"] < 60
+    assert found["verdict"]["overlaps"] == found["verdict"]["differences"] == []
+    assert found["verdict"]["compared"] > 50

@@ -86,6 +86,54 @@ def test_the_status_tells_of_open_and_stuck_jobs_and_of_the_next_deep_passes(db:
     assert f"last days read again after {source['reread_due_at_utc']:%Y-%m-%d %H:%M:%S} UTC" in said
 
 
+MANY = """
+INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through, failures, not_before)
+SELECT 'account-' || g, 'https://example.com', 1, 'delete', 'UTC',
+    CASE WHEN g > 3 THEN now() - g * interval '1 min' END,
+    CASE WHEN g <= 2 THEN g ELSE 0 END,
+    CASE WHEN g = 2 THEN timestamptz '2030-01-01 00:00Z' END
+FROM generate_series(1, 30) AS g
+"""
+
+
+def test_many_sources_are_told_in_a_line_and_the_latest_by_name(db: Connection) -> None:
+    """Two lines for each of thousands would say nothing; one of them alone is told as ever, and JSON tells all."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    db.execute(MANY)
+    found = status.read(db)
+    totals, worst, *runs = status.text(found).splitlines()
+    assert totals.startswith("31 sources: 28 complete, 3 not complete yet, 2 failing; 50 jobs (")
+    assert worst.startswith("  furthest behind: account-30 30 min, account-29 29 min, account-28 28 min, ")
+    assert worst.count("account-") == 10
+    assert len(runs) == 2
+    assert len(found["sources"]) == 31
+    assert status.text(status.read(db, "account-30")).startswith("account-30: complete through ")
+
+
+def test_failures_in_a_row_are_told_to_who_reads(db: Connection) -> None:
+    """How often, and until when a fleet leaves the source alone."""
+    db.execute(MANY)
+    [row] = status.read(db, "account-2")["sources"]
+    assert (row["failures_in_a_row"], row["not_before_utc"]) == (2, datetime(2030, 1, 1, tzinfo=UTC))
+    [row] = status.read(db, "account-9")["sources"]
+    assert (row["failures_in_a_row"], row["not_before_utc"]) == (0, None)
+
+
+def test_the_last_runs_are_the_last_of_all_sources(db: Connection) -> None:
+    """Whichever they are of, newest first."""
+    scene = Scene(db, populated(5, seed=1, now=NOW, rate=0))
+    order = ("a", "b", "c", "d", "e", "f", "a", "a", "b")
+    for name in order:
+        scene.set(name=name)
+        scene.sync()
+    runs = status.read(db)["runs"]
+    assert [row["source"] for row in runs] == list(reversed(order))[:5]
+    assert [row["run_id"] for row in runs] == sorted((int(str(row["run_id"])) for row in runs), reverse=True)
+    assert [row["source"] for row in status.read(db, "a")["runs"]] == ["a"] * 3
+
+
 def test_the_command_tells_a_monitor_with_its_exit_code(command: Command, db: Connection) -> None:
     """One line and 1 while the promise is broken, one line and 0 when it is kept again."""
     assert command.run("status", "--check")[:2] == (1, "nothing was synced yet: run `aims360-etl sync`\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from etl import settings, terminal
-from etl.cli import telling, wiring
+from etl.cli import all_sources, telling, wiring
 from etl.cli.options import as_duration, insecure_http_option, json_option, log_options, source_option
 from etl.cli.program import main
 from etl.cli.running import parts, report
@@ -51,6 +51,7 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
 @source_option()
 @insecure_http_option
 @click.option("--every", metavar="DURATION", callback=as_duration, help="Run again and again, such as 60s: a service.")
+@all_sources.all_options
 @click.option("--full", is_flag=True, help="Read all rows, not only those since the last run.")
 @click.option("--rewrite", is_flag=True, help="With --full: write rows anew that are the same.")
 @click.option("--same-source", is_flag=True, help="Go on though the source shows a client never seen: it moved.")
@@ -64,6 +65,9 @@ def sync(
     /,
     source: str | None,
     every: timedelta | None,
+    everything: bool,
+    parallel: int | None,
+    anyway: bool,
     migrate_first: bool,
     as_json: bool,
     metrics_file: Path | None,
@@ -76,16 +80,28 @@ def sync(
     Reads what changed since the last run, writes what differs, purges what is due. Made for a schedule: a run that
     fails or is killed is gone on with by the next. As a service it goes on until SIGTERM or Ctrl-C, which let it finish
     the page in hand.
+
+    With --all each source is synced now, whatever its AIMS360_EVERY says: those that were read whole first, then slices
+    of the others in turn. A run lasts for the source's AIMS360_TIME_LIMIT at most. Sources whose last runs failed come
+    last, and are left alone for a while where that doesn't help, which counts as failed; --anyway tries them, and so
+    does --source. The exit code is the worst of all: 2, then 1, 4, 3.
     """
+    all_sources.judge(ctx.params)
     if order["rewrite"] and not order["full"]:
         raise ConfigError("--rewrite goes with --full")
     if every is not None and (lost := [f"--{name.replace('_', '-')}" for name, wished in order.items() if wished]):
         raise ConfigError(f"{', '.join(lost)} is for a single run: leave it away, or --every")
     telling.judge(every, metrics_port)
     found = wiring.read_settings()
-    chosen = wiring.source(found, source)
+    chosen = None if everything else wiring.source(found, source)
     if migrate_first:
         _migrate(found, quietly=True)
+    if chosen is None:
+        from etl.sync import Order
+
+        wished = Order(order["full"], order["rewrite"])
+        all_sources.sync_all(ctx, found, wished, parallel=parallel, anyway=anyway, as_json=as_json)
+        return
     log = wiring.log_of(ctx.meta, chosen.name, is_stamped=every is not None)
     if every is not None:
         from etl.cli.serving import serve

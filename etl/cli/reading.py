@@ -40,7 +40,7 @@ def status(ctx: click.Context, source: str | None, check: bool, max_lag: timedel
     """
     from etl import status as room
 
-    with wiring.database(wiring.read_settings()) as db:
+    with wiring.reading(wiring.read_settings()) as db:
         if check:
             is_kept, said = room.check(db, max_lag, source)
             terminal.say(terminal.as_json({"ok": is_kept, "message": said}) if as_json else said)

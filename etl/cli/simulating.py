@@ -24,7 +24,7 @@ _MOODS = ("hangs", "throttles", "refuses", "fails", "backfill")
     default=(2,),
     help="Workers, 2 unless given; repeat it to compare.",
 )
-@click.option("--concurrency", type=click.IntRange(1, 64), default=8, help="Runs side by side in each worker.")
+@click.option("--concurrency", type=click.IntRange(2, 256), default=12, help="Runs side by side in each worker.")
 @click.option(
     "--every", metavar="DURATION", callback=as_duration, default="30s", help="How often each account is synced."
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _REFERENCES = [f"{secret}_{where}" for secret in given.SECRETS for where in ("env", "file")]
 _KEYS = (*given.PLAIN[:3], *_REFERENCES, *given.SHARED)
-_METAVARS = {"_env": "VARIABLE", "_file": "PATH"}
+_HELPS = {setting.name: setting.help for setting in settings.SETTINGS}
 _SHARDS = re.compile(r"(\d{1,5})/(\d{1,5})")
 
 
@@ -51,19 +51,21 @@ def list_(with_disabled: bool, shard: str | None, as_json: bool) -> None:
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each key of a table `[sources.NAME]`."""
-    helps = {setting.name: setting.help for setting in settings.SETTINGS}
     for key in reversed(_KEYS):
-        ending = next((end for end in _METAVARS if key.endswith(end)), "")
-        said = helps[given.variable(key.removesuffix(ending))].partition("; or ")[0]
-        where = {"_env": "the variable that holds: ", "_file": "the full path of a file that holds: ", "": ""}[ending]
-        command = click.option(
-            f"--{key.replace('_', '-')}", key, metavar=_METAVARS.get(ending, "TEXT"), help=_sentence(where + said)
-        )(command)
+        metavar, said = _spoken(key)
+        command = click.option(f"--{key.replace('_', '-')}", key, metavar=metavar, help=said)(command)
     return command
 
 
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+def _spoken(key: str) -> tuple[str, str]:
+    """What an option takes, and its help: that of the setting, or where a secret lies."""
+    secret = key.rpartition("_")[0].replace("_", " ")
+    if key.endswith("_env"):
+        return "VARIABLE", f"The variable that holds the {secret}."
+    if key.endswith("_file"):
+        return "PATH", f"The full path of a file that holds the {secret}."
+    said = _HELPS[given.variable(key)]
+    return "TEXT", f"{said[0].upper()}{said[1:]}."
 
 
 @sources.command()
@@ -114,7 +116,7 @@ def check(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
         for done, (source, error) in enumerate(contact.each(wanted, clock), 1):
             if error is not None:
-                unusable[source.name] = str(error)
+                (wrong if isinstance(error, ConfigError) else unusable)[source.name] = str(error)
             watch(Progress(0, "sources", done, len(wanted)))
     terminal.say(terminal.as_json(_checked(members, wrong, unusable)) if as_json else _lines(members, wrong, unusable))
     ctx.exit(2 if wrong else 1 if unusable else 0)
@@ -158,7 +160,7 @@ def _keeping(names: tuple[str, ...], cure: str) -> Iterator[Connection]:
     """The database, for a change of sources that it keeps; those of a file are changed there."""
     found = wiring.read_settings()
     with wiring.database(found) as db:
-        if here := [name for name in names if found.place and found.has(name)]:
+        if here := [name for name in names if found.has(name)]:
             raise ConfigError(f"{settings.some(here)}: is configured in the {_where(found)}; {cure}")
         yield db
 

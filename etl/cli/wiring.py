@@ -128,6 +128,17 @@ def database(found: settings.Settings) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def reading(found: settings.Settings) -> Iterator[Connection]:
+    """The same for who only reads: one snapshot, which a pooler of transactions serves too."""
+    from etl import database, schema
+
+    url = database_url(found)
+    with database.told(url), database.reading(url) as connection:
+        schema.require(connection)
+        yield connection
+
+
 def service(source: settings.Source, log: Log, clock: Clock) -> Callable[[], Api]:
     """Makes the client of a source when it is wanted."""
 

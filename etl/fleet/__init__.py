@@ -8,4 +8,6 @@ due           what is to be done for which source, by the ledger
 desk          where a run is made: what stays from one to the next
 engine        Procrastinate: the queue that workers share
 worker        what a worker does when the engine says so
+outcome       what a call for all sources came to; pure
+side_by_side  all sources once, on one machine
 """

@@ -20,13 +20,12 @@ _TRIES = 2  # a source that is throttled or starting up is asked once more
 def each(
     sources: Iterable[Source], clock: Clock, within: timedelta = TIME_LIMIT
 ) -> Iterator[tuple[Source, EtlError | None]]:
-    """Each source as its answer comes, and what is wrong with it: at the latest that it took longer than `within`."""
+    """Each source as its answer comes, and what is wrong with it: at the latest that it took longer than `within`.
+
+    Raises ConfigError for certificates that can't be read: that is wrong for all of them.
+    """
     wanted = list(sources)
-    try:
-        vouched = line.trust("https://") if any(each.base_url.startswith("https") for each in wanted) else None
-    except EtlError as error:
-        yield from ((source, error) for source in wanted)
-        return
+    vouched = line.trust("https://") if any(each.base_url.startswith("https") for each in wanted) else None
     with ThreadPoolExecutor(AT_A_TIME, "contact") as pool:
         asked = {pool.submit(_ask, source, clock, within, vouched): source for source in wanted}
         try:

@@ -10,13 +10,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from queue import LifoQueue
 
 from etl import database, schema
 from etl.api import Api
 from etl.database import Connection
 from etl.errors import DatabaseError
-from etl.fleet.due import Work
+from etl.fleet.due import Standing, Work, standing
 from etl.line import Line, trust
 from etl.model import Clock, Exchange, Run, Watch, silent
 from etl.settings import Source
@@ -24,6 +25,7 @@ from etl.sign_in import Grant, Token, sign_in
 from etl.sync import Order, deepen_now, purge_now, sync
 
 _REQUESTS = 32  # at a time, of any source
+_PLAIN = Order()
 
 
 class SignIns:
@@ -68,20 +70,24 @@ class Desk:
         self._db: Connection | None = None
         self._lines: dict[str, Line] = {}
 
-    def run(self, source: Source, work: Work, watch: Watch = silent) -> Run:
-        """One run of the source, in its time limit. Raises EtlError; the desk is as good as before."""
-        try:
-            with database.told(self._url):
-                given = (source, lambda: self._client(source), self._connection(), self._clock)
-                within = source.time_limit
-                if work is Work.PURGE:
-                    return purge_now(*given, watch, within)
-                if work is Work.DEEPEN:
-                    return deepen_now(*given, watch, within)
-                return sync(*given, Order(within=within, deep=False), watch)
-        except DatabaseError:
-            self._leave_database()  # the next run finds out whether there is one
-            raise
+    def run(self, source: Source, work: Work, watch: Watch = silent, order: Order = _PLAIN) -> Run:
+        """One run of the source, in its time limit. Raises EtlError; the desk is as good as before.
+
+        `order`: what is asked of a run that reads; how long it takes, and that it doesn't go deep, is said here.
+        """
+        with self._database():
+            given = (source, lambda: self._client(source), self._connection(), self._clock)
+            within = source.time_limit
+            if work is Work.PURGE:
+                return purge_now(*given, watch, within)
+            if work is Work.DEEPEN:
+                return deepen_now(*given, watch, within)
+            return sync(*given, replace(order, within=within, deep=False), watch)
+
+    def standing(self, source: Source) -> Standing | None:
+        """How far the source is, by the ledger. Raises DatabaseError."""
+        with self._database():
+            return standing(self._connection(), source.name)
 
     def close(self) -> None:
         """Its connections end."""
@@ -89,6 +95,16 @@ class Desk:
         for line in self._lines.values():
             line.hang_up()
         self._lines.clear()
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """What Postgres refuses inside becomes a DatabaseError; the next run finds out whether there is one."""
+        try:
+            with database.told(self._url):
+                yield
+        except DatabaseError:
+            self._leave_database()
+            raise
 
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:

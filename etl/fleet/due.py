@@ -19,7 +19,7 @@ _PURGE_EVERY = timedelta(hours=1)  # when the source is asked about jobs past th
 # Of runs that read what changed; those that purge or go deep have turns of their own.
 _STANDINGS = """
 SELECT
-    s.name, last.started_at, s.complete_through,
+    s.name, last.started_at, s.complete_through, s.watermark IS NULL AS is_empty,
     EXISTS (
         SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id AND c.lane = 'sync' AND c.kind = 'full'
     ) AS is_read_whole,
@@ -33,6 +33,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 """
+_STANDING = _STANDINGS + "WHERE s.name = %s\n"
 
 
 class Work(StrEnum):
@@ -50,12 +51,22 @@ class Standing(NamedTuple):
     name: str
     started_at: datetime | None
     complete_through: datetime | None
+    is_empty: bool  # it never showed a job
     is_read_whole: bool
     purge_asked_at: datetime | None
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
     failures: int
     not_before: datetime | None
+
+    @property
+    def is_backfilled(self) -> bool:
+        """Whether the source is still to be read whole, or once more."""
+        return self.complete_through is None or self.is_read_whole
+
+    def held_back_until(self, now: datetime) -> datetime | None:
+        """Until when it is left alone, since its runs failed; None where it isn't."""
+        return self.not_before if self.not_before is not None and now < self.not_before else None
 
 
 def standings(db: Connection) -> dict[str, Standing]:
@@ -64,15 +75,23 @@ def standings(db: Connection) -> dict[str, Standing]:
     return {standing.name: standing for standing in found}
 
 
+def standing(db: Connection, name: str) -> Standing | None:
+    """How far one source is; None where it never ran."""
+    row = db.execute(_STANDING, (name,)).fetchone()
+    return None if row is None else Standing._make(row)
+
+
 def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
     """What a source wants done now, the most urgent first. One whose runs failed is left alone for a while."""
     if standing is None:
         return [Work.BACKFILL]
-    if standing.not_before is not None and now < standing.not_before:
+    if standing.held_back_until(now):
         return []
     is_its_turn = standing.started_at is None or standing.started_at < schedule.latest(source.name, source.every, now)
-    if standing.complete_through is None or standing.is_read_whole:
+    if standing.is_backfilled:
         return [Work.BACKFILL] if is_its_turn else []
+    if standing.is_empty:
+        return [Work.SYNC] if is_its_turn else []
     wanted = {
         Work.SYNC: is_its_turn,
         Work.PURGE: _is_past(standing.purge_asked_at, schedule.latest(source.name, _PURGE_EVERY, now)),

@@ -13,7 +13,7 @@ from etl.given import Given
 from etl.settings import Settings, Source, default, judge, some
 
 DATABASE = "database"
-_VARIABLE = "_env"
+_VARIABLE, _PATH = "_env", "_file"
 
 
 class Member(NamedTuple):
@@ -61,7 +61,7 @@ def members(found: Settings, kept: Mapping[str, Entry], names: Collection[str] =
     for name, is_disabled in sorted(_names(found, kept).items()):
         if names and name not in names:
             continue
-        in_both = name in kept and found.has(name) and bool(found.place)
+        in_both = name in kept and found.has(name)
         place = f"{found.place}, {DATABASE}" if in_both else DATABASE if name in kept else found.place
         given = stored[name] if name in kept else found.sources[name]
         source, problem = None, None
@@ -82,10 +82,9 @@ def named(found: Settings, kept: Mapping[str, Entry], names: Collection[str]) ->
 
 
 def tables(found: Settings, kept: Mapping[str, Entry]) -> Tables:
-    """Sources of the database as the file's would be, with the same defaults. A path in them is a full one."""
-    assert found.inherited is not None
+    """Sources of the database as the file's would be, with the same defaults."""
     given = {name: entry.settings for name, entry in kept.items()}
-    return Tables(given, lambda name: f"etl.roster: [{name}]", found.inherited, full_paths=True)
+    return Tables(given, lambda name: f"etl.roster: [{name}]", found.inherited)
 
 
 def of_words(name: str, said: Mapping[str, object]) -> New:
@@ -116,14 +115,13 @@ def check_new(found: Settings, new: New) -> list[str]:
 
     Raises ConfigError with every mistake of each.
     """
-    assert found.inherited is not None
     settings = {name: entry.settings for name, entry in new.wanted.items()}
     problems = list(new.problems)
-    for name, given in Tables(settings, new.called, found.inherited, full_paths=True, opens=False).items():
+    for name, given in Tables(settings, new.called, found.inherited, opens=False).items():
         problems += _unkept(name, settings[name], new.called(name), found) + _mistakes(name, given, found.insecure_http)
     if problems:
         raise ConfigError("\n".join(problems))
-    there = Tables(settings, new.called, found.inherited, full_paths=True)
+    there = Tables(settings, new.called, found.inherited)
     return [line for name, given in there.items() for line in _mistakes(name, given, found.insecure_http)]
 
 
@@ -136,15 +134,18 @@ def _unkept(name: str, settings: Mapping[str, object], called: str, found: Setti
     problems = []
     if not is_name(name):
         problems.append(f"{name!r}: the name of a source is empty, or holds characters that can't be seen")
-    if found.place and found.has(name):
+    if found.has(name):
         problems.append(f"{called} is in {found.place} already; take it out there, or call this one otherwise")
-    environ = found.inherited.environ if found.inherited else {}
     for key, named in settings.items():
-        if not key.endswith(_VARIABLE) or not isinstance(named, str):
+        if not isinstance(named, str):
             continue
-        if named.startswith("AIMS360_"):
+        if key.endswith(_PATH) and not Path(named).is_absolute():
+            problems.append(f"{called} {key}: is no full path; what isn't in a file has no folder to be seen from")
+        elif not key.endswith(_VARIABLE):
+            continue
+        elif named.startswith("AIMS360_"):
             problems.append(f"{called} {key}: names beginning with AIMS360_ are kept for settings; call it otherwise")
-        elif named not in environ and not limits.is_variable(named):
+        elif named not in found.inherited.environ and not limits.is_variable(named):
             # It isn't repeated: it may be the secret itself.
             problems.append(f"{called} {key}: is no variable's name, of capital letters, digits and _, nor set here")
     return problems

@@ -75,11 +75,12 @@ def table(name: str, values: Mapping[str, str], comment: str = "") -> str:
 
 
 def table_of(path: Path, name: str) -> dict[str, str]:
-    """What a file says of a source, its secrets and their variables aside."""
+    """What a file says of a source; its secrets and their variables aside, and whether it is disabled."""
     before = read(path)
     found = _sources(path, before).get(name) if before is not None else None
     told = found if isinstance(found, dict) else {}
-    return {key: str(value) for key, value in told.items() if not key.endswith(("_env", "_file"))}
+    others = {key: value for key, value in told.items() if not key.endswith(("_env", "_file"))}
+    return {key: str(value) for key, value in others.items() if not isinstance(value, bool)}
 
 
 def secret_files(path: Path, name: str) -> dict[str, str]:

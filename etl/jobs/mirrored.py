@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from etl import odata
-from etl.database import Connection, Row, connect, refusal, rows
+from etl.database import Connection, Row, reading, refusal, rows
 from etl.errors import ConfigError
 from etl.payload import storable
 
@@ -120,8 +120,6 @@ JOIN etl.sources AS s USING (source_id)
 WHERE s.name = %(source)s AND a.job_id = %(job_id)s
 ORDER BY a.archive_id
 """
-_READ_ONLY = "SET default_transaction_read_only = on"
-_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +163,11 @@ class Held(NamedTuple):
 @contextmanager
 def mirror(url: str, rights: str = "") -> Iterator[Connection]:
     """A connection that reads; what Postgres refuses becomes an EtlError that says which rights are needed."""
-    db = connect(url)
     try:
-        db.execute(_READ_ONLY)
-        yield db
+        with reading(url) as db:
+            yield db
     except psycopg.Error as error:
         raise refusal(url, error, rights) from None
-    finally:
-        db.close()
 
 
 def listed(db: Connection, wanted: Wanted, most: int, now: datetime) -> Listed:
@@ -240,18 +235,16 @@ def unknown(given: str) -> ConfigError:
 def held(db: Connection, found: Found, with_links: bool = False) -> Held:
     """All that the mirror holds of a job, as of one moment."""
     key = {"source": found.source, "job_id": found.job_id}
-    with db.transaction():
-        db.execute(_ONE_MOMENT)
-        sees_the_gone = _may_see_the_gone(db)
-        return Held(
-            job=next(iter(rows(db, _JOB, key)), None),
-            documents=rows(db, _DOCUMENTS, key),
-            history=rows(db, _HISTORY, key),
-            attempts=rows(db, _ATTEMPTS, key),
-            tombstone=next(iter(rows(db, _TOMBSTONE, key)), None) if sees_the_gone else None,
-            archived=rows(db, _ARCHIVED, key) if sees_the_gone else None,
-            links=rows(db, _LINKS, key) if with_links else None,
-        )
+    sees_the_gone = _may_see_the_gone(db)
+    return Held(
+        job=next(iter(rows(db, _JOB, key)), None),
+        documents=rows(db, _DOCUMENTS, key),
+        history=rows(db, _HISTORY, key),
+        attempts=rows(db, _ATTEMPTS, key),
+        tombstone=next(iter(rows(db, _TOMBSTONE, key)), None) if sees_the_gone else None,
+        archived=rows(db, _ARCHIVED, key) if sees_the_gone else None,
+        links=rows(db, _LINKS, key) if with_links else None,
+    )
 
 
 def as_value(found: Found, held: Held) -> Row:

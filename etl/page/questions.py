@@ -6,11 +6,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from etl.database import connect, refusal
+from etl.database import reading, refusal
 from etl.schema import folder
 
 Row = dict[str, Any]
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LONGEST = 160
 
 
@@ -42,8 +41,7 @@ def ask(url: str, with_people: bool = False) -> Answers:
     """All answers, from one snapshot of the database at `url`. Raises SchemaError, DatabaseError."""
     names = [name for name in NAMES if with_people or name != "people"]
     try:
-        with connect(url) as db, db.transaction(), db.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(_SNAPSHOT)
+        with reading(url) as db, db.cursor(row_factory=dict_row) as cursor:
             return Answers(**{name: _rows(cursor.execute(statement(name).encode()).fetchall()) for name in names})
     except psycopg.Error as error:
         raise refusal(url, error) from None

@@ -49,16 +49,14 @@ TIMES = {
     "maximum_date_time_to_execute_job": "maximumDateTimeToExecuteJob",
 }
 ANSWERS = {"can_rerun": "canReRun", "can_publish": "CanPublish"}
-# Whole rows; without a source those of all.
-_JOBS = """
-SELECT *
-FROM aims360.jobs
-WHERE %(source)s::text IS NULL OR source_id = (SELECT source_id FROM etl.sources WHERE name = %(source)s)
-"""
-_DOCUMENTS = """
+# Whole rows: all, or those of one source.
+_JOBS = "SELECT * FROM aims360.jobs"
+_DOCUMENTS = "SELECT * FROM aims360.job_documents ORDER BY job_id, position"
+_JOBS_OF = "SELECT * FROM aims360.jobs WHERE source_id = (SELECT source_id FROM etl.sources WHERE name = %s)"
+_DOCUMENTS_OF = """
 SELECT *
 FROM aims360.job_documents
-WHERE %(source)s::text IS NULL OR source_id = (SELECT source_id FROM etl.sources WHERE name = %(source)s)
+WHERE source_id = (SELECT source_id FROM etl.sources WHERE name = %s)
 ORDER BY job_id, position
 """
 _KNOWN = {*TEXTS.values(), *TIMES.values(), *ANSWERS.values(), "publishLinkAccessScope", "response", "rowversion"}
@@ -101,9 +99,10 @@ def compare(
     Then what a milder purge kept is excused too: it is in the mirror for its owner alone. `source`: whose rows are
     meant where the database mirrors several.
     """
-    here = {row["job_id"]: row for row in named(db, _JOBS, source)}
+    given = () if source is None else (source,)
+    here = {row["job_id"]: row for row in named(db, _JOBS_OF if given else _JOBS, *given)}
     documents: dict[str, list[dict[str, Any]]] = {}
-    for row in named(db, _DOCUMENTS, source):
+    for row in named(db, _DOCUMENTS_OF if given else _DOCUMENTS, *given):
         documents.setdefault(row["job_id"], []).append(row)
     gone = [row for job_id, row in sorted(here.items()) if job_id not in there]
     gone = [row for row in gone if excused is None or row["purged_at"] is None]
@@ -200,8 +199,8 @@ def a_rowversion(payload: Mapping[str, Any]) -> int | None:
     return None if text is None else int(base64.b64decode(text).hex(), 16)
 
 
-def named(db: Connection, statement: str, source: str | None = None) -> list[dict[str, Any]]:
+def named(db: Connection, statement: str, *given: str) -> list[dict[str, Any]]:
     """The rows of a statement by column name."""
-    cursor = db.execute(statement, {"source": source})
+    cursor = db.execute(statement, given)
     names = [column.name for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -150,7 +150,7 @@ class _Play:
                     f"the simulated fleet doesn't get on: {len(late)} sources, such as {names}, are not complete after "
                     f"{timedelta(seconds=_PATIENCE)}; a worker's last words: {workers.last_words()}"
                 )
-            self.clock.sleep(0.2)
+            self.clock.sleep(0.5)
 
 
 def phase(workers: int, neighbours: bool, samples: int, ages: Ages, before: Used, after: Used) -> Phase:

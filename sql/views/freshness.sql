@@ -29,7 +29,9 @@ SELECT
         WHEN s.went_back IS NOT NULL THEN 'the source shows an older state than before'
     END AS went_back,
     s.time_zone,
-    s.purge_mode
+    s.purge_mode,
+    s.failures AS failures_in_a_row,
+    s.not_before AT TIME ZONE 'UTC' AS not_before_utc
 FROM etl.sources AS s
 LEFT JOIN LATERAL (
     SELECT r.*

@@ -1,6 +1,7 @@
 -- Question: what did each run do?
--- Grain:    one row a run; runs without news that are older than a week are one row a day and kind (column runs), which
---           has the number, the end and the as_of_utc of the last, the beginning of the first, the widest window, and sums.
+-- Grain:    one row a run; runs without news that are older than AIMS360_FOLD_AFTER (a week) are one row a day and kind
+--           (column runs), which has the number, the end and the as_of_utc of the last, the beginning of the first, the
+--           widest window, and sums.
 -- Columns:  times are UTC `timestamp` columns named so; counts are jobs unless they say otherwise.
 -- Notes:    verdict `complete` or `complete_with_rejects`: its scan came to its end and moved complete_through to
 --           as_of_utc, whatever became of the purge after it. A purge by itself has no verdict and no window, nor has a

@@ -31,6 +31,7 @@ look() {
   need "pgjdbc (its jar in PGJDBC)" libpostgresql-jdbc-java test -e "${PGJDBC:-/usr/share/java/postgresql.jar}"
   need "Prometheus (prometheus and promtool)" prometheus any promtool
   need "systemd-analyze" systemd any systemd-analyze
+  need "PgBouncer" pgbouncer any pgbouncer /usr/sbin/pgbouncer
 }
 
 look

@@ -1,0 +1,115 @@
+"""`sync --all`: every source that is configured, side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl import stop, terminal
+from etl.cli import wiring
+from etl.cli.options import wishes_debug
+from etl.errors import ConfigError
+from etl.model import Progress, silent
+
+if TYPE_CHECKING:
+    from etl.database import Connection
+    from etl.fleet.outcome import Ended, Outcome
+    from etl.fleet.side_by_side import Fleet
+    from etl.log import Log
+    from etl.settings import Settings
+    from etl.sync import Order
+
+_AT_A_TIME = 8
+_SINGLE = ("source", "same_source", "metrics_file", "metrics_port")
+
+
+def all_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that takes all sources at once, if that is wished."""
+    everything = click.option("--all", "everything", is_flag=True, help="All sources, side by side.")
+    parallel = click.option(
+        "--parallel",
+        metavar="NUMBER",
+        type=click.IntRange(1, 64),
+        help=f"With --all: so many at a time, {_AT_A_TIME} unless said.",
+    )
+    anyway = click.option("--anyway", is_flag=True, help="With --all: also sources that are left alone for a while.")
+    return everything(parallel(anyway(command)))
+
+
+def judge(given: Mapping[str, object]) -> None:
+    """Raises ConfigError for options that don't go together. `given`: all of the command's."""
+    if not given["everything"]:
+        if lost := [f"--{name}" for name in ("parallel", "anyway") if given[name]]:
+            raise ConfigError(f"{', '.join(lost)} goes with --all")
+    elif given["every"]:
+        raise ConfigError("--all is a single call; `aims360-etl worker` keeps all sources fresh, again and again")
+    elif lost := [f"--{name.replace('_', '-')}" for name in _SINGLE if given[name]]:
+        raise ConfigError(f"{', '.join(lost)} is for a single source: leave it away, or --all")
+
+
+def sync_all(
+    ctx: click.Context, found: Settings, order: Order, *, parallel: int | None, anyway: bool, as_json: bool
+) -> None:
+    """Syncs all sources, says what that came to, and exits with the code of the worst."""
+    from etl.fleet.outcome import as_object, exit_code, summary
+
+    log, at_a_time = wiring.log_of(ctx.meta), parallel or _AT_A_TIME
+    outcome = _run(found, log, order, at_a_time, anyway=anyway, with_way=wishes_debug(ctx.meta))
+    said = terminal.as_json(as_object(outcome)) if as_json else summary(outcome)
+    terminal.say(wiring.as_set(said))
+    stop.check()
+    ctx.exit(exit_code(outcome.ended))
+
+
+def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
+    from etl import database, schema
+    from etl.fleet import side_by_side
+    from etl.fleet.desk import Desk, Desks, SignIns
+
+    url, clock = wiring.database_url(found), wiring.clock()
+    with database.connected(url) as db:
+        schema.require(db)
+        fleet = _fleet(found, db)
+    log_of = cache(log.of)
+    sign_ins = SignIns(clock)
+    heard = (lambda name, exchange: log_of(name).heard(exchange)) if log.is_verbose else None
+    desks = Desks(at_a_time, lambda: Desk(url, clock, sign_ins, lambda name, said: log_of(name).notice(said), heard))
+    try:
+        with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
+            listener = side_by_side.Listener(
+                ended=lambda ended, error: _tell(log_of(ended.name), ended, error, with_way=with_way),
+                moved=lambda done, of: watch(Progress(0, "sources done", done, of, is_exact=True)),
+                watch=lambda name: log_of(name).and_then(silent),
+            )
+            wish = side_by_side.Wish(at_a_time, order, anyway)
+            return side_by_side.sync_all(fleet, desks, clock, wish, listener)
+    finally:
+        desks.close()
+
+
+def _fleet(found: Settings, db: Connection) -> Fleet:
+    """All sources with what the ledger knows of them. Raises ConfigError where there is none."""
+    from etl.fleet import kept, roster
+    from etl.fleet.due import standings
+    from etl.fleet.side_by_side import Fleet
+
+    whole = roster.whole(found, kept.entries(db))
+    if not any(whole):
+        raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
+    return Fleet(whole.sources, whole.problems, standings(db), len(whole.disabled))
+
+
+def _tell(log: Log, ended: Ended, error: BaseException | None, *, with_way: bool) -> None:
+    """What is worth a line while the others go on."""
+    if error is not None:
+        from etl import failures
+
+        if with_way:
+            terminal.say(failures.way(error), err=True)
+        log.failed(error)
+    elif ended.run is not None:
+        log.notes(ended.run)
