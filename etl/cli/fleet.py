@@ -55,7 +55,7 @@ def worker(
     """
     if stalled_after < _STALLED_AFTER_AT_LEAST:
         raise ConfigError("--stalled-after: three seconds at least; a sign of life is given three times in it")
-    from etl import database, queue, schema
+    from etl import database, queue, schema, session
 
     found = wiring.read_settings()
     if not queue.is_installed():
@@ -63,6 +63,7 @@ def worker(
     url, log, systemd = wiring.database_url(found), wiring.log_of(ctx.meta, is_stamped=True), Systemd(os.environ)
     with suppress(DatabaseError), database.connected(url) as db:  # one that is down comes back
         schema.require(db)
+        session.require(db)
         queue.require(db)
     from etl.fleet.engine import Engine, Slots
     from etl.fleet.worker import Worker
