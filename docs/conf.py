@@ -16,6 +16,7 @@ NAV = {
         "docs/settings",
         "docs/sources",
         "docs/schedule",
+        "docs/fleet",
         "docs/orchestrate",
         "docs/watch",
         "docs/scale",

@@ -23,8 +23,8 @@ DEPLOY = HOUSE / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 MARKDOWN = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
 DOCKERFILE = (HOUSE / "Dockerfile").read_text(encoding="utf-8")
-PODS = ("cronjob", "deployment", "migrate")
-UNITS = ("aims360-etl.service", "aims360-etl-once.service")
+PODS = ("cronjob", "deployment", "migrate", "worker")
+UNITS = ("aims360-etl.service", "aims360-etl-once.service", "aims360-etl-worker@.service")
 METRICS = set(samples.LABELS)
 
 
@@ -114,10 +114,9 @@ def test_calls_are_found_where_they_stand() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(DEPLOY)))
 def test_every_file_is_spoken_of(file: Path) -> None:
-    """In docs/schedule.md, docs/orchestrate.md or docs/watch.md, or by the Dockerfile that reads it."""
-    docs = "".join(
-        (HOUSE / "docs" / name).read_text(encoding="utf-8") for name in ("schedule.md", "orchestrate.md", "watch.md")
-    )
+    """In one of the pages on operation, or by the Dockerfile that reads it."""
+    pages = ("schedule.md", "fleet.md", "orchestrate.md", "watch.md")
+    docs = "".join((HOUSE / "docs" / name).read_text(encoding="utf-8") for name in pages)
     assert str(file.relative_to(HOUSE)) in docs + DOCKERFILE
 
 
@@ -198,6 +197,14 @@ def test_the_service_tells_systemd_and_is_not_restarted_for_a_wrong_setting() ->
     assert "OnCalendar" in dict(unit("aims360-etl-once.timer"))
 
 
+def test_a_worker_tells_systemd_and_comes_back_when_it_was_killed() -> None:
+    """Ready and alive; each of a machine's workers by its number, with a port of its own."""
+    found = dict(unit("aims360-etl-worker@.service"))
+    expected = {"Type": "notify", "WatchdogSec": "2min", "Restart": "on-failure", "RestartPreventExitStatus": "2"}
+    assert expected.items() <= found.items()
+    assert re.search(r" worker .*--metrics-port \d+%i$", found["ExecStart"])
+
+
 # Kubernetes and containers.
 
 
@@ -219,7 +226,8 @@ def test_pods_have_no_rights_and_secrets_as_files(name: str) -> None:
     assert container["envFrom"] == [{"configMapRef": {"name": manifest("settings")["metadata"]["name"]}}]
     assert misunderstood(container["args"]) is None
     for probe in ("livenessProbe", "startupProbe"):
-        assert misunderstood(container.get(probe, {"exec": {"command": ["", "sync"]}})["exec"]["command"][1:]) is None
+        asks = container.get(probe, {}).get("exec", {"command": ["", "sync"]})
+        assert misunderstood(asks["command"][1:]) is None
 
 
 def test_the_cronjob_runs_one_at_a_time_and_tries_again_what_may_succeed() -> None:
@@ -245,6 +253,19 @@ def test_the_deployment_is_one_writer_that_is_asked_whether_it_keeps_up() -> Non
     port = str(container["ports"][0]["containerPort"])
     assert port in container["args"]
     assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == port
+
+
+def test_workers_are_many_and_asked_whether_they_are_there() -> None:
+    """Any number at once, unlike a service; alive is what answers at the port that is scraped."""
+    spec = manifest("worker")["spec"]
+    assert spec["replicas"] > 1
+    assert "strategy" not in spec
+    assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+    [container] = pod("worker")["containers"]
+    [port] = container["ports"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": port["name"]}
+    assert str(port["containerPort"]) in container["args"]
+    assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -278,7 +299,7 @@ def test_the_image_copies_what_is_there_and_is_let_through() -> None:
 
 @pytest.mark.parametrize(("name", "wanted"), [("pins.txt", None), ("pins-build.txt", "hatchling")])
 def test_the_image_installs_what_was_tested(name: str, wanted: str | None) -> None:
-    """Its pins are those of pins.txt, hashes and all: the program's dependencies without extras, and what builds it."""
+    """Its pins are those of pins.txt, hashes and all: what the program and its workers need, and what builds it."""
 
     def blocks(file: Path) -> dict[str, str]:
         found = re.split(r"^(?=[a-z0-9])", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
@@ -287,7 +308,8 @@ def test_the_image_installs_what_was_tested(name: str, wanted: str | None) -> No
     tested, pinned = blocks(HOUSE / "pins.txt"), blocks(DEPLOY / name)
     assert {package: block for package, block in pinned.items() if tested.get(package) != block} == {}
     project = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    direct = {re.split(r"[\[><=! ]", line)[0] for line in project["dependencies"]}
+    wishes = [*project["dependencies"], *project["optional-dependencies"]["fleet"]]
+    direct = {re.split(r"[\[><=! ]", line)[0] for line in wishes}
     assert {wanted} if wanted else direct <= pinned.keys(), "make pins"
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
+import httpx
 import pytest
 
 from etl import schema
@@ -25,6 +26,7 @@ from etl.fleet.engine import Slots
 from etl.fleet.roster import Roster
 from etl.fleet.worker import Sum, Worker, is_news, said
 from etl.log import Log
+from etl.metrics import crew
 from etl.model import Clock, Counts, Run, Verdict
 from etl.systemd import Systemd
 from tests.command import Command
@@ -400,3 +402,21 @@ def test_a_minute_in_a_line() -> None:
     assert said(told, 3) == line
     line = "0 runs in a minute, 0 of them quiet; 1 failed, 2 held by others; 0 jobs wait"
     assert said(Sum(failed=1, held=2), 0) == line
+
+
+def test_prometheus_hears_of_all_sources_together(fleet: Fleet, db: Connection) -> None:
+    """At the port, how many runs there were and how busy it is; docs/fleet.md names every metric."""
+    with serve(Emulator(populated(20, seed=1, rate=0), token=TOKEN)) as service, socket.create_server(("", 0)) as free:
+        fleet.add("west", service.url)
+        port = str(free.getsockname()[1])
+        free.close()
+        with fleet.worker("--metrics-port", port) as worker:
+            fleet.worked("west", 2)
+            told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            ended(worker)
+    assert all(f"\n{name}" in told for name in crew.NAMES)
+    assert f'\n{crew.RUNS}{{outcome="succeeded",work="backfill"}} 1.0' in told
+    assert f"\n{crew.SLOTS} 4.0" in told
+    assert "west" not in told
+    page = (Path(__file__).parent.parent / "docs" / "fleet.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page for name in crew.NAMES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etl import stop, terminal
-from etl.cli import wiring
+from etl.cli import telling, wiring
 from etl.cli.options import as_duration, insecure_http_option, log_options
 from etl.cli.program import main
 from etl.errors import ConfigError, DatabaseError
@@ -41,9 +41,12 @@ _STALLED_AFTER_AT_LEAST = timedelta(seconds=3)
     help="Without a sign of life for so long, a worker is taken for dead, and others do what it had under way.",
 )
 @insecure_http_option
+@telling.port_options("Answer Prometheus' scrapes at this port.")
 @log_options
 @click.pass_context
-def worker(ctx: click.Context, concurrency: int, stalled_after: timedelta) -> None:
+def worker(
+    ctx: click.Context, concurrency: int, stalled_after: timedelta, metrics_port: int | None, metrics_host: str
+) -> None:
     """Keep all sources fresh, together with other workers.
 
     Any number of them, on any number of machines, share one queue in the database; each does what is due next. Ends at
@@ -52,27 +55,27 @@ def worker(ctx: click.Context, concurrency: int, stalled_after: timedelta) -> No
     """
     if stalled_after < _STALLED_AFTER_AT_LEAST:
         raise ConfigError("--stalled-after: three seconds at least; a sign of life is given three times in it")
-    from etl import database, queue, schema
+    from etl import database, queue, schema, session
 
     found = wiring.read_settings()
     if not queue.is_installed():
         raise ConfigError(queue.NOT_INSTALLED)
-    url, log, clock, systemd = (
-        wiring.database_url(found),
-        wiring.log_of(ctx.meta, is_stamped=True),
-        wiring.clock(),
-        Systemd(os.environ),
-    )
+    url, log, systemd = wiring.database_url(found), wiring.log_of(ctx.meta, is_stamped=True), Systemd(os.environ)
     with suppress(DatabaseError), database.connected(url) as db:  # one that is down comes back
         schema.require(db)
+        session.require(db)
         queue.require(db)
     from etl.fleet.engine import Engine, Slots
     from etl.fleet.worker import Worker
 
     slots = Slots.of(concurrency)
     with ExitStack() as stack:
-        chores = Worker(url, _roster, slots, clock, log, systemd)
+        chores = Worker(url, _roster, slots, wiring.clock(), log, systemd)
         stack.callback(chores.close)
+        if metrics_port is not None:
+            from etl.metrics.exposition import serve
+
+            serve(chores.crew, metrics_port, metrics_host)
         engine = Engine(url, slots, stalled_after.total_seconds(), chores)
         stop.heed_instead(engine.stop, _at_once)
         systemd.ready()

@@ -39,12 +39,12 @@ metrics_file_option = click.option(
 
 def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command that may be a service: metrics as a file, or asked for over HTTP."""
-    port = click.option(
-        "--metrics-port",
-        metavar="PORT",
-        type=click.IntRange(1, 65_535),
-        help="With --every: answer Prometheus' scrapes at this port.",
-    )
+    return metrics_file_option(port_options("With --every: answer Prometheus' scrapes at this port.")(command))
+
+
+def port_options(said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Metrics that are asked for over HTTP: at which port, of which address."""
+    port = click.option("--metrics-port", metavar="PORT", type=click.IntRange(1, 65_535), help=said)
     host = click.option(
         "--metrics-host",
         metavar="HOST",
@@ -52,7 +52,7 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Where it is reached; 0.0.0.0: from everywhere.",
     )
-    return metrics_file_option(port(host(command)))
+    return lambda command: port(host(command))
 
 
 def judge(every: object, port: int | None) -> None:

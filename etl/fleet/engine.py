@@ -19,7 +19,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import psycopg
@@ -42,7 +41,7 @@ _LOOKED_FOR_JOBS = 1.0  # seconds: what was put back, or waited for its source, 
 _LOOKED_FOR_ABORTS = 60.0  # seconds: nobody asks for any
 _PAUSE = 2.0  # seconds before the queue is tried again
 _TRIES = 3
-_AGAIN, _AT_LONGEST, _HELD_AT_LONGEST = 5.0, 300.0, 60.0  # seconds
+_AGAIN, _AT_LONGEST, _HELD_AT_LONGEST = 5, 300, 60  # seconds
 _IN_QUEUE = "SELECT queueing_lock FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
 _WAITING = """
 SELECT count(*) AS waiting FROM procrastinate_jobs
@@ -97,15 +96,15 @@ class Again(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """At once where the worker was stopped, else sooner the fewer attempts there were."""
-        return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=pause(exception, job.attempts)))
+        return RetryDecision(retry_in={"seconds": pause(exception, job.attempts)})
 
 
-def pause(error: BaseException, attempts: int) -> float:
+def pause(error: BaseException, attempts: int) -> int:
     """Seconds until a job is tried again that was tried so many times before."""
     if isinstance(error, Stopped):
-        return 0.0
+        return 0
     longest = _HELD_AT_LONGEST if isinstance(error, Locked) else _AT_LONGEST
-    return min(longest, _AGAIN * 2.0 ** min(attempts, 16))
+    return min(longest, _AGAIN << min(attempts, 16))
 
 
 class Engine:
@@ -261,7 +260,7 @@ class Engine:
         for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=self._stalled_after):
             with suppress(exceptions.ConnectorException):  # somebody else had it meanwhile
                 try:
-                    await jobs.retry_job(job, retry_at=datetime.now(UTC))
+                    await jobs.retry_job(job)
                 except exceptions.UniqueViolation:
                     await jobs.finish_job(job, Status.FAILED, delete_job=False)
 

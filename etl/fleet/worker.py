@@ -20,6 +20,7 @@ from etl.fleet.due import Work
 from etl.fleet.engine import Slots
 from etl.fleet.roster import Roster
 from etl.log import Log
+from etl.metrics.crew import Crew
 from etl.model import Clock, Run, Verdict, silent
 from etl.settings import Source
 from etl.systemd import Systemd
@@ -62,13 +63,14 @@ def said(told: Sum, waiting: int) -> str:
 class Worker:
     """The chores of a worker at the database at `url`. `read` gives the sources as they are set now.
 
-    Its methods are called by the threads of the engine, side by side.
+    Its methods are called by the threads of the engine, side by side. `crew` is what Prometheus may hear.
     """
 
     def __init__(
         self, url: str, read: Callable[[Connection], Roster], slots: Slots, clock: Clock, log: Log, systemd: Systemd
     ) -> None:
         self._url, self._read, self._clock, self._log, self._systemd = url, read, clock, log, systemd
+        self.crew = Crew(sum(slots), [*Work])
         sign_ins = SignIns(clock)
         heard = (lambda name, exchange: log.of(name).heard(exchange)) if log.is_verbose else None
         self._desks = Desks(
@@ -102,21 +104,25 @@ class Worker:
         source, log = self._source(name), self._log.of(name)
         if source is None:
             return False
+        began = self._clock.monotonic()
         try:
-            with self._desks.one() as desk:
+            with self.crew.busy(), self._desks.one() as desk:
                 run = desk.run(source, work, log.and_then(silent))
         except Locked as held:
             self._count(lambda told: told._replace(held=told.held + 1))
+            self.crew.ended(work, "held", self._clock.monotonic() - began)
             if log.is_verbose:
                 log.notice(str(held))
             raise
         except Exception as error:
             log.failed(error)
             self._count(lambda told: told._replace(failed=told.failed + 1))
+            self.crew.ended(work, "failed", self._clock.monotonic() - began)
             if isinstance(error, DatabaseError) or result_of(error) is None:
                 raise
             return False
         self._count(lambda told: told.with_run(run))
+        self.crew.ended(work, "succeeded", run.seconds)
         if is_news(run) or log.is_verbose:
             log.ended(run)
             log.notes(run)
@@ -131,6 +137,7 @@ class Worker:
         with self._counting:
             told, self._sum = self._sum, Sum()
             self._failure = ""
+        self.crew.waits(waiting)
         seconds, slowest = told.slowest
         line = said(told, waiting)
         self._log.service(

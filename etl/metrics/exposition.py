@@ -22,6 +22,7 @@ from etl.model import Clock, Run
 
 if TYPE_CHECKING:  # loaded where metrics are asked for
     from prometheus_client import Metric
+    from prometheus_client.registry import Collector
 
 _STANDING = """
 SELECT
@@ -119,18 +120,7 @@ class Metrics:
 
         Raises ConfigError where that address can't be had.
         """
-        from prometheus_client import CollectorRegistry, start_http_server
-
-        registry = CollectorRegistry()
-        registry.register(self)
-        try:
-            server, _ = start_http_server(port, host, registry)
-        except OSError as error:
-            raise ConfigError(
-                f"--metrics-port: {host} port {port} can't be had: {error.strerror}; is another service there? "
-                "Choose another port, or another --metrics-host"
-            ) from None
-        return int(server.server_port)
+        return serve(self, port, host)
 
     def _kept(self) -> Samples:
         """What the file says; nothing where there is none, or it can't be read."""
@@ -150,6 +140,25 @@ class Metrics:
         if said != self._said:
             self._say(said)
         self._said = said
+
+
+def serve(collector: Collector, port: int, host: str) -> int:
+    """Answers scrapes in threads that end with the process; the port, which 0 leaves to the system.
+
+    Raises ConfigError where that address can't be had.
+    """
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise ConfigError(
+            f"--metrics-port: {host} port {port} can't be had: {error.strerror}; is another service there? "
+            "Choose another port, or another --metrics-host"
+        ) from None
+    return int(server.server_port)
 
 
 def read(db: Connection, source: str) -> Standing | None:
