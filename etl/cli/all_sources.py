@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl import stop, terminal
+from etl import settings, stop, terminal
 from etl.cli import wiring
 from etl.cli.options import wishes_debug
 from etl.errors import ConfigError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from etl.fleet.outcome import Ended, Outcome
     from etl.fleet.side_by_side import Fleet
     from etl.log import Log
-    from etl.settings import Settings
     from etl.sync import Order
 
 _AT_A_TIME = 8
@@ -52,7 +51,7 @@ def judge(given: Mapping[str, object]) -> None:
 
 
 def sync_all(
-    ctx: click.Context, found: Settings, order: Order, *, parallel: int | None, anyway: bool, as_json: bool
+    ctx: click.Context, found: settings.Settings, order: Order, *, parallel: int | None, anyway: bool, as_json: bool
 ) -> None:
     """Syncs all sources, says what that came to, and exits with the code of the worst."""
     from etl.fleet.outcome import as_object, exit_code, summary
@@ -65,7 +64,7 @@ def sync_all(
     ctx.exit(exit_code(outcome.ended))
 
 
-def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
+def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
     from etl import database, schema
     from etl.fleet import side_by_side
     from etl.fleet.desk import Desk, Desks, SignIns
@@ -91,7 +90,7 @@ def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: boo
         desks.close()
 
 
-def _fleet(found: Settings, db: Connection) -> Fleet:
+def _fleet(found: settings.Settings, db: Connection) -> Fleet:
     """All sources with what the ledger knows of them. Raises ConfigError where there is none."""
     from etl.fleet import kept, roster
     from etl.fleet.due import standings
@@ -99,7 +98,7 @@ def _fleet(found: Settings, db: Connection) -> Fleet:
 
     whole = roster.whole(found, kept.entries(db))
     if not any(whole):
-        raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
+        raise ConfigError(settings.NONE_CONFIGURED)
     return Fleet(whole.sources, whole.problems, standings(db), len(whole.disabled))
 
 
