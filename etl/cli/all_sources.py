@@ -13,7 +13,7 @@ from etl import settings, stop, terminal
 from etl.cli import wiring
 from etl.cli.options import wishes_debug
 from etl.errors import ConfigError
-from etl.model import Progress, silent
+from etl.model import Progress
 
 if TYPE_CHECKING:
     from etl.database import Connection
@@ -67,22 +67,20 @@ def sync_all(
 def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
     from etl import database, schema
     from etl.fleet import side_by_side
-    from etl.fleet.desk import Desk, Desks, SignIns
+    from etl.fleet.desk import Desks
 
     url, clock = wiring.database_url(found), wiring.clock()
     with database.connected(url) as db:
         schema.require(db)
         fleet = _fleet(found, db)
     log_of = cache(log.of)
-    sign_ins = SignIns(clock)
-    heard = (lambda name, exchange: log_of(name).heard(exchange)) if log.is_verbose else None
-    desks = Desks(at_a_time, lambda: Desk(url, clock, sign_ins, lambda name, said: log_of(name).notice(said), heard))
+    desks = Desks(at_a_time, url, clock)
     try:
         with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
             listener = side_by_side.Listener(
                 ended=lambda ended, error: _tell(log_of(ended.name), ended, error, with_way=with_way),
                 moved=lambda done, of: watch(Progress(0, "sources done", done, of, is_exact=True)),
-                watch=lambda name: log_of(name).and_then(silent),
+                log=log_of,
             )
             wish = side_by_side.Wish(at_a_time, order, anyway)
             return side_by_side.sync_all(fleet, desks, clock, wish, listener)

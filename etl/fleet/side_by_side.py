@@ -23,7 +23,8 @@ from etl.fleet.desk import Desks
 from etl.fleet.due import Standing, Work, due
 from etl.fleet.outcome import Ended, Ending, Outcome
 from etl.legible import utc
-from etl.model import Clock, Run, Verdict, Watch
+from etl.log import Log
+from etl.model import Clock, Run, Verdict
 from etl.settings import Source
 from etl.sync import Order
 
@@ -58,12 +59,12 @@ class Wish(NamedTuple):
 class Listener(NamedTuple):
     """Whoever wants to know: of what ended, with its error; now and then, how many of all sources are done.
 
-    `watch`, called in a run's thread, watches a run of the source of that name.
+    `log`, called in a run's thread, is that of the source of that name.
     """
 
     ended: Callable[[Ended, BaseException | None], None]
     moved: Callable[[int, int], None]
-    watch: Callable[[str], Watch]
+    log: Callable[[str], Log]
 
 
 class _Turn(NamedTuple):
@@ -153,7 +154,7 @@ class _Call:
         """In a thread: a run, and how far the source is after it."""
         stop.check()
         with self._desks.one() as desk:
-            run = desk.run(turn.source, turn.work, self._listener.watch(turn.source.name), turn.order)
+            run = desk.run(turn.source, turn.work, self._listener.log(turn.source.name), turn.order)
             return run, desk.standing(turn.source)
 
     def _settle(self, futures: Iterable[Future[_Result]]) -> None:
