@@ -26,9 +26,8 @@ from etl.legible import utc
 from etl.log import Log
 from etl.model import Clock, Run, Verdict
 from etl.settings import Source
-from etl.sync import Order
+from etl.sync import DEEP_AT_MOST, Order
 
-_DEEP_AT_MOST = 600.0  # seconds of a source's
 _LOOKED_AT_EVERY = 1.0  # seconds, though nothing ended
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _AFTER = {
@@ -184,7 +183,7 @@ class _Call:
         """What a source wants after a run: the rest of it, or what comes next of all that a sync does."""
         if is_left_open and turn.work is not Work.DEEPEN:
             return _lane(standing)
-        if is_left_open and self._deep[turn.source.name] < _DEEP_AT_MOST:
+        if is_left_open and self._deep[turn.source.name] < DEEP_AT_MOST:
             return Work.DEEPEN
         wanted = due(turn.source, standing, self._clock.now())
         return next((work for work in _AFTER[turn.work] if work in wanted), None)
