@@ -18,6 +18,7 @@ from etl.api import Api
 from etl.database import Connection
 from etl.errors import DatabaseError
 from etl.fleet.due import Standing, Work, standing
+from etl.limits import MOST_REQUESTS
 from etl.line import Line, trust
 from etl.log import Log
 from etl.model import Clock, Run, silent
@@ -25,7 +26,6 @@ from etl.settings import Source
 from etl.sign_in import Grant, Token, sign_in
 from etl.sync import Order, deepen_now, purge_now, sync
 
-_REQUESTS = 32  # at a time, of any source
 _PLAIN = Order()
 
 
@@ -115,7 +115,7 @@ class Desk:
     def _client(self, source: Source, log: Log) -> Iterator[Api]:
         base = source.base_url
         if base not in self._lines:
-            self._lines[base] = Line(base, _REQUESTS, self._clock.monotonic, self._sign_ins.vouched(base))
+            self._lines[base] = Line(base, MOST_REQUESTS, self._clock.monotonic, self._sign_ins.vouched(base))
         yield Api(
             source,
             self._clock,

@@ -167,10 +167,9 @@ class _Call:
 
     def _succeeded(self, turn: _Turn, run: Run, standing: Standing | None) -> None:
         name, is_left_open = turn.source.name, run.verdict is Verdict.INCOMPLETE
-        is_unwell = run.counts.rejected or run.counts.differences > run.counts.repaired
         ending = Ending.UNFINISHED if is_left_open else Ending.COMPLETE
         self.through[name] = run.complete_through
-        self._tell(Ended(name, ending, 4 if is_unwell else 0, run=run))
+        self._tell(Ended(name, ending, 4 if run.is_unwell else 0, run=run))
         if turn.work is Work.DEEPEN:
             self._deep[name] += run.seconds
         following = self._following(turn, is_left_open, standing)
