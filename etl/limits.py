@@ -72,7 +72,7 @@ def base_url(text: str, wrong: Wrong, insecure_http: bool) -> str:
 def concurrency(text: str, wrong: Wrong) -> None:
     """How many pages at a time."""
     if not re.fullmatch(r"0*[1-9][0-9]?", text) or int(text) > MOST_REQUESTS:
-        wrong("concurrency", f"{text!r} is not a whole number from 1 to {MOST_REQUESTS}")
+        wrong("concurrency", f"{text!r} is not a whole number from 1 to 32")
 
 
 def purge(text: str, wrong: Wrong) -> None:

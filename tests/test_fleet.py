@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from etl import schema
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Faults, World, populated, serve
-from etl.errors import DatabaseError, EtlError, SignInFailed
+from etl.errors import DatabaseError, EtlError, SchemaError, SignInFailed
 from etl.fleet import schedule
 from etl.fleet.desk import Desk, SignIns
 from etl.fleet.due import Standing, Work, due, standings
@@ -182,6 +183,23 @@ def test_a_desk_outlives_its_database_connection(url: str, db: Connection, clock
             desk.run(source, Work.SYNC, log)
         assert desk.run(source, Work.SYNC, log).verdict == "complete"
     assert standings(db)[source.name].failures == 0
+    desk.close()
+
+
+def test_a_desk_heeds_a_schema_that_was_migrated_meanwhile(url: str, db: Connection, clock: Clock) -> None:
+    """Its connection is as old as itself, and the release that runs here may be older than the tables."""
+    desk, log = Desk(url, clock, SignIns(clock)), Log("json", clock)
+    with serve(Emulator(World())) as server:
+        source = a_source(base_url=server.url)
+        desk.run(source, Work.SYNC, log)
+        db.execute("UPDATE etl.alembic_version SET version_num = '9999'")
+        try:
+            with pytest.raises(SchemaError, match="upgrade aims360-etl"):
+                desk.run(source, Work.SYNC, log)
+        finally:
+            db.execute("UPDATE etl.alembic_version SET version_num = %s", (schema.newest(),))
+        assert desk.run(source, Work.SYNC, log).verdict == "complete"
+    assert db.execute("SELECT count(*) FROM etl.runs").fetchone() == (2,)
     desk.close()
 
 

@@ -70,6 +70,7 @@ class Desk:
         and that it doesn't go deep, is said here.
         """
         with self._database():
+            schema.require(self._connection())  # each time: it may have been migrated since the last run
             given = (source, lambda: self._client(source, log), self._connection(), self._clock)
             within, watch = source.time_limit, log.and_then(silent)
             if work is Work.PURGE:
@@ -103,7 +104,6 @@ class Desk:
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:
             self._db = database.connect(self._url)
-            schema.require(self._db)
         return self._db
 
     def _leave_database(self) -> None:
