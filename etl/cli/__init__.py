@@ -9,6 +9,7 @@ every import each minute, and one that finds its source held shall not pay for a
     init       init
     running    a run as commands make it
     serving    sync --every
+    all_sources  sync --all
     telling    what commands tell Prometheus
     mirror     migrate, sync, purge, reconcile
     fleet      worker
