@@ -15,14 +15,15 @@ from psycopg import errors, sql
 from etl.database import Connection
 from etl.model import Counts, Verdict, Window
 
-# When a dead run ended nobody knows; its counts are those of its last committed page.
-_BURY_DEAD_RUNS = """
-UPDATE etl.runs
-SET outcome = 'interrupted', verdict = CASE WHEN kind NOT IN ('purge', 'job') THEN coalesce(verdict, 'incomplete') END
-WHERE source_id = %s AND outcome = 'running'
-"""
-# What RETURNING looks up doesn't see the new row: it is the run before.
+# When a dead run ended nobody knows; its counts are those of its last committed page. What RETURNING looks up doesn't
+# see the new row: it is the run before.
 _BEGIN = """
+WITH dead AS (
+    UPDATE etl.runs
+    SET outcome = 'interrupted',
+        verdict = CASE WHEN kind NOT IN ('purge', 'job') THEN coalesce(verdict, 'incomplete') END
+    WHERE source_id = %(source_id)s AND outcome = 'running'
+)
 INSERT INTO etl.runs (source_id, kind, host, pid, started_at, outcome, watermark_before)
 VALUES (%(source_id)s, %(kind)s, %(host)s, %(pid)s, %(now)s, 'running', %(watermark)s)
 RETURNING run_id, (
@@ -112,18 +113,18 @@ WHERE r.source_id = %(source_id)s AND r.run_id = f.stays
 _A_DAY = timedelta(days=1)
 _MIDNIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTERS = Counts.__struct_fields__
-_WRITE = sql.SQL("""
+_COUNTED = sql.SQL(", ").join(
+    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
+)
+_WRITE_ROW = sql.SQL("""
 UPDATE etl.runs
 SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, as_of = %(as_of)s,
     watermark_after = %(watermark)s, pages = %(pages)s, requests = %(requests)s, strategy = %(strategy)s,
     checks = %(checks)s, notes = %(notes)s, verdict = %(verdict)s, outcome = %(outcome)s,
-    finished_at = %(finished_at)s, error = %(error)s, {counters}
+    finished_at = %(finished_at)s, error = %(error)s, {}
 WHERE source_id = %(source_id)s AND run_id = %(run_id)s
-""").format(
-    counters=sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
-    )
-)
+""")
+_WRITE = _WRITE_ROW.format(_COUNTED).as_bytes()  # once, not with each run
 
 
 class Entry(NamedTuple):
@@ -153,7 +154,6 @@ class Begun(NamedTuple):
 
 def begin(db: Connection, source_id: int, kind: str, now: datetime, watermark: datetime | None) -> Begun:
     """A row for a run of this process; rows of runs that ended without a word are closed."""
-    db.execute(_BURY_DEAD_RUNS, (source_id,))
     given = {"source_id": source_id, "kind": kind, "now": now, "watermark": watermark}
     row = db.execute(_BEGIN, {**given, "host": socket.gethostname(), "pid": os.getpid()}).fetchone()
     assert row is not None

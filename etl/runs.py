@@ -438,8 +438,9 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
 
     Raises Locked at once where another run holds the source, ConfigError where the settings contradict the mirror.
     """
-    with lock.held(db, source.name, sources.register(db, source).source_id):
-        state = sources.register(db, source)  # read again: another run may have ended between the two
+    with lock.held(db, source.name, sources.register(db, source)):
+        state = sources.find(db, source.name)  # under the lock: another run may have ended just before
+        assert state is not None
         sources.judge_time_zone(db, state, source)
         now = clock.now()
         db.execute(_AS_A_WRITER)

@@ -22,6 +22,7 @@ SELECT
 FROM etl.sources
 WHERE name = %s
 """
+_NUMBER = "SELECT source_id FROM etl.sources WHERE name = %s"
 _REGISTER = """
 INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
 VALUES (%s, %s, %s, %s, %s)
@@ -86,16 +87,16 @@ def find(db: Connection, name: str) -> State | None:
     return None if row is None else State._make(row)
 
 
-def register(db: Connection, source: Source) -> State:
-    """What is known of a source, which has its row from now on. Raises ConfigError where nothing may be written."""
+def register(db: Connection, source: Source) -> int:
+    """The number of a source, which has its row from now on. Raises ConfigError where nothing may be written."""
     # Looked for first: an INSERT that meets a conflict would use up a number of the smallint key each time.
-    state = find(db, source.name)
-    if state is None:
+    row = db.execute(_NUMBER, (source.name,)).fetchone()
+    if row is None:
         session.require(db)
         db.execute(_REGISTER, (source.name, source.base_url, FLATTEN_VERSION, source.purge, source.time_zone))
-        state = find(db, source.name)
-        assert state is not None
-    return state
+        row = db.execute(_NUMBER, (source.name,)).fetchone()
+        assert row is not None
+    return int(str(row[0]))
 
 
 def judge_time_zone(db: Connection, state: State, source: Source) -> None:

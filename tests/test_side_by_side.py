@@ -58,6 +58,15 @@ class Accounts:
     def set(self, name: str, **settings: object) -> None:
         """What the file says of a source."""
         self._tables[name] = self._tables.get(name, {}) | settings
+        self._write()
+
+    def taken_out(self, name: str) -> dict[str, object]:
+        """What the file said of a source that it has no more."""
+        table = self._tables.pop(name)
+        self._write()
+        return table
+
+    def _write(self) -> None:
         lines = ["[defaults]", 'token_env = "WORKING"']
         for each, table in self._tables.items():
             lines += [f"[sources.{each}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
@@ -125,8 +134,8 @@ def test_sources_in_trouble_hold_up_nobody(accounts: Accounts, db: Connection) -
     What is wrong with each is told without its secret. The worst code is that of the setting.
     """
     accounts.command.environ["MISTYPED"] = "very-secret-token"
-    accounts.add_silent("hangs", time_limit="8s")
-    accounts.add("busy", time_limit="8s")
+    accounts.add_silent("hangs", time_limit="15s")
+    accounts.add("busy", time_limit="15s")
     accounts.emulators["busy"].set_faults(Faults(rate=1.0, kinds=("429-seconds",)))
     accounts.add("stranger", token_env="MISTYPED")
     accounts.add("broken", look_back="soon", concurrency="many")
@@ -139,14 +148,29 @@ def test_sources_in_trouble_hold_up_nobody(accounts: Accounts, db: Connection) -
     found = dict(one.strip().split(": ", 1) for one in told)
     assert "look_back" in found["broken"]
     assert "concurrency" in found["broken"]
-    assert "within the 8 s" in found["hangs"]
-    assert "within the 8 s" in found["busy"]
+    assert " s that a run of a fleet may take (it took too long to answer)" in found["hangs"]
+    assert " s that a run of a fleet may take (last: HTTP 429" in found["busy"]
     assert found["stranger"].startswith("MISTYPED: the service refuses the token")
     assert "aims360-etl: hangs: http://127.0.0.1" in errors
     assert "very-secret-token" not in output + errors
     assert accounts.differences(db, "east", "north", "west") == []
     ends = [str(name) for (name,) in db.execute(_ENDS).fetchall()]
     assert sorted(ends[:4]) == ["east", "north", "stranger", "west"]
+
+
+def test_sources_of_the_database_are_synced_as_those_of_the_file(accounts: Accounts, db: Connection) -> None:
+    """All that is configured, wherever that is; what is disabled there is left alone."""
+    for name in ("east", "west", "north"):
+        accounts.add(name)
+    for name in ("west", "north"):
+        given = ("--base-url", str(accounts.taken_out(name)["base_url"]), "--token-env", "WORKING")
+        code, output, errors = accounts.command.run("sources", "add", name, *given)
+        assert code == 0, output + errors
+    assert accounts.command.run("sources", "disable", "north")[0] == 0
+    code, output, _ = accounts.sync()
+    assert code == 0
+    assert output.startswith("2 sources: 2 complete, 1 disabled: ")
+    assert accounts.differences(db, "east", "west") == []
 
 
 def test_without_a_broken_setting_the_code_is_that_of_a_failure(accounts: Accounts, db: Connection) -> None:

@@ -112,6 +112,9 @@ class _Handler(StreamRequestHandler):
         """Answer until the client goes, or wants no more."""
         self.goes_on = True
         while self.goes_on and (asked := _read(self.rfile)) is not None:
+            if asked.method == _NO_METHOD:
+                self.connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
             self.goes_on = asked.keeps_alive
             self.server.over.wait(self.server.latency)
             faults: list[str] = []
@@ -166,6 +169,9 @@ class _Handler(StreamRequestHandler):
         self.goes_on = False
 
 
+_NO_METHOD = ""
+
+
 class _Asked(NamedTuple):
     """A request as it came in; names of headers in lower case."""
 
@@ -177,10 +183,15 @@ class _Asked(NamedTuple):
 
 
 def _read(stream: BufferedIOBase) -> _Asked | None:
-    """The next request, read whole, so that the one after it begins where it begins; None where none comes."""
+    """The next request, read whole, so that the one after it begins where it begins; None where none comes.
+
+    What is no request of HTTP, such as the hello of TLS, has no method.
+    """
     line = stream.readline(_LONGEST_LINE).decode("latin-1").split()
-    if len(line) != 3:
+    if not line:
         return None
+    if len(line) != 3 or not line[2].startswith("HTTP/"):
+        return _Asked(_NO_METHOD, "", {}, b"", keeps_alive=False)
     method, target, version = line
     headers: dict[str, str] = {}
     while header := stream.readline(_LONGEST_LINE).strip():
