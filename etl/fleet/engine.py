@@ -138,7 +138,7 @@ class Engine:
             queued = FRESH if work is Work.SYNC else SLOW
             self._runs.task(name=work, queue=queued, retry=Again())(self._doing(work))
         self._by_the_clock(_DISPATCHED, self._dispatch)
-        self._by_the_clock(f"* * * * * */{max(1, min(30, int(stalled_after / 3)))}", self._rescue)
+        self._by_the_clock(f"* * * * * */{max(1, min(30, int(stalled_after / 6)))}", self._rescue)
         self._by_the_clock(_TIDIED, self._tidy)
 
     def run(self) -> None:
