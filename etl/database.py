@@ -111,11 +111,10 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     return db
 
 
-def address(url: str, search_path: str | None = None) -> str:
-    """The address with all that our connections have in common, for whoever makes them; names are looked up there."""
+def address(url: str, **others: str) -> str:
+    """The address with all that our connections have in common, for whoever makes them, and with `others`' settings."""
     known = conninfo.conninfo_to_dict(url)
-    path = {"search_path": search_path} if search_path else {}
-    options = (_options(_SETTINGS), str(known.get("options") or ""), _options({**_OURS, **path}))
+    options = (_options(_SETTINGS), str(known.get("options") or ""), _options({**_OURS, **others}))
     ours = {"client_encoding": "UTF8", "options": " ".join(filter(None, options))}
     return conninfo.make_conninfo(url, **{**_LIMITS, "application_name": session_name(), **known, **ours})
 

@@ -113,22 +113,18 @@ WHERE r.source_id = %(source_id)s AND r.run_id = f.stays
 _A_DAY = timedelta(days=1)
 _MIDNIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTERS = Counts.__struct_fields__
-_WRITE = (
-    sql.SQL("""
+_COUNTED = sql.SQL(", ").join(
+    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
+)
+_WRITE_ROW = sql.SQL("""
 UPDATE etl.runs
 SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, as_of = %(as_of)s,
     watermark_after = %(watermark)s, pages = %(pages)s, requests = %(requests)s, strategy = %(strategy)s,
     checks = %(checks)s, notes = %(notes)s, verdict = %(verdict)s, outcome = %(outcome)s,
-    finished_at = %(finished_at)s, error = %(error)s, {counters}
+    finished_at = %(finished_at)s, error = %(error)s, {}
 WHERE source_id = %(source_id)s AND run_id = %(run_id)s
 """)
-    .format(
-        counters=sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in _COUNTERS
-        )
-    )
-    .as_bytes()
-)  # composed once, not with each run
+_WRITE = _WRITE_ROW.format(_COUNTED).as_bytes()  # once, not with each run
 
 
 class Entry(NamedTuple):
