@@ -31,9 +31,8 @@ from etl.model import Clock, Counts, Run, Verdict
 from etl.systemd import Systemd
 from tests.command import Command
 from tests.scene import TOKEN, a_source
-from tests.test_engine import eventually
+from tests.waiting import PATIENCE, eventually
 
-PATIENCE = 60.0  # seconds
 NOBODY = "http://127.0.0.1:9"
 STALLED_AFTER = 3.0
 BOTH_AT_ONCE = """
