@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 PURGE = "purge"  # the kind of a run that only purges
 JOB = "job"  # the kind of a run that only brings one job up to date
 _WITHOUT_A_WINDOW = (PURGE, JOB)
+_DEEP = (PURGE, ScanKind.REREAD, ScanKind.RECONCILE)  # what keeps no source fresh, and is no reason to keep none so
 OLDER_RELEASE = (
     "rows were last written by a release that read less of them; the next weekly comparison writes them anew, "
     "`aims360-etl sync --full --rewrite` does it now"
@@ -438,6 +439,7 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
 
     Raises Locked at once where another run holds the source, ConfigError where the settings contradict the mirror.
     """
+    is_deep = kind in _DEEP
     with lock.held(db, source.name, sources.register(db, source)):
         state = sources.find(db, source.name)  # under the lock: another run may have ended just before
         assert state is not None
@@ -451,21 +453,26 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
-            sources.recovered(db, state)
+            sources.recovered(db, state, is_deep=is_deep)
         except BaseException as error:
             in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))
                 if not isinstance(error, _NOT_ITS_FAULT):
-                    sources.failed(db, state, _not_before(source, state, error, clock.now()))
+                    not_before = _not_before(source, state, error, clock.now(), is_deep=is_deep)
+                    sources.failed(db, state, not_before, is_deep=is_deep)
             raise
 
 
-def _not_before(source: Source, state: State, error: BaseException, now: datetime) -> datetime:
-    """Until when a fleet leaves a source alone that has failed once more."""
-    turned_away = isinstance(error, SignInFailed)
-    waits = back_off(source.every.total_seconds(), state.failures + 1, turned_away=turned_away)
+def _not_before(source: Source, state: State, error: BaseException, now: datetime, *, is_deep: bool) -> datetime:
+    """Until when a fleet leaves a source alone that has failed once more.
+
+    An increment has its next turn by the source's grid. What is due until it is done has no turns: it waits for one.
+    """
+    turned_away, every = isinstance(error, SignInFailed), source.every.total_seconds()
+    failures = state.deep_failures if is_deep else state.failures
+    waits = back_off(every, failures + 1, turned_away=turned_away) + (every if is_deep else 0.0)
     return odata.plus(now, timedelta(seconds=waits))
 
 

@@ -18,7 +18,7 @@ _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
     watermark, complete_through, purge_asked_at, strategy, highest, went_back, doubted, reread_due_at, reconcile_due_at,
-    failures
+    failures, deep_failures
 FROM etl.sources
 WHERE name = %s
 """
@@ -55,6 +55,8 @@ _REREAD_DUE = "UPDATE etl.sources SET reread_due_at = %s WHERE source_id = %s"
 _RECONCILE_DUE = "UPDATE etl.sources SET reconcile_due_at = %s WHERE source_id = %s"
 _FAILED = "UPDATE etl.sources SET failures = failures + 1, not_before = %s WHERE source_id = %s"
 _RECOVERED = "UPDATE etl.sources SET failures = 0, not_before = NULL WHERE source_id = %s"
+_FAILED_DEEP = "UPDATE etl.sources SET deep_failures = deep_failures + 1, deep_not_before = %s WHERE source_id = %s"
+_RECOVERED_DEEP = "UPDATE etl.sources SET deep_failures = 0, deep_not_before = NULL WHERE source_id = %s"
 _REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
 _ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
 
@@ -79,6 +81,7 @@ class State(NamedTuple):
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
     failures: int
+    deep_failures: int
 
 
 def find(db: Connection, name: str) -> State | None:
@@ -225,15 +228,18 @@ def asked_about_purge(db: Connection, state: State, as_of: datetime) -> State:
     return state._replace(purge_asked_at=as_of)
 
 
-def failed(db: Connection, state: State, not_before: datetime) -> None:
-    """One more run in a row failed: fleets leave the source alone until then."""
-    db.execute(_FAILED, (not_before, state.source_id))
+def failed(db: Connection, state: State, not_before: datetime, *, is_deep: bool) -> None:
+    """One more run in a row failed: fleets leave the source alone until then.
+
+    `is_deep`: one that only purges or goes deep; only such runs are held back by it, and nothing that keeps it fresh.
+    """
+    db.execute(_FAILED_DEEP if is_deep else _FAILED, (not_before, state.source_id))
 
 
-def recovered(db: Connection, state: State) -> None:
+def recovered(db: Connection, state: State, *, is_deep: bool) -> None:
     """A run did not fail."""
-    if state.failures:
-        db.execute(_RECOVERED, (state.source_id,))
+    if state.deep_failures if is_deep else state.failures:
+        db.execute(_RECOVERED_DEEP if is_deep else _RECOVERED, (state.source_id,))
 
 
 def _moment(value: object) -> datetime | None:
