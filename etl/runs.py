@@ -61,6 +61,7 @@ _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than sav
 _NOT_ITS_FAULT = (KeyboardInterrupt, SystemExit, psycopg.Error, DatabaseError)  # the source's
 _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
+_PLAY = timedelta(minutes=1)  # of two clocks, and of the way of an answer: no sign that one is off
 
 
 class Recorder:
@@ -86,6 +87,7 @@ class Recorder:
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
+        self._lag = _NEVER  # of the source's clock behind ours, where it is off
         self._usage: Callable[[], Usage] = Usage
         self._phases: dict[str, float] = {}
 
@@ -141,10 +143,19 @@ class Recorder:
         if found.newest is not None and not same_source:
             sources.judge_client(self.state, self.source, found.newest.clientID)
         self.state = sources.follow_settings(self.db, self.state, self.source)
-        due, soon = self.state.reconcile_due_at, odata.plus(found.as_of, max(self.source.look_back, _A_DAY))
+        lag = self._clock.now() - found.as_of
+        self._lag = lag if lag > _PLAY else _NEVER
+        due, soon = (
+            self.state.reconcile_due_at,
+            odata.plus(self.by_our_clock(found.as_of), max(self.source.look_back, _A_DAY)),
+        )
         if self.source.reconcile_every == _NEVER and due is not None and due > soon:  # what a restore wants is sooner
             self.state = sources.reconcile_is_due(self.db, self.state, None)
         return found
+
+    def by_our_clock(self, moment: datetime) -> datetime:
+        """A moment by the source's clock as this machine has it: what is due when is told by those who look after it."""
+        return odata.plus(moment, self._lag)
 
     def begin(self, scan: Scan) -> None:
         """A scan is begun or gone on with. The run has the kind of its first, and the window of its last."""
@@ -268,7 +279,7 @@ class Recorder:
 
     def _read_all(self, scan: Scan) -> None:
         """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
-        as_of = scan.window.as_of
+        as_of = self.by_our_clock(scan.window.as_of)
         self.state = sources.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
         if scan.trusting:
             self.state = sources.remember_went_back(self.db, self.state, None)
@@ -282,7 +293,7 @@ class Recorder:
     def reread(self, scan: Scan) -> None:
         """The last days were read once more."""
         with self.transaction():
-            due = odata.plus(scan.window.as_of, self.source.reread_every)
+            due = odata.plus(self.by_our_clock(scan.window.as_of), self.source.reread_every)
             self.state = sources.reread_is_due(self.db, self.state, due)
             self._goes_by(scan)
             self._judge_rejects()
@@ -317,7 +328,7 @@ class Recorder:
             return
         every = self.source.reconcile_every
         waits = [wait for wait in (every, again_after) if wait]
-        due = odata.plus(scan.window.as_of, min(waits)) if waits else None
+        due = odata.plus(self.by_our_clock(scan.window.as_of), min(waits)) if waits else None
         self.state = sources.reconcile_is_due(self.db, self.state, due)
         if scan.rewrite:
             self.state = sources.written_anew(self.db, self.state, scan)
@@ -377,7 +388,7 @@ class Recorder:
 
     def asked_about_purge(self, as_of: datetime) -> None:
         """The source was asked about jobs past their purge date."""
-        self.state = sources.asked_about_purge(self.db, self.state, as_of)
+        self.state = sources.asked_about_purge(self.db, self.state, self.by_our_clock(as_of))
 
     def finish(self, outcome: str, error: str | None = None) -> None:
         """The run's last word in the ledger."""
@@ -486,7 +497,7 @@ def _said(error: BaseException) -> str:
 
 
 def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:
-    """Whether a deep pass is due at the source's time: by its date, by a shorter interval since, or for the first time.
+    """Whether a deep pass is due at our time: by its date, by a shorter interval since, or for the first time.
 
     Without an interval only what a restore asks for, which says when.
     """

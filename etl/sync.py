@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded whe
     from etl.api import Api
 
 _ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
-_ASKED_AT_A_TIME = 100  # jobs: ten requests
+_ASKED_AT_A_TIME = 20  # jobs: two requests, which even a slow source answers in the time of a run
 _BEGINS = "jobs: asking the source"
 _DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
@@ -258,11 +258,11 @@ def _loaded(run: Recorder, scan: Scan, changes: Changes, some: Sequence[tuple[Pa
 def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float = math.inf) -> bool:
     """The deep passes that are due, each from its own cursor and as far as the time goes: whether to their end."""
     until = run.until(at_most)
-    source, state = run.source, run.state
+    source, state, now = run.source, run.state, run.by_our_clock(found.as_of)
     is_done = True
-    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, found.as_of):
+    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, now):
         is_done = _reread(run, api, found, until, watch)
-    if runs.is_due(state.reconcile_due_at, source.reconcile_every, found.as_of):
+    if runs.is_due(state.reconcile_due_at, source.reconcile_every, now):
         if run.is_over(until):
             return False
         left_open = scans.find(run.db, run.source_id, ScanKind.RECONCILE)
@@ -310,7 +310,7 @@ def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: A
         _purge(run, found, [job.job_id for job in jobs], watch)
         after = jobs[-1]
     asked_at = run.state.purge_asked_at
-    is_due = asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY
+    is_due = asked_at is None or run.by_our_clock(found.as_of) - asked_at >= _ASK_ABOUT_PURGE_EVERY
     if not run.is_over() and (asking is Asking.NOW or (asking is Asking.HOURLY and is_due)):
         _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
 
@@ -328,8 +328,6 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
     until = odata.plus(found.as_of, -run.source.look_back)
     witness = found.newest.jobID if found.newest else None
     while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
-        if run.is_over():
-            return
         job_ids = [job.job_id for job in jobs]
         still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if still_there is None:
@@ -338,5 +336,9 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
             )
             break
         _purge(run, found, [job_id for job_id in job_ids if job_id not in still_there], watch)
+        if run.is_over() and run.counts.purged:
+            return  # the next run goes on; where all are there still it would ask for the same again: in an hour
+        if run.is_over():
+            break
         after = jobs[-1]
     run.asked_about_purge(found.as_of)

@@ -283,7 +283,7 @@ sources = Table(
         _TIME,
         "every version committed by then is in the mirror, if commits are less late than the look-back",
     ),
-    _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date"),
+    _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date, by our clock"),
     _required("strategy", Text, "scans go by key, or by time where the source refuses to filter on keys", "'key'"),
     _required(
         "highest",
