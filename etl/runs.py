@@ -154,7 +154,7 @@ class Recorder:
         return found
 
     def by_our_clock(self, moment: datetime) -> datetime:
-        """A moment by the source's clock as this machine has it: what is due when is told by those who look after it."""
+        """A moment by the source's clock as this machine has it: by that, what is due is told."""
         return odata.plus(moment, self._lag)
 
     def begin(self, scan: Scan) -> None:

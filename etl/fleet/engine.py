@@ -22,9 +22,9 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import psycopg
-from psycopg import errors
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, exceptions
 from procrastinate.jobs import Job, Status
+from psycopg import errors
 
 from etl import database, queue
 from etl.errors import DatabaseError, Locked
