@@ -11,6 +11,7 @@ from etl.errors import ConfigError
 from etl.given import GRANT, IN_FILE, PLAIN, SECRETS, SHARED, Given, find_secret, from_secret_file, variable
 
 DISABLED = "disabled"  # true: fleets leave the source alone
+_LONGEST_NAME = 200  # characters: names are in indexes of Postgres, alone and with what is to be done
 _NAME = "{name}"  # in defaults it stands for the source's name
 _TEMPLATES = ("base_url", "client_id", "username")
 # What a name may be made of where {name} stands for it, and what that is called: it must not lead a secret's path out
@@ -163,7 +164,9 @@ def tables_of(file: Path) -> tuple[dict[str, dict[str, object]], dict[str, objec
     if not (found and isinstance(tables, dict) and all(isinstance(t, dict) for t in (defaults, *tables.values()))):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
     if not all(map(is_name, tables)):
-        raise ConfigError(f"{file}: the name of a source is empty, or holds characters that can't be seen")
+        raise ConfigError(
+            f"{file}: the name of a source is empty, longer than 200 characters, or holds some that can't be seen"
+        )
     where = f"{file.name}: [defaults]"
     problems: list[str] = []
     strange(where, defaults, problems)
@@ -174,7 +177,7 @@ def tables_of(file: Path) -> tuple[dict[str, dict[str, object]], dict[str, objec
 
 def is_name(text: str) -> bool:
     """Whether a source can be called so."""
-    return bool(text) and text.isprintable()
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable()
 
 
 def strange(where: str, table: Mapping[str, object], problems: list[str]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _A_DAY = timedelta(days=1)
 _AT_A_TIME = 2_000  # keys compared with one question
-_GHOSTS_AT_A_TIME = 100  # asked for in ten requests, and removed in one transaction
+_GHOSTS_AT_A_TIME = 20  # asked for in two requests, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
@@ -208,8 +208,6 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
     witness = found.newest.key("jobID") if found.newest else None
     left = iter(ghosts)
     while some := list(islice(left, _GHOSTS_AT_A_TIME)):
-        if run.is_over():
-            return None if wish.repair and objection is None else False
         job_ids = [ghost.job_id for ghost in some]
         there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if there is None:
@@ -222,6 +220,8 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
             run.found(sum((ghost.counted(found.as_of) for ghost in gone), Counts()))
             if wish.repair and objection is None:
                 _remove(run, gone, found.as_of)
+        if run.is_over():  # with some of them done, however little time there is
+            return None if wish.repair and objection is None else False
     if objection and run.counts.ghosts:
         run.notes.append(objection)
         return False

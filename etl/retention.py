@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etl.api import Api
 
 ASK_EVERY = timedelta(hours=1)  # about jobs past their date
-_ASKED_AT_A_TIME = 100  # jobs: ten requests
+_ASKED_AT_A_TIME = 20  # jobs: two requests, which even a slow source answers in the time of a run
 
 
 class Asking(Enum):
@@ -50,7 +50,7 @@ def follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: As
         _purge(run, found, [job.job_id for job in jobs], watch)
         after = jobs[-1]
     asked_at = run.state.purge_asked_at
-    is_due = asked_at is None or found.as_of - asked_at >= ASK_EVERY
+    is_due = asked_at is None or run.by_our_clock(found.as_of) - asked_at >= ASK_EVERY
     if not run.is_over() and (asking is Asking.NOW or (asking is Asking.HOURLY and is_due)):
         _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
 
@@ -68,8 +68,6 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
     until = odata.plus(found.as_of, -run.source.look_back)
     witness = found.newest.jobID if found.newest else None
     while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
-        if run.is_over():
-            return
         job_ids = [job.job_id for job in jobs]
         still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
         if still_there is None:
@@ -78,6 +76,10 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
             )
             break
         _purge(run, found, [job_id for job_id in job_ids if job_id not in still_there], watch)
+        if run.is_over() and run.counts.purged:
+            return  # the next run goes on; where all are there still it would ask for the same again: in an hour
+        if run.is_over():
+            break
         after = jobs[-1]
     run.asked_about_purge(found.as_of)
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 PURGE = "purge"  # the kind of a run that only purges
 JOB = "job"  # the kind of a run that only brings one job up to date
 _WITHOUT_A_WINDOW = (PURGE, JOB)
+_DEEP = (PURGE, ScanKind.REREAD, ScanKind.RECONCILE)  # what keeps no source fresh, and is no reason to keep none so
 OLDER_RELEASE = (
     "rows were last written by a release that read less of them; the next weekly comparison writes them anew, "
     "`aims360-etl sync --full --rewrite` does it now"
@@ -73,6 +74,7 @@ _AS_BEFORE = "RESET enable_seqscan; RESET synchronous_commit"
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
 _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
+_PLAY = timedelta(minutes=1)  # of two clocks, and of the way of an answer: no sign that one is off
 
 
 class Recorder:
@@ -98,6 +100,7 @@ class Recorder:
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
+        self._lag = _NEVER  # of the source's clock behind ours, where it is off
         self._usage: Callable[[], Usage] = Usage
         self._phases: dict[str, float] = {}
 
@@ -153,10 +156,19 @@ class Recorder:
         if found.newest is not None and not same_source:
             sources.judge_client(self.state, self.source, found.newest.clientID)
         self.state = sources.follow_settings(self.db, self.state, self.source)
-        due, soon = self.state.reconcile_due_at, odata.plus(found.as_of, max(self.source.look_back, _A_DAY))
+        lag = self._clock.now() - found.as_of
+        self._lag = lag if lag > _PLAY else _NEVER
+        due, soon = (
+            self.state.reconcile_due_at,
+            odata.plus(self.by_our_clock(found.as_of), max(self.source.look_back, _A_DAY)),
+        )
         if self.source.reconcile_every == _NEVER and due is not None and due > soon:  # what a restore wants is sooner
             self.state = sources.reconcile_is_due(self.db, self.state, None)
         return found
+
+    def by_our_clock(self, moment: datetime) -> datetime:
+        """A moment by the source's clock as this machine has it: by that, what is due is told."""
+        return odata.plus(moment, self._lag)
 
     def begin(self, scan: Scan) -> None:
         """A scan is begun or gone on with. The run has the kind of its first, and the window of its last."""
@@ -280,7 +292,7 @@ class Recorder:
 
     def _read_all(self, scan: Scan) -> None:
         """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
-        as_of = scan.window.as_of
+        as_of = self.by_our_clock(scan.window.as_of)
         self.state = sources.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
         if scan.trusting:
             self.state = sources.remember_went_back(self.db, self.state, None)
@@ -294,7 +306,7 @@ class Recorder:
     def reread(self, scan: Scan) -> None:
         """The last days were read once more."""
         with self.transaction():
-            due = odata.plus(scan.window.as_of, self.source.reread_every)
+            due = odata.plus(self.by_our_clock(scan.window.as_of), self.source.reread_every)
             self.state = sources.reread_is_due(self.db, self.state, due)
             self._goes_by(scan)
             self._judge_rejects()
@@ -329,7 +341,7 @@ class Recorder:
             return
         every = self.source.reconcile_every
         waits = [wait for wait in (every, again_after) if wait]
-        due = odata.plus(scan.window.as_of, min(waits)) if waits else None
+        due = odata.plus(self.by_our_clock(scan.window.as_of), min(waits)) if waits else None
         self.state = sources.reconcile_is_due(self.db, self.state, due)
         if scan.rewrite:
             self.state = sources.written_anew(self.db, self.state, scan)
@@ -389,7 +401,7 @@ class Recorder:
 
     def asked_about_purge(self, as_of: datetime) -> None:
         """The source was asked about jobs past their purge date."""
-        self.state = sources.asked_about_purge(self.db, self.state, as_of)
+        self.state = sources.asked_about_purge(self.db, self.state, self.by_our_clock(as_of))
 
     def finish(self, outcome: str, error: str | None = None) -> None:
         """The run's last word in the ledger."""
@@ -464,13 +476,13 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
-            breaker.succeeded(db, state)
+            breaker.succeeded(db, state, is_deep=kind in _DEEP)
         except BaseException as error:
             in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))
-                breaker.failed(db, source, state, error, clock.now())
+                breaker.failed(db, source, state, error, clock.now(), is_deep=kind in _DEEP)
             raise
 
 
@@ -484,7 +496,7 @@ def _said(error: BaseException) -> str:
 
 
 def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:
-    """Whether a deep pass is due at the source's time: by its date, by a shorter interval since, or for the first time.
+    """Whether a deep pass is due at our time: by its date, by a shorter interval since, or for the first time.
 
     Without an interval only what a restore asks for, which says when.
     """

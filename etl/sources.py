@@ -18,7 +18,7 @@ _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
     watermark, complete_through, purge_asked_at, strategy, highest, went_back, doubted, reread_due_at, reconcile_due_at,
-    failures
+    failures, deep_failures
 FROM etl.sources
 WHERE name = %s
 """
@@ -77,6 +77,7 @@ class State(NamedTuple):
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
     failures: int
+    deep_failures: int
 
 
 def find(db: Connection, name: str) -> State | None:

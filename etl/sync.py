@@ -247,11 +247,11 @@ def _loaded(run: Recorder, scan: Scan, changes: Changes, some: Sequence[tuple[Pa
 def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float = math.inf) -> bool:
     """The deep passes that are due, each from its own cursor and as far as the time goes: whether to their end."""
     until = run.until(at_most)
-    source, state = run.source, run.state
+    source, state, now = run.source, run.state, run.by_our_clock(found.as_of)
     is_done = True
-    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, found.as_of):
+    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, now):
         is_done = _reread(run, api, found, until, watch)
-    if runs.is_due(state.reconcile_due_at, source.reconcile_every, found.as_of):
+    if runs.is_due(state.reconcile_due_at, source.reconcile_every, now):
         if run.is_over(until):
             return False
         left_open = scans.find(run.db, run.source_id, ScanKind.RECONCILE)

@@ -283,7 +283,7 @@ sources = Table(
         _TIME,
         "every version committed by then is in the mirror, if commits are less late than the look-back",
     ),
-    _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date"),
+    _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date, by our clock"),
     _required("strategy", Text, "scans go by key, or by time where the source refuses to filter on keys", "'key'"),
     _required(
         "highest",
@@ -295,8 +295,10 @@ sources = Table(
     _column("doubted", _TIME, "modifiedDate of a newest row before the watermark that told of no restore"),
     _column("reread_due_at", _TIME, "when the last days are read again (deep pass); null: at the next run"),
     _column("reconcile_due_at", _TIME, "when all keys are compared again (deep pass); null: at the next run"),
-    _required("failures", Integer, "runs in a row that failed, of whatever kind", "0"),
+    _required("failures", Integer, "runs in a row that failed, but for those that only purge or go deep", "0"),
     _column("not_before", _TIME, "a fleet leaves the source alone until then, since runs failed; null: it does not"),
+    _required("deep_failures", Integer, "runs in a row that failed, of those that only purge or go deep", "0"),
+    _column("deep_not_before", _TIME, "a fleet makes no run that only purges or goes deep until then; null: it does"),
     schema="etl",
     comment="The sources that are mirrored: one row a source.",
 )

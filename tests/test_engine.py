@@ -160,6 +160,41 @@ def test_slow_work_never_takes_the_slots_of_fresh_work(url: str) -> None:
     assert crew.two_at_once == []
 
 
+def test_a_job_that_is_no_longer_its_own_disturbs_no_worker(url: str, db: Connection) -> None:
+    """It was taken for dead, another did the job meanwhile: nothing is to be done about that, and nobody waits."""
+    over = Event()
+    crew = Crew(lambda name, work: name == "west" and over.wait(PATIENCE) and False)
+    crew.wanted = [("west", Work.SYNC)]
+    with at_work(url, crew):
+        eventually(lambda: bool(crew.begun))
+        crew.wanted = []
+        with db.transaction():
+            db.execute("SET LOCAL search_path = queue")
+            db.execute("DELETE FROM procrastinate_jobs WHERE lock = 'source west'")
+        over.set()
+        eventually(lambda: bool(crew.done))
+        crew.wanted = [("east", Work.SYNC)]
+        eventually(lambda: ("east", Work.SYNC) in crew.done)
+    assert crew.errors == []
+
+
+def test_a_dispatch_that_fails_is_told(url: str) -> None:
+    """Else a fleet that does nothing would say nothing; the next one may do better."""
+    crew = Crew()
+    asked = crew.due
+
+    def due() -> list[tuple[str, Work]]:
+        if len(crew.errors) < 2:
+            raise RuntimeError("nobody knows what is due")
+        return asked()
+
+    crew.due = due  # type: ignore[method-assign]
+    crew.wanted = [("west", Work.SYNC)]
+    with at_work(url, crew):
+        eventually(lambda: ("west", Work.SYNC) in crew.done)
+    assert [str(error) for error in crew.errors] == ["nobody knows what is due"] * 2
+
+
 def test_an_increment_that_turns_out_long_goes_on_as_a_backfill(url: str) -> None:
     """Its next slice takes no slot of fresh work."""
     crew = Crew(lambda name, work: work is Work.SYNC)

@@ -17,6 +17,7 @@ from etl.fleet.due import Standing, Work, due, standings
 from etl.log import Log
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source
+from etl.sync import deepen_now
 from tests.scene import Scene, a_source
 
 _CUT_THE_OTHERS = """
@@ -32,6 +33,17 @@ GRANT = PasswordGrant(
     CREDENTIALS["username"],
     Secret(CREDENTIALS["password"]),
 )
+
+
+class Behind(Scene):
+    """A scene whose source has a clock that is behind ours."""
+
+    lag = timedelta()
+
+    @property
+    def clock(self) -> Clock:
+        """Ours."""
+        return Clock(lambda: self.world.now + self.lag, lambda: self.world.now.timestamp(), self._sleep)
 
 
 def test_points_are_evenly_apart_and_never_drift() -> None:
@@ -85,6 +97,9 @@ def a_standing(**how: object) -> Standing:
         ({"is_read_whole": True, "started_at": NOW - 2 * A_MINUTE, "reread_due_at": NOW}, [Work.BACKFILL]),
         ({"started_at": None, "not_before": NOW + A_MINUTE}, []),
         ({"started_at": None, "not_before": NOW}, [Work.SYNC]),
+        ({"started_at": None, "reconcile_due_at": NOW, "deep_not_before": NOW + A_MINUTE}, [Work.SYNC]),
+        ({"purge_asked_at": None, "deep_not_before": NOW + A_MINUTE}, []),
+        ({"purge_asked_at": None, "deep_not_before": NOW}, [Work.PURGE]),
     ],
 )
 def test_what_is_due(how: dict[str, object], wanted: list[Work]) -> None:
@@ -137,7 +152,49 @@ def test_failures_in_a_row_are_counted_and_forgotten(db: Connection) -> None:
     assert waits == [0, 60, 180, 240, 240]
     scene.emulator.set_faults(Faults())
     scene.sync()
-    assert standings(db)["aims360"][-2:] == (0, None)
+    assert standings(db)["aims360"][-3:] == (0, None, None)
+
+
+def test_what_goes_deep_and_fails_keeps_no_increment_waiting(db: Connection) -> None:
+    """It has its next try at its source's next turn at the soonest, and a source in trouble is asked less and less."""
+    scene = Scene(db, populated(50, seed=2, rate=0))
+    scene.set(every=A_MINUTE)
+    scene.sync()
+    scene.world.advance(timedelta(days=8))
+    scene.sync(deep=False)
+    waits = []
+    for _ in range(4):
+        scene.emulator.set_faults(Faults(rate=1.0, kinds=("503",)))
+        with pytest.raises(EtlError):
+            deepen_now(scene.source, scene.api, db, scene.clock, within=timedelta(seconds=10))
+        scene.emulator.set_faults(Faults())
+        failed_at = scene.world.now
+        assert standings(db)["aims360"].held_back_until(failed_at) is None
+        while Work.DEEPEN not in due(scene.source, standings(db)["aims360"], scene.world.now):
+            scene.world.advance(timedelta(seconds=5))
+            scene.sync(deep=False)  # what succeeds meanwhile is no sign that this would
+        waits.append(round((scene.world.now - failed_at) / A_MINUTE))
+    assert waits == [1, 2, 4, 5]
+    deepen_now(scene.source, scene.api, db, scene.clock)
+    assert standings(db)["aims360"].deep_not_before is None
+
+
+@pytest.mark.parametrize("hours", [1, 30])
+def test_a_source_whose_clock_is_behind_is_not_asked_for_ever(db: Connection, hours: int) -> None:
+    """What was done just now isn't due again: it is told by our clock."""
+    scene = Behind(db, populated(50, seed=2, rate=0))
+    scene.lag = timedelta(hours=hours)
+    scene.set(every=A_MINUTE)
+    scene.sync()
+    scene.world.advance(timedelta(days=8))
+    scene.sync(deep=False)
+    now = scene.clock.now()
+    assert due(scene.source, standings(db)["aims360"], now) == [Work.PURGE, Work.DEEPEN]
+    scene.purge()
+    assert deepen_now(scene.source, scene.api, db, scene.clock).verdict == "complete"
+    now = scene.clock.now()
+    assert due(scene.source, standings(db)["aims360"], now) == []
+    assert due(scene.source, standings(db)["aims360"], now + AN_HOUR) == [Work.SYNC, Work.PURGE]
 
 
 def test_a_refused_password_is_tried_least_often(db: Connection) -> None:

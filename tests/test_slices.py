@@ -13,6 +13,7 @@ from etl.errors import OutOfTime
 from etl.model import Run, Verdict
 from etl.sync import Order, deepen_now, purge_now, sync
 from tests.scene import Scene
+from tests.test_purge import hold
 
 A_PAGE_TAKES, A_MOMENT = timedelta(seconds=2), timedelta(seconds=0.5)
 SLICE = Order(within=timedelta(seconds=20), deep=False)
@@ -90,6 +91,19 @@ def test_a_purge_ends_in_time_too(db: Connection) -> None:
         assert found.counts.purged
         purges.append(found.counts.purged)
     assert len(purges) > 1
+
+
+def test_a_purge_without_time_for_all_asks_again_in_an_hour(db: Connection) -> None:
+    """Of jobs that are past their date and there still: asking again at once would bring the same answers for ever."""
+    scene = Scene(db, populated(900, seed=6, rate=0))
+    run(scene, INCREMENT)
+    hold(scene.world)
+    scene.world.advance(timedelta(days=29))
+    scene.emulator.between_pages = lambda world: world.advance(A_MOMENT)
+    found = purge_now(scene.source, scene.api, db, scene.clock, within=timedelta(seconds=10))
+    assert found.counts.purged == 0
+    assert found.requests > 2
+    assert scene.one("SELECT purge_asked_at FROM etl.sources") is not None
 
 
 def test_deep_passes_are_runs_of_their_own(db: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -84,6 +85,9 @@ def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, an
             )
             wish = side_by_side.Wish(at_a_time, order, anyway)
             return side_by_side.sync_all(fleet, desks, clock, wish, listener)
+    except KeyboardInterrupt:  # a second one: threads can't be ended but with their process
+        terminal.say("aims360-etl: ended at once; nothing is lost, the next run goes on", err=True)
+        os._exit(1)
     finally:
         desks.close()
 

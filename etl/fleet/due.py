@@ -23,7 +23,8 @@ SELECT
     EXISTS (
         SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id AND c.lane = 'sync' AND c.kind = 'full'
     ) AS is_read_whole,
-    s.purge_asked_at, s.reread_due_at, s.reconcile_due_at, s.failures, s.not_before
+    s.purge_asked_at, s.reread_due_at, s.reconcile_due_at, s.failures, s.not_before,
+    s.deep_not_before
 FROM etl.sources AS s
 LEFT JOIN LATERAL (
     SELECT r.started_at
@@ -58,6 +59,7 @@ class Standing(NamedTuple):
     reconcile_due_at: datetime | None
     failures: int
     not_before: datetime | None
+    deep_not_before: datetime | None = None  # since runs failed that only purge or go deep
 
     @property
     def is_backfilled(self) -> bool:
@@ -92,10 +94,11 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
         return [Work.BACKFILL] if is_its_turn else []
     if standing.is_empty:
         return [Work.SYNC] if is_its_turn else []
+    goes_on = standing.deep_not_before is None or now >= standing.deep_not_before
     wanted = {
         Work.SYNC: is_its_turn,
-        Work.PURGE: _is_past(standing.purge_asked_at, schedule.latest(source.name, ASK_EVERY, now)),
-        Work.DEEPEN: _goes_deep(source, standing, now),
+        Work.PURGE: goes_on and _is_past(standing.purge_asked_at, schedule.latest(source.name, ASK_EVERY, now)),
+        Work.DEEPEN: goes_on and _goes_deep(source, standing, now),
     }
     return [work for work, is_due in wanted.items() if is_due]
 

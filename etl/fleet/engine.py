@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 import psycopg
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, exceptions
 from procrastinate.jobs import Job, Status
+from psycopg import errors
 
 from etl import database, queue
 from etl.errors import DatabaseError, Locked
@@ -178,8 +179,13 @@ class Engine:
             queue.require(db)
 
     def _misses(self, _loop: object, context: dict[str, object]) -> None:
-        """What became of a run couldn't be written: its job stays under way, and only a worker that goes lets it go."""
-        if isinstance(context.get("exception"), exceptions.ConnectorException):
+        """What became of a run couldn't be written: its job stays under way, and only a worker that goes lets it go.
+
+        Where the job was another's meanwhile, since this worker was taken for dead, there is nothing to be let go.
+        """
+        error = context.get("exception")
+        is_anothers = isinstance(error, BaseException) and isinstance(error.__cause__, errors.RaiseException)
+        if isinstance(error, exceptions.ConnectorException) and not is_anothers:
             self._lost.set()
 
     async def _serve(self) -> None:
@@ -227,7 +233,15 @@ class Engine:
     def _by_the_clock(self, cron: str, task: Callable[[int], Awaitable[None]]) -> None:
         """A task of the house. It has no lock: one that a killed worker had would keep all others from the rescue."""
         name = task.__name__.strip("_")
-        registered = self._house.task(name=name, queue=HOUSE, queueing_lock=name)(task)
+
+        async def told(timestamp: int) -> None:
+            try:
+                await task(timestamp)
+            except Exception as error:
+                await asyncio.to_thread(self._chores.failed, error)
+                raise
+
+        registered = self._house.task(name=name, queue=HOUSE, queueing_lock=name)(told)
         self._house.periodic(cron=cron, periodic_id=name)(registered)
 
     def _doing(self, work: Work) -> Callable[[str], None]:

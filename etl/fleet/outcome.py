@@ -65,7 +65,7 @@ def as_object(outcome: Outcome) -> dict[str, object]:
     """For scripts: totals, and each run with what a single one says of itself."""
     how = Counter(each.ending for each in by_source(outcome).values())
     return {
-        "exit_code": exit_code(outcome.ended),
+        "exit_code": exit_code([*outcome.ended, *_stopped(how)]),
         "sources": len(outcome.through),
         **{ending.name.lower(): how[ending] for ending in Ending},
         "disabled": outcome.disabled,
@@ -78,6 +78,11 @@ def as_object(outcome: Outcome) -> dict[str, object]:
             for each in outcome.ended
         ],
     }
+
+
+def _stopped(how: Mapping[Ending, int]) -> list[Ended]:
+    """What a call that was told to end exits with, by how its sources ended."""
+    return [Ended("", Ending.UNFINISHED, 1)] if how[Ending.UNFINISHED] else []
 
 
 def summary(outcome: Outcome) -> str:

@@ -133,7 +133,9 @@ def _unkept(name: str, settings: Mapping[str, object], called: str, found: Setti
     """What the database may not keep though a file may say it."""
     problems = []
     if not is_name(name):
-        problems.append(f"{name!r}: the name of a source is empty, or holds characters that can't be seen")
+        problems.append(
+            f"{name!r}: the name of a source is empty, longer than 200 characters, or holds some that can't be seen"
+        )
     if found.has(name):
         problems.append(f"{called} is in {found.place} already; take it out there, or call this one otherwise")
     for key, named in settings.items():

@@ -31,9 +31,10 @@ def _roster() -> None:
 
 
 def _breaker() -> None:
-    failures = sa.Column("failures", sa.Integer(), nullable=False, server_default="0")
-    op.add_column("sources", failures, schema="etl")
-    op.add_column("sources", sa.Column("not_before", sa.DateTime(timezone=True)), schema="etl")
+    for of_which in ("", "deep_"):
+        failures = sa.Column(f"{of_which}failures", sa.Integer(), nullable=False, server_default="0")
+        op.add_column("sources", failures, schema="etl")
+        op.add_column("sources", sa.Column(f"{of_which}not_before", sa.DateTime(timezone=True)), schema="etl")
 
 
 def _ledger() -> None:

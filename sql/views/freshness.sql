@@ -30,7 +30,7 @@ SELECT
     END AS went_back,
     s.time_zone,
     s.purge_mode,
-    s.failures AS failures_in_a_row,
+    greatest(s.failures, s.deep_failures) AS failures_in_a_row,
     s.not_before AT TIME ZONE 'UTC' AS not_before_utc
 FROM etl.sources AS s
 LEFT JOIN LATERAL (
