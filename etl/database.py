@@ -126,9 +126,14 @@ def _begun(kind: type[_Kind], url: str, autocommit: bool) -> _Kind:
     try:
         return kind.connect(whole, autocommit=autocommit)
     except psycopg.OperationalError as error:
-        if _NO_OPTIONS not in str(error):
-            raise
-        return kind.connect(conninfo.make_conninfo(whole, options=""), autocommit=autocommit)
+        return kind.connect(without_options(whole, error), autocommit=autocommit)
+
+
+def without_options(whole: str, error: psycopg.OperationalError) -> str:
+    """The address as a pooler takes it that has refused settings; else raises the error again."""
+    if _NO_OPTIONS not in str(error):
+        raise error
+    return conninfo.make_conninfo(whole, options="")
 
 
 def _options(settings: Mapping[str, str]) -> str:
@@ -137,9 +142,14 @@ def _options(settings: Mapping[str, str]) -> str:
 
 def settle(db: Connection, is_local: bool = False) -> None:
     """The settings that a connection begins with, where a pooler has dropped them; local to the transaction or not."""
-    settings = {**_SETTINGS, **_OURS}
+    db.execute(*settling(db.info.backend_pid, is_local))
+
+
+def settling(client: int, is_local: bool = False, search_path: str | None = None) -> tuple[str, Mapping[str, object]]:
+    """The statement for that, and its values, of a connection to which its own process has the number `client`."""
+    settings = {**_SETTINGS, **_OURS, **({"search_path": search_path} if search_path else {})}
     given = {"names": list(settings), "values": list(settings.values()), "is_local": is_local}
-    db.execute(_SET_WHERE_POOLED, {**given, "client": db.info.backend_pid})
+    return _SET_WHERE_POOLED, {**given, "client": client}
 
 
 @contextmanager
