@@ -191,8 +191,8 @@ class Engine:
 
     def _no_connection(self) -> DatabaseError:
         return DatabaseError(
-            f"{database.masked(self._url)}: has no connection left for the queue; a worker takes one a slot and up to 8 "
-            "more: raise max_connections, or pool_size where a pooler is between"
+            f"{database.masked(self._url)}: has no connection left for the queue; a worker takes one a slot, and "
+            "up to 8 more: raise max_connections, or pool_size where a pooler is between"
         )
 
     def _misses(self, _loop: object, context: dict[str, object]) -> None:
