@@ -111,11 +111,10 @@ def connect_as(kind: type[_Kind], url: str, autocommit: bool = True) -> _Kind:
     return db
 
 
-def address(url: str, search_path: str | None = None) -> str:
-    """The address with all that our connections have in common, for whoever makes them; names are looked up there."""
+def address(url: str, **others: str) -> str:
+    """The address with all that our connections have in common, for whoever makes them, and with `others`' settings."""
     known = conninfo.conninfo_to_dict(url)
-    path = {"search_path": search_path} if search_path else {}
-    options = (_options(_SETTINGS), str(known.get("options") or ""), _options({**_OURS, **path}))
+    options = (_options(_SETTINGS), str(known.get("options") or ""), _options({**_OURS, **others}))
     ours = {"client_encoding": "UTF8", "options": " ".join(filter(None, options))}
     return conninfo.make_conninfo(url, **{**_LIMITS, "application_name": session_name(), **known, **ours})
 
@@ -142,12 +141,12 @@ def _options(settings: Mapping[str, str]) -> str:
 
 def settle(db: Connection, is_local: bool = False) -> None:
     """The settings that a connection begins with, where a pooler has dropped them; local to the transaction or not."""
-    db.execute(*settling(db.info.backend_pid, is_local))
+    db.execute(*settling(db.info.backend_pid, is_local=is_local))
 
 
-def settling(client: int, is_local: bool = False, search_path: str | None = None) -> tuple[str, Mapping[str, object]]:
-    """The statement for that, and its values, of a connection to which its own process has the number `client`."""
-    settings = {**_SETTINGS, **_OURS, **({"search_path": search_path} if search_path else {})}
+def settling(client: int, /, *, is_local: bool = False, **others: str) -> tuple[str, Mapping[str, object]]:
+    """The statement for that, and its values, with `others`' settings; `client`: the connection's process, to itself."""
+    settings = {**_SETTINGS, **_OURS, **others}
     given = {"names": list(settings), "values": list(settings.values()), "is_local": is_local}
     return _SET_WHERE_POOLED, {**given, "client": client}
 

@@ -328,6 +328,19 @@ def test_a_database_without_a_queue_is_told(empty_database: str) -> None:
             eventually(lambda: bool(crew.done))
 
 
+def test_a_job_is_taken_without_reading_all_that_wait(empty_database: str) -> None:
+    """Of a queue that has just filled, of which Postgres' statistics know nothing: a few rows are read for each."""
+    schema.migrate(empty_database)
+    crew = Crew()
+    crew.wanted = [(f"source-{number}", Work.SYNC) for number in range(2000)]
+    with at_work(empty_database, crew):
+        eventually(lambda: len(crew.done) >= 100)
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'procrastinate_jobs'"
+    with connect(empty_database) as db:
+        [(rows,)] = db.execute(read).fetchall()
+    assert int(str(rows)) < 400 * len(crew.done)
+
+
 def test_its_connections_are_called_as_all_of_ours(url: str, db: Connection) -> None:
     """Whoever holds a source's lock is found by that name; they are as few as docs/fleet.md says."""
     crew = Crew()
