@@ -133,7 +133,7 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
 async def _settle(connection: psycopg.AsyncConnection[Any]) -> None:
     """The settings that a pooler has dropped."""
-    statement, given = database.settling(connection.info.backend_pid, **AS_A_WORKER)
+    statement, given = database.settling(connection.info.backend_pid, AS_A_WORKER)
     await connection.execute(statement.encode(), given)
     await connection.commit()
 

@@ -63,7 +63,7 @@ def said(told: Sum, waiting: int) -> str:
 def census(roster: Roster) -> str:
     """How many sources there are, in a line."""
     if not any(roster):
-        return "no source is configured; it is looked for one each minute"
+        return "no source is configured yet; the file and the database are looked at once a minute"
     others = {"disabled": len(roster.disabled), "with wrong settings": len(roster.problems)}
     told = [f"{number} {what}" for what, number in others.items() if number]
     return ", ".join([f"{len(roster.sources)} sources are kept fresh", *told])
