@@ -147,7 +147,7 @@ def settle(db: Connection, is_local: bool = False) -> None:
 def settling(
     client: int, others: Mapping[str, str] = {}, *, is_local: bool = False
 ) -> tuple[str, Mapping[str, object]]:
-    """The statement for that, and its values, with `others`' settings. `client`: its process, as the client knows it."""
+    """The statement for that, and its values, with `others`' settings. `client`: its process, as it knows it."""
     settings = {**_SETTINGS, **_OURS, **others}
     given = {"names": list(settings), "values": list(settings.values()), "is_local": is_local}
     return _SET_WHERE_POOLED, {**given, "client": client}
