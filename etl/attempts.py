@@ -11,8 +11,6 @@ from etl.network import Hindrance
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 900.0  # seconds; whoever asks for more ends the attempts
 PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
-
-
 _LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
 _LONGEST_TURNED_AWAY = 1800.0  # seconds; a wrong password, tried too often, locks the account
 

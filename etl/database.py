@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo, errors
-from psycopg.sql import Composed
+from psycopg.sql import SQL, Composed, Identifier
 
 from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError, carry_over
 from etl.settings import Secret
@@ -263,6 +263,14 @@ def refusal(url: str, error: psycopg.Error, rights: str = "") -> EtlError:
 def sibling(url: str, name: str) -> str:
     """The address of another database on the same server."""
     return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def made_anew(server_url: str, name: str) -> str:
+    """The address of an empty database on a server of our own; one that was there before is gone."""
+    with connected(server_url) as db:
+        db.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+        db.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return sibling(server_url, name)
 
 
 def masked(url: str) -> str:

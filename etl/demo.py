@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from psycopg import sql
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -41,7 +40,7 @@ class Place(NamedTuple):
 
 def run(wish: Wish, server_url: str, data_dir: Path, clock: Clock, console: Console) -> None:
     """Shows everything, in a database of its own that is made anew. Raises EtlError."""
-    place = Place(_fresh(server_url), data_dir)
+    place = Place(database.made_anew(server_url, DATABASE), data_dir)
     schema.migrate(place.url)
     console.print(f"[bold]1.[/] Postgres runs, with a new database [bold]{DATABASE}[/]; its schema is made.")
     started = clock.now()
@@ -56,14 +55,6 @@ def run(wish: Wish, server_url: str, data_dir: Path, clock: Clock, console: Cons
         console.print(rows)
         _compare(world, db, console)
     _show(place, console, clock)
-
-
-def _fresh(server_url: str) -> str:
-    """An empty database on the server, its address."""
-    with database.connected(server_url) as db:
-        db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    return database.sibling(server_url, DATABASE)
 
 
 def _source(base_url: str) -> settings.Source:

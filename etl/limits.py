@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+MOST_REQUESTS = 32  # at a time, of any source
 PURGE_MODES = ("delete", "scrub", "keep")
 _LONGEST = timedelta(days=36_500)
 _AT_LEAST = {
@@ -71,7 +72,7 @@ def base_url(text: str, wrong: Wrong, insecure_http: bool) -> str:
 
 def concurrency(text: str, wrong: Wrong) -> None:
     """How many pages at a time."""
-    if not re.fullmatch(r"0*([1-9]|[12]\d|3[0-2])", text):
+    if not re.fullmatch(r"0*[1-9][0-9]?", text) or int(text) > MOST_REQUESTS:
         wrong("concurrency", f"{text!r} is not a whole number from 1 to 32")
 
 

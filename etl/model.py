@@ -368,3 +368,8 @@ class Run(Struct, frozen=True):
     retries: int = 0
     statuses: dict[str, int] = {}
     phases: dict[str, float] = {}
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether somebody should look: rows were rejected, or mirror and source still differ."""
+        return bool(self.counts.rejected) or self.counts.differences > self.counts.repaired

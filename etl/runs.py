@@ -15,10 +15,24 @@ from typing import TYPE_CHECKING
 import psycopg
 from msgspec.structs import replace
 
-from etl import failures, ledger, lock, odata, payload, pieces, purge, rejects, restore, scans, sources, stop, totals
-from etl.attempts import back_off
+from etl import (
+    breaker,
+    failures,
+    ledger,
+    lock,
+    odata,
+    payload,
+    pieces,
+    purge,
+    rejects,
+    restore,
+    scans,
+    sources,
+    stop,
+    totals,
+)
 from etl.database import Connection, said
-from etl.errors import DatabaseError, EtlError, SignInFailed, in_run
+from etl.errors import EtlError, in_run
 from etl.load import Rules, load
 from etl.model import (
     BY_TIME,
@@ -57,7 +71,6 @@ OLDER_RELEASE = (
 _AS_A_WRITER = "SET enable_seqscan = off; SET synchronous_commit = off"
 _AS_BEFORE = "RESET enable_seqscan; RESET synchronous_commit"
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
-_NOT_ITS_FAULT = (KeyboardInterrupt, SystemExit, psycopg.Error, DatabaseError)  # the source's
 _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
 
@@ -451,22 +464,14 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
-            sources.recovered(db, state)
+            breaker.succeeded(db, state)
         except BaseException as error:
             in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
                 run.finish("failed", _said(error))
-                if not isinstance(error, _NOT_ITS_FAULT):
-                    sources.failed(db, state, _not_before(source, state, error, clock.now()))
+                breaker.failed(db, source, state, error, clock.now())
             raise
-
-
-def _not_before(source: Source, state: State, error: BaseException, now: datetime) -> datetime:
-    """Until when a fleet leaves a source alone that has failed once more."""
-    turned_away = isinstance(error, SignInFailed)
-    waits = back_off(source.every.total_seconds(), state.failures + 1, turned_away=turned_away)
-    return odata.plus(now, timedelta(seconds=waits))
 
 
 def _said(error: BaseException) -> str:

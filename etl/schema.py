@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -126,8 +127,12 @@ def revisions() -> list[str]:
     return sorted(path.name[:4] for path in (folder("migrations") / "versions").glob("[0-9]*.py"))
 
 
+@cache
 def newest() -> str:
-    """The revision this program works with: the number of the last migration."""
+    """The revision this program works with: the number of the last migration that there was when it began.
+
+    What an upgrade puts beside a program that is running isn't what that was made for.
+    """
     return revisions()[-1]
 
 

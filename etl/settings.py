@@ -6,7 +6,7 @@ library alone: a sync that runs each minute pays for every import each minute.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -24,6 +24,7 @@ DEFAULT_SOURCE = "aims360"
 CONFIG_FILE = "aims360.toml"
 ENVIRONMENT = "environment"
 _ROSTER_SECRETS = "AIMS360_ROSTER_SECRETS"
+NONE_CONFIGURED = "no source is configured: write a table [sources.NAME], or `aims360-etl sources add`"
 _FEW = 10  # names that a message lists
 
 
@@ -142,13 +143,6 @@ class Source:
         return parts.scheme == "http" and not limits.is_loopback(parts.hostname)
 
 
-class Judged(NamedTuple):
-    """Sources held against what they must be, by name; those that are disabled aren't."""
-
-    sources: dict[str, Source]
-    problems: dict[str, str]  # a line for each mistake
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything read from the environment and the file, not yet judged per source."""
@@ -176,16 +170,11 @@ class Settings:
         if name is None and len(names) > 1:
             raise ConfigError(f"several sources are configured; choose one with --source: {some(names)}")
         if name is None and not names:
-            raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
+            raise ConfigError(NONE_CONFIGURED)
         name = names[0] if name is None else name
         if name not in here and name not in kept:
             raise ConfigError(f"no source is called {name!r}; configured: {some(names) or 'none'}")
         return judge(name, here[name] if name in here else kept[name], self.insecure_http)
-
-    def judged(self) -> Judged:
-        """All sources but those that are disabled, with every mistake of each."""
-        names = [name for name in self.sources if name not in self.disabled]
-        return judge_all([(name, self.sources[name]) for name in names], self.insecure_http)
 
 
 def default(key: str) -> str:
@@ -262,17 +251,6 @@ def _database_url(environ: Mapping[str, str], directory: Path) -> Secret | None:
     if problems:
         raise ConfigError("\n".join(problems))
     return Secret(libpq_url(url.strip(), setting)) if url else None
-
-
-def judge_all(sources: Iterable[tuple[str, Given]], insecure_http: bool) -> Judged:
-    """Every source that holds, and every mistake of those that don't."""
-    judged = Judged({}, {})
-    for name, found in sources:
-        try:
-            judged.sources[name] = judge(name, found, insecure_http)
-        except ConfigError as error:
-            judged.problems[name] = str(error)
-    return judged
 
 
 def judge(name: str, found: Given, insecure_http: bool) -> Source:

@@ -53,8 +53,6 @@ _WRITTEN_ANEW = "UPDATE etl.sources SET flatten_version = %s WHERE source_id = %
 _REMEMBER_STRATEGY = "UPDATE etl.sources SET strategy = %s WHERE source_id = %s"
 _REREAD_DUE = "UPDATE etl.sources SET reread_due_at = %s WHERE source_id = %s"
 _RECONCILE_DUE = "UPDATE etl.sources SET reconcile_due_at = %s WHERE source_id = %s"
-_FAILED = "UPDATE etl.sources SET failures = failures + 1, not_before = %s WHERE source_id = %s"
-_RECOVERED = "UPDATE etl.sources SET failures = 0, not_before = NULL WHERE source_id = %s"
 _REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
 _ASKED = "UPDATE etl.sources SET purge_asked_at = %s WHERE source_id = %s"
 
@@ -223,17 +221,6 @@ def asked_about_purge(db: Connection, state: State, as_of: datetime) -> State:
     """The source was asked about jobs past their purge date."""
     db.execute(_ASKED, (as_of, state.source_id))
     return state._replace(purge_asked_at=as_of)
-
-
-def failed(db: Connection, state: State, not_before: datetime) -> None:
-    """One more run in a row failed: fleets leave the source alone until then."""
-    db.execute(_FAILED, (not_before, state.source_id))
-
-
-def recovered(db: Connection, state: State) -> None:
-    """A run did not fail."""
-    if state.failures:
-        db.execute(_RECOVERED, (state.source_id,))
 
 
 def _moment(value: object) -> datetime | None:

@@ -8,21 +8,23 @@
     purge    what the source has purged goes, its day totals stay
     deep     now and then the last days once more, and all keys: what no watermark can tell
 
+A run that may take so long and no longer (`within`) ends at a page, wherever it is: it was a slice, and the next run
+goes on. Purge, deep passes and comparison are runs by themselves too: `purge_now`, `deepen_now`, `reconcile_now`.
+
 The promise, and why each step is as it is: `docs/correctness.md`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import Enum, auto
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from etl import odata, purge, restore, runs, scans, sources
+from etl import odata, restore, runs, scans
 from etl.changes import Changes, Read
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
@@ -30,17 +32,16 @@ from etl.flatten import together
 from etl.load import load
 from etl.model import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
+from etl.retention import Asking, follow_purge
 from etl.runs import Recorder
-from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, shown, window
+from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, window
 from etl.settings import Source
 
 if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded when the source is ours
     from etl.api import Api
 
-_ASK_ABOUT_PURGE_EVERY = timedelta(hours=1)
-_ASKED_AT_A_TIME = 100  # jobs: ten requests
+DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 _BEGINS = "jobs: asking the source"
-_DEEP_AT_MOST = 600.0  # seconds of a run for deep passes: freshness never waits for them
 
 # Opens the client of the source. Called under the lock, so that a run that finds its source held ends at once.
 Service = Callable[[], AbstractContextManager["Api"]]
@@ -83,10 +84,10 @@ def sync(
                 again = run.recognise(probe(api), order.same_source)
                 found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
         with run.phase("purge"):
-            _follow_purge(run, api, found, watch, Asking.HOURLY if order.deep else Asking.NOT)
+            follow_purge(run, api, found, watch, Asking.HOURLY if order.deep else Asking.NOT)
         with run.phase("deep"):
             if order.deep:
-                _go_deep(run, api, found, watch, _DEEP_AT_MOST)
+                _go_deep(run, api, found, watch, DEEP_AT_MOST)
     return run.result()
 
 
@@ -99,12 +100,8 @@ def purge_now(
     within: timedelta | None = None,
 ) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with runs.record(db, source, runs.PURGE, clock) as run, run.using(service(), within) as api:
-        watch(Progress(run.run_id, _BEGINS))
-        with run.phase("probe"):
-            found = run.recognise(probe(api), same_source=False)
-        with run.phase("purge"):
-            _follow_purge(run, api, found, watch, Asking.NOW)
+    with _begun(source, service, db, clock, runs.PURGE, watch, within) as (run, api, found), run.phase("purge"):
+        follow_purge(run, api, found, watch, Asking.NOW)
     return run.result()
 
 
@@ -120,12 +117,8 @@ def deepen_now(
 
     A source that was never synced has none.
     """
-    with runs.record(db, source, ScanKind.REREAD, clock) as run, run.using(service(), within) as api:
-        watch(Progress(run.run_id, _BEGINS))
-        with run.phase("probe"):
-            found = run.recognise(probe(api), same_source=False)
-        with run.phase("deep"):
-            run.deepened(run.state.watermark is None or _go_deep(run, api, found, watch))
+    with _begun(source, service, db, clock, ScanKind.REREAD, watch, within) as (run, api, found), run.phase("deep"):
+        run.deepened(run.state.watermark is None or _go_deep(run, api, found, watch))
     return run.result()
 
 
@@ -138,10 +131,7 @@ def reconcile_now(
     watch: Watch = silent,
 ) -> Run:
     """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
-    with runs.record(db, source, ScanKind.RECONCILE, clock) as run, run.using(service()) as api:
-        watch(Progress(run.run_id, _BEGINS))
-        with run.phase("probe"):
-            found = run.recognise(probe(api), same_source=False)
+    with _begun(source, service, db, clock, ScanKind.RECONCILE, watch) as (run, api, found):
         if run.state.watermark is None:
             raise ConfigError("nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first")
         scan = comparison(run, api, found, wish.repair)
@@ -151,23 +141,22 @@ def reconcile_now(
     return run.result()
 
 
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What a purge would go over: jobs that are due, and jobs that the source would be asked about."""
-
-    due: int
-    to_ask: int
-
-
-def what_is_due(source: Source, db: Connection, clock: Clock) -> DryRun:
-    """What `purge_now` would go over, without doing it."""
-    state = sources.find(db, source.name)
-    if state is None or state.watermark is None:
-        return DryRun(0, 0)
-    kept_too = purge.is_stricter(source.purge, state.purge_mode)
-    due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back), kept_too)
-    past = purge.count_due(db, state.source_id, odata.plus(clock.now(), -source.look_back), kept_too)
-    return DryRun(due, max(0, past - due))
+@contextmanager
+def _begun(
+    source: Source,
+    service: Service,
+    db: Connection,
+    clock: Clock,
+    kind: str,
+    watch: Watch,
+    within: timedelta | None = None,
+) -> Iterator[tuple[Recorder, Api, Probe]]:
+    """A run that reads no window: it knows the source again, and then does the one thing that it is for."""
+    with runs.record(db, source, kind, clock) as run, run.using(service(), within) as api:
+        watch(Progress(run.run_id, _BEGINS))
+        with run.phase("probe"):
+            found = run.recognise(probe(api), same_source=False)
+        yield run, api, found
 
 
 def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch) -> Probe:
@@ -283,60 +272,3 @@ def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -
     if scan.is_done:
         run.reread(scan)
     return scan.is_done
-
-
-class Asking(Enum):
-    """When the source is asked about jobs whose purge date passed while it was quiet."""
-
-    NOT = auto()
-    HOURLY = auto()
-    NOW = auto()
-
-
-def _follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: Asking) -> None:
-    """Purges what the mirror knows to be due, then asks about jobs whose date passed while the source was quiet.
-
-    A source that shows nothing causes no deletion: an empty answer may be a broken one.
-    """
-    watermark = run.state.watermark
-    if found.newest is None or watermark is None:
-        if asking is Asking.NOW:
-            run.asked_about_purge(found.as_of)  # nothing to ask about, nor in the next moment
-        return
-    horizon = odata.plus(watermark, -run.source.look_back)
-    run.follow_purge_mode(found.as_of)
-    after = purge.FIRST  # not from the beginning each time: what is gone still stands in the index
-    while not run.is_over() and (jobs := purge.due(run.db, run.source_id, horizon, after)):
-        _purge(run, found, [job.job_id for job in jobs], watch)
-        after = jobs[-1]
-    asked_at = run.state.purge_asked_at
-    is_due = asked_at is None or found.as_of - asked_at >= _ASK_ABOUT_PURGE_EVERY
-    if not run.is_over() and (asking is Asking.NOW or (asking is Asking.HOURLY and is_due)):
-        _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
-
-
-def _purge(run: Recorder, found: Probe, job_ids: Sequence[str], watch: Watch) -> None:
-    """One batch of jobs goes, in the way AIMS360_PURGE says."""
-    with run.transaction():
-        purge.remove(run.db, run.source_id, run.source.purge, job_ids, found.as_of)
-        run.purged(len(job_ids))
-    watch(Progress(run.run_id, "jobs purged", run.counts.purged))
-
-
-def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, watch: Watch) -> None:
-    """Jobs past their date, but not past the horizon: those that the source no longer shows are purged."""
-    until = odata.plus(found.as_of, -run.source.look_back)
-    witness = found.newest.jobID if found.newest else None
-    while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
-        if run.is_over():
-            return
-        job_ids = [job.job_id for job in jobs]
-        still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
-        if still_there is None:
-            run.notes.append(
-                f"{len(jobs)} jobs are past their purge date, but the source's answer about them can't be trusted"
-            )
-            break
-        _purge(run, found, [job_id for job_id in job_ids if job_id not in still_there], watch)
-        after = jobs[-1]
-    run.asked_about_purge(found.as_of)

@@ -14,8 +14,9 @@ from etl.emulator import Emulator, World
 from etl.model import Clock, Run
 from etl.prove.oracle import differences
 from etl.reconcile import Wish
+from etl.retention import DryRun, what_is_due
 from etl.settings import Source, read
-from etl.sync import DryRun, Order, purge_now, reconcile_now, sync, what_is_due
+from etl.sync import Order, purge_now, reconcile_now, sync
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"

@@ -1,6 +1,5 @@
 """The engine: what is in the queue gets done, once, in the right order, whatever dies meanwhile."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from etl.database import Connection, connect
 from etl.errors import DatabaseError, Locked
 from etl.fleet.due import Work
 from etl.fleet.engine import Engine, Slots, Stopped, pause
+from tests.waiting import PATIENCE, eventually
 
-PATIENCE = 60.0  # seconds: a deadline, met within a few
 STALLED_AFTER = 3.0
 CUT_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -80,14 +79,6 @@ def at_work(url: str, crew: Crew, fresh: int = 2) -> Iterator[Engine]:
         engine.stop()
         thread.join(PATIENCE)
         assert not thread.is_alive()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Waits for it."""
-    until = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < until, "in vain"
-        time.sleep(0.02)
 
 
 def jobs(db: Connection) -> dict[str, int]:

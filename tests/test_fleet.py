@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from etl import schema
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Faults, World, populated, serve
-from etl.errors import DatabaseError, EtlError, SignInFailed
+from etl.errors import DatabaseError, EtlError, SchemaError, SignInFailed
 from etl.fleet import schedule
 from etl.fleet.desk import Desk, SignIns
 from etl.fleet.due import Standing, Work, due, standings
+from etl.log import Log
 from etl.model import Clock
 from etl.settings import PasswordGrant, Secret, Source
 from tests.scene import Scene, a_source
@@ -156,22 +158,15 @@ def clock() -> Clock:
     return Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
 
 
-def a_desk(url: str, clock: Clock, told: list[tuple[str, str]] | None = None) -> Desk:
-    def notice(name: str, said: str) -> None:
-        (told if told is not None else []).append((name, said))
-
-    return Desk(url, clock, SignIns(clock), notice)
-
-
 def test_a_desk_keeps_its_connections_and_tokens(url: str, db: Connection, clock: Clock) -> None:
     """Two sources of one host, in turn: one connection to Postgres, one line, and each signs in once."""
     emulator = Emulator(populated(30, seed=3, rate=0))
-    desk = a_desk(url, clock)
+    desk, log = Desk(url, clock, SignIns(clock)), Log("json", clock)
     with serve(emulator) as server:
         sources = [a_source(name=name, base_url=server.url, credentials=GRANT) for name in ("east", "west")]
         for work in (Work.BACKFILL, Work.SYNC, Work.PURGE, Work.DEEPEN):
             for source in sources:
-                desk.run(source, work)
+                desk.run(source, work, log)
     assert emulator.tokens.made == 2
     assert db.execute("SELECT count(DISTINCT pid), count(*) FROM etl.runs").fetchone() == (1, 8)
     desk.close()
@@ -179,15 +174,32 @@ def test_a_desk_keeps_its_connections_and_tokens(url: str, db: Connection, clock
 
 def test_a_desk_outlives_its_database_connection(url: str, db: Connection, clock: Clock) -> None:
     """The run fails, which is told; the next one has a new connection. It isn't the source's fault."""
-    desk = a_desk(url, clock)
+    desk, log = Desk(url, clock, SignIns(clock)), Log("json", clock)
     with serve(Emulator(World())) as server:
         source = a_source(base_url=server.url)
-        desk.run(source, Work.SYNC)
+        desk.run(source, Work.SYNC, log)
         db.execute(_CUT_THE_OTHERS)
         with pytest.raises(DatabaseError):
-            desk.run(source, Work.SYNC)
-        assert desk.run(source, Work.SYNC).verdict == "complete"
+            desk.run(source, Work.SYNC, log)
+        assert desk.run(source, Work.SYNC, log).verdict == "complete"
     assert standings(db)[source.name].failures == 0
+    desk.close()
+
+
+def test_a_desk_heeds_a_schema_that_was_migrated_meanwhile(url: str, db: Connection, clock: Clock) -> None:
+    """Its connection is as old as itself, and the release that runs here may be older than the tables."""
+    desk, log = Desk(url, clock, SignIns(clock)), Log("json", clock)
+    with serve(Emulator(World())) as server:
+        source = a_source(base_url=server.url)
+        desk.run(source, Work.SYNC, log)
+        db.execute("UPDATE etl.alembic_version SET version_num = '9999'")
+        try:
+            with pytest.raises(SchemaError, match="upgrade aims360-etl"):
+                desk.run(source, Work.SYNC, log)
+        finally:
+            db.execute("UPDATE etl.alembic_version SET version_num = %s", (schema.newest(),))
+        assert desk.run(source, Work.SYNC, log).verdict == "complete"
+    assert db.execute("SELECT count(*) FROM etl.runs").fetchone() == (2,)
     desk.close()
 
 

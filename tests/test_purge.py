@@ -11,7 +11,7 @@ from etl import purge, totals
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, Unreachable
-from etl.sync import DryRun
+from etl.retention import DryRun
 from tests.scene import Scene, a_source
 
 TOTALS = """

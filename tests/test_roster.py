@@ -1,6 +1,7 @@
 """The roster: sources of the file and of the database, judged as a whole."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,11 @@ token_env = "WEST"
 base_url = "west.example"
 token_env = "NOT_SET"
 purge = "never"
+"""
+DEFAULTS = """
+[defaults]
+base_url = "https://{name}.example"
+token_env = "TOKEN_{name}"
 """
 
 
@@ -298,3 +304,34 @@ def test_a_file_becomes_a_roster(tmp_path: Path) -> None:
     lines = [line.partition(":")[2].partition(":")[0] for line in str(caught.value).splitlines()]
     assert lines.count(" [defaults] token_env") == 2
     assert {" [sources.a-b] purge", " [sources.a/b] colour", " [sources.a/b] base_url"} <= set(lines)
+
+
+def test_all_sources_are_judged_at_once(tmp_path: Path) -> None:
+    """Those that hold, and every mistake of each that doesn't; one that is disabled may be as wrong as it likes."""
+    text = DEFAULTS + (
+        '[sources.fine]\n[sources.bad]\nconcurrency = 99\nevery = "0"\n'
+        '[sources.off]\ndisabled = true\npurge = "never"\n'
+    )
+    judged = roster.whole(read(tmp_path, text, TOKEN_fine="t", TOKEN_off="t"), {})
+    assert list(judged.sources) == ["fine"]
+    assert list(judged.problems) == ["bad"]
+    assert [line.partition(" ")[2].partition(":")[0] for line in judged.problems["bad"].splitlines()] == [
+        "[defaults] token_env",
+        "[sources.bad] every",
+        "[sources.bad] concurrency",
+    ]
+    turned = text.replace("[defaults]", "[defaults]\ndisabled = true").replace("fine]", "fine]\ndisabled = false")
+    found = roster.whole(read(tmp_path, turned, TOKEN_fine="t"), {})
+    assert (sorted(found.disabled), list(found.sources)) == (["bad", "off"], ["fine"])
+
+
+def test_thousands_are_judged_in_a_moment(tmp_path: Path) -> None:
+    """All of them, with a secret each."""
+    names = [f"s{number}" for number in range(2_000)]
+    tables = "".join(f"[sources.{name}]\n" for name in names)
+    found = read(tmp_path, DEFAULTS + tables, **{f"TOKEN_{name}": name for name in names})
+    began = time.process_time()
+    judged = roster.whole(found, {})
+    assert time.process_time() - began < 3  # some 200 ms
+    assert (sorted(judged.sources), judged.problems) == (sorted(names), {})
+    assert {source.credentials for source in judged.sources.values()} == {Secret(name) for name in names}

@@ -413,25 +413,6 @@ def test_a_name_leads_nowhere_else(tmp_path: Path, line: str, name: str) -> None
         assert found.source("fine").credentials in (Secret("a-secret"), Secret("t"))
 
 
-def test_all_sources_are_judged_at_once(tmp_path: Path) -> None:
-    """Those that hold, and every mistake of each that doesn't; one that is disabled may be as wrong as it likes."""
-    text = DEFAULTS + (
-        '[sources.fine]\n[sources.bad]\nconcurrency = 99\nevery = "0"\n'
-        '[sources.off]\ndisabled = true\npurge = "never"\n'
-    )
-    judged = fleet(tmp_path, text, TOKEN_fine="t", TOKEN_off="t").judged()
-    assert list(judged.sources) == ["fine"]
-    assert list(judged.problems) == ["bad"]
-    assert [line.partition(" ")[2].partition(":")[0] for line in judged.problems["bad"].splitlines()] == [
-        "[defaults] token_env",
-        "[sources.bad] every",
-        "[sources.bad] concurrency",
-    ]
-    turned = text.replace("[defaults]", "[defaults]\ndisabled = true").replace("fine]", "fine]\ndisabled = false")
-    found = fleet(tmp_path, turned, TOKEN_fine="t")
-    assert (sorted(found.disabled), list(found.judged().sources)) == (["bad", "off"], ["fine"])
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -483,15 +464,3 @@ def test_one_of_thousands_reads_its_own_secret_alone(tmp_path: Path) -> None:
     assert found.source("s0").credentials == Secret("a-secret")
     assert time.process_time() - began < 0.5  # some 10 ms; each source made out would be 300
     assert len(found.sources) == 2_000
-
-
-def test_thousands_are_judged_in_a_moment(tmp_path: Path) -> None:
-    """All of them, with a secret each."""
-    names = [f"s{number}" for number in range(2_000)]
-    tables = "".join(f"[sources.{name}]\n" for name in names)
-    found = fleet(tmp_path, DEFAULTS + tables, **{f"TOKEN_{name}": name for name in names})
-    began = time.process_time()
-    judged = found.judged()
-    assert time.process_time() - began < 3  # some 150 ms
-    assert (list(judged.sources), judged.problems) == (names, {})
-    assert {source.credentials for source in judged.sources.values()} == {Secret(name) for name in names}

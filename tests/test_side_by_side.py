@@ -234,7 +234,7 @@ def test_increments_come_before_backfills_which_take_turns(accounts: Accounts, d
     assert code == 0, errors
     runs = db.execute(_RUNS).fetchall()
     assert sorted(runs[:2]) == [("east", "incremental"), ("west", "incremental")]
-    slices = [name for name, _ in runs[2:]]
+    slices = [name for name, kind in runs[2:] if kind == "full"]  # whoever is through has its increment at once
     assert slices[:4] == [slices[0], slices[1]] * 2
     assert set(slices) == {"large", "larger"}
     assert accounts.differences(db) == []

@@ -33,6 +33,7 @@ from etl.simulate.wheel import Wheel
 from etl.sync import sync
 from tests.command import Command
 from tests.scene import a_source
+from tests.waiting import eventually
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic, sleep=time.sleep)
@@ -95,7 +96,8 @@ def test_ages_are_those_of_sources_that_were_complete_once(db: Connection) -> No
 def test_the_cpu_of_processes_is_known() -> None:
     """Our own is what Python says it is; one that is gone has none; a family's is no less than its head's."""
     sum(range(3_000_000))
-    assert spent.by_process(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
+    before, told, after = time.process_time(), spent.by_process(os.getpid()), time.process_time()
+    assert before - 0.1 < told <= after  # whatever is tidied up in between; Linux tells it in hundredths
     assert spent.by_process(2**22 + 1) == 0
     assert spent.by_family(os.getpid()) >= spent.by_process(os.getpid())
 
@@ -174,9 +176,8 @@ def test_a_killed_worker_is_followed_by_another(tmp_path: Path) -> None:
     """So many go on; who was killed when is remembered, and the CPU of the dead counts."""
     workers = Workers(["emulator", "--port", "0", "--jobs", "0"], environment({}), tmp_path)
     workers.start()
-    while "export" not in workers.last_words():
-        workers.must_live()
-        time.sleep(0.02)
+    eventually(lambda: "export" in workers.last_words())
+    workers.must_live()
     before = workers.seconds()
     workers.kill_one(Random(1), NOON)
     assert [until for _, until in workers.killed] == [NOON]

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl import stop, terminal
+from etl import settings, stop, terminal
 from etl.cli import wiring
 from etl.cli.options import wishes_debug
 from etl.errors import ConfigError
-from etl.model import Progress, silent
+from etl.model import Progress
 
 if TYPE_CHECKING:
     from etl.database import Connection
     from etl.fleet.outcome import Ended, Outcome
     from etl.fleet.side_by_side import Fleet
     from etl.log import Log
-    from etl.settings import Settings
     from etl.sync import Order
 
 _AT_A_TIME = 8
@@ -52,7 +51,7 @@ def judge(given: Mapping[str, object]) -> None:
 
 
 def sync_all(
-    ctx: click.Context, found: Settings, order: Order, *, parallel: int | None, anyway: bool, as_json: bool
+    ctx: click.Context, found: settings.Settings, order: Order, *, parallel: int | None, anyway: bool, as_json: bool
 ) -> None:
     """Syncs all sources, says what that came to, and exits with the code of the worst."""
     from etl.fleet.outcome import as_object, exit_code, summary
@@ -65,25 +64,23 @@ def sync_all(
     ctx.exit(exit_code(outcome.ended))
 
 
-def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
+def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
     from etl import database, schema
     from etl.fleet import side_by_side
-    from etl.fleet.desk import Desk, Desks, SignIns
+    from etl.fleet.desk import Desks
 
     url, clock = wiring.database_url(found), wiring.clock()
     with database.connected(url) as db:
         schema.require(db)
         fleet = _fleet(found, db)
     log_of = cache(log.of)
-    sign_ins = SignIns(clock)
-    heard = (lambda name, exchange: log_of(name).heard(exchange)) if log.is_verbose else None
-    desks = Desks(at_a_time, lambda: Desk(url, clock, sign_ins, lambda name, said: log_of(name).notice(said), heard))
+    desks = Desks(at_a_time, url, clock)
     try:
         with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
             listener = side_by_side.Listener(
                 ended=lambda ended, error: _tell(log_of(ended.name), ended, error, with_way=with_way),
                 moved=lambda done, of: watch(Progress(0, "sources done", done, of, is_exact=True)),
-                watch=lambda name: log_of(name).and_then(silent),
+                log=log_of,
             )
             wish = side_by_side.Wish(at_a_time, order, anyway)
             return side_by_side.sync_all(fleet, desks, clock, wish, listener)
@@ -91,7 +88,7 @@ def _run(found: Settings, log: Log, order: Order, at_a_time: int, *, anyway: boo
         desks.close()
 
 
-def _fleet(found: Settings, db: Connection) -> Fleet:
+def _fleet(found: settings.Settings, db: Connection) -> Fleet:
     """All sources with what the ledger knows of them. Raises ConfigError where there is none."""
     from etl.fleet import kept, roster
     from etl.fleet.due import standings
@@ -99,7 +96,7 @@ def _fleet(found: Settings, db: Connection) -> Fleet:
 
     whole = roster.whole(found, kept.entries(db))
     if not any(whole):
-        raise ConfigError("no source is configured: write a table [sources.NAME], or `aims360-etl sources add`")
+        raise ConfigError(settings.NONE_CONFIGURED)
     return Fleet(whole.sources, whole.problems, standings(db), len(whole.disabled))
 
 

@@ -134,9 +134,9 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
     chosen = wiring.source(found, source)
     log, file = wiring.log_of(ctx.meta, chosen.name), None if dry_run else metrics_file
     with telling.run(chosen.name, file, log) as ended, parts(found, chosen, log) as (given, watch):
-        from etl.sync import purge_now, what_is_due
-
         if dry_run:
+            from etl.retention import what_is_due
+
             due = what_is_due(chosen, given.db, given.clock)
             said = (
                 f"{due.due} jobs are due (AIMS360_PURGE={chosen.purge}); "
@@ -144,6 +144,8 @@ def purge(ctx: click.Context, source: str | None, dry_run: bool, metrics_file: P
             )
             terminal.say(terminal.as_json(due) if as_json else said)
             return
+        from etl.sync import purge_now
+
         run = purge_now(*given, watch)
         ended(run, given.db)
     report(ctx, run, log, as_json)

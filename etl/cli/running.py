@@ -48,5 +48,5 @@ def report(ctx: click.Context, run: Run, log: Log, as_json: bool) -> None:
     """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
     terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
     log.notes(run)
-    if run.counts.rejected or run.counts.differences > run.counts.repaired or run.verdict == Verdict.INCOMPLETE:
+    if run.is_unwell or run.verdict == Verdict.INCOMPLETE:
         ctx.exit(4)

@@ -12,7 +12,11 @@ from etl.cli import wiring
 from etl.cli.options import WITH_DEFAULTS, as_duration, as_numbers, json_option
 from etl.cli.program import main
 
-_MOODS = ("hangs", "throttles", "refuses", "fails", "backfill")
+
+def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[str, int]:
+    from etl.emulator import MOODS
+
+    return as_numbers(value, [*(mood for mood in MOODS if mood != "well"), "backfill"])
 
 
 @main.command(context_settings=WITH_DEFAULTS)
@@ -32,7 +36,7 @@ _MOODS = ("hangs", "throttles", "refuses", "fails", "backfill")
 @click.option("--latency", type=click.FloatRange(0), default=0.1, help="Seconds each answer of the source takes.")
 @click.option(
     "--moods",
-    callback=lambda _ctx, _option, value: as_numbers(value, _MOODS),
+    callback=_as_moods,
     metavar="MOOD=NUMBER,…",
     help="Bad neighbours after the first pass: hangs, throttles, refuses, fails; backfill=ROWS for one more.",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import LifoQueue
@@ -18,13 +18,14 @@ from etl.api import Api
 from etl.database import Connection
 from etl.errors import DatabaseError
 from etl.fleet.due import Standing, Work, standing
+from etl.limits import MOST_REQUESTS
 from etl.line import Line, trust
-from etl.model import Clock, Exchange, Run, Watch, silent
+from etl.log import Log
+from etl.model import Clock, Run, silent
 from etl.settings import Source
 from etl.sign_in import Grant, Token, sign_in
 from etl.sync import Order, deepen_now, purge_now, sync
 
-_REQUESTS = 32  # at a time, of any source
 _PLAIN = Order()
 
 
@@ -55,29 +56,23 @@ class SignIns:
 
 
 class Desk:
-    """One place to make runs at. `notice` and `heard` hear what a client has to say, with the source's name."""
+    """One place to make runs at, for the database at `url`."""
 
-    def __init__(
-        self,
-        url: str,
-        clock: Clock,
-        sign_ins: SignIns,
-        notice: Callable[[str, str], None],
-        heard: Callable[[str, Exchange], None] | None = None,
-    ) -> None:
+    def __init__(self, url: str, clock: Clock, sign_ins: SignIns) -> None:
         self._url, self._clock, self._sign_ins = url, clock, sign_ins
-        self._notice, self._heard = notice, heard
         self._db: Connection | None = None
         self._lines: dict[str, Line] = {}
 
-    def run(self, source: Source, work: Work, watch: Watch = silent, order: Order = _PLAIN) -> Run:
+    def run(self, source: Source, work: Work, log: Log, order: Order = _PLAIN) -> Run:
         """One run of the source, in its time limit. Raises EtlError; the desk is as good as before.
 
-        `order`: what is asked of a run that reads; how long it takes, and that it doesn't go deep, is said here.
+        `log` is the source's, and hears which run it is. `order`: what is asked of a run that reads; how long it takes,
+        and that it doesn't go deep, is said here.
         """
         with self._database():
-            given = (source, lambda: self._client(source), self._connection(), self._clock)
-            within = source.time_limit
+            schema.require(self._connection())  # each time: it may have been migrated since the last run
+            given = (source, lambda: self._client(source, log), self._connection(), self._clock)
+            within, watch = source.time_limit, log.and_then(silent)
             if work is Work.PURGE:
                 return purge_now(*given, watch, within)
             if work is Work.DEEPEN:
@@ -109,7 +104,6 @@ class Desk:
     def _connection(self) -> Connection:
         if self._db is None or self._db.closed:
             self._db = database.connect(self._url)
-            schema.require(self._db)
         return self._db
 
     def _leave_database(self) -> None:
@@ -118,15 +112,15 @@ class Desk:
         self._db = None
 
     @contextmanager
-    def _client(self, source: Source) -> Iterator[Api]:
-        base, name, heard = source.base_url, source.name, self._heard
+    def _client(self, source: Source, log: Log) -> Iterator[Api]:
+        base = source.base_url
         if base not in self._lines:
-            self._lines[base] = Line(base, _REQUESTS, self._clock.monotonic, self._sign_ins.vouched(base))
+            self._lines[base] = Line(base, MOST_REQUESTS, self._clock.monotonic, self._sign_ins.vouched(base))
         yield Api(
             source,
             self._clock,
-            notice=lambda said: self._notice(name, said),
-            heard=(lambda exchange: heard(name, exchange)) if heard else None,
+            notice=log.notice,
+            heard=log.heard if log.is_verbose else None,
             line=self._lines[base],
             signed_in=self._sign_ins.of(source),
         )
@@ -135,8 +129,9 @@ class Desk:
 class Desks:
     """So many desks, for as many threads; the one that was used last is used next, since it is warm."""
 
-    def __init__(self, desks: int, make: Callable[[], Desk]) -> None:
-        self._all = [make() for _ in range(desks)]
+    def __init__(self, desks: int, url: str, clock: Clock) -> None:
+        sign_ins = SignIns(clock)
+        self._all = [Desk(url, clock, sign_ins) for _ in range(desks)]
         self._free: LifoQueue[Desk] = LifoQueue()
         for desk in self._all:
             self._free.put(desk)

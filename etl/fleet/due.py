@@ -6,16 +6,16 @@ hand counts as well.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from etl import runs
 from etl.database import Connection
 from etl.fleet import schedule
+from etl.retention import ASK_EVERY
 from etl.settings import Source
 
-_PURGE_EVERY = timedelta(hours=1)  # when the source is asked about jobs past their date
 # Of runs that read what changed; those that purge or go deep have turns of their own.
 _STANDINGS = """
 SELECT
@@ -94,7 +94,7 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
         return [Work.SYNC] if is_its_turn else []
     wanted = {
         Work.SYNC: is_its_turn,
-        Work.PURGE: _is_past(standing.purge_asked_at, schedule.latest(source.name, _PURGE_EVERY, now)),
+        Work.PURGE: _is_past(standing.purge_asked_at, schedule.latest(source.name, ASK_EVERY, now)),
         Work.DEEPEN: _goes_deep(source, standing, now),
     }
     return [work for work, is_due in wanted.items() if is_due]

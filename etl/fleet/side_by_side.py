@@ -23,11 +23,11 @@ from etl.fleet.desk import Desks
 from etl.fleet.due import Standing, Work, due
 from etl.fleet.outcome import Ended, Ending, Outcome
 from etl.legible import utc
-from etl.model import Clock, Run, Verdict, Watch
+from etl.log import Log
+from etl.model import Clock, Run, Verdict
 from etl.settings import Source
-from etl.sync import Order
+from etl.sync import DEEP_AT_MOST, Order
 
-_DEEP_AT_MOST = 600.0  # seconds of a source's
 _LOOKED_AT_EVERY = 1.0  # seconds, though nothing ended
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _AFTER = {
@@ -58,12 +58,12 @@ class Wish(NamedTuple):
 class Listener(NamedTuple):
     """Whoever wants to know: of what ended, with its error; now and then, how many of all sources are done.
 
-    `watch`, called in a run's thread, watches a run of the source of that name.
+    `log`, called in a run's thread, is that of the source of that name.
     """
 
     ended: Callable[[Ended, BaseException | None], None]
     moved: Callable[[int, int], None]
-    watch: Callable[[str], Watch]
+    log: Callable[[str], Log]
 
 
 class _Turn(NamedTuple):
@@ -153,7 +153,7 @@ class _Call:
         """In a thread: a run, and how far the source is after it."""
         stop.check()
         with self._desks.one() as desk:
-            run = desk.run(turn.source, turn.work, self._listener.watch(turn.source.name), turn.order)
+            run = desk.run(turn.source, turn.work, self._listener.log(turn.source.name), turn.order)
             return run, desk.standing(turn.source)
 
     def _settle(self, futures: Iterable[Future[_Result]]) -> None:
@@ -167,10 +167,9 @@ class _Call:
 
     def _succeeded(self, turn: _Turn, run: Run, standing: Standing | None) -> None:
         name, is_left_open = turn.source.name, run.verdict is Verdict.INCOMPLETE
-        is_unwell = run.counts.rejected or run.counts.differences > run.counts.repaired
         ending = Ending.UNFINISHED if is_left_open else Ending.COMPLETE
         self.through[name] = run.complete_through
-        self._tell(Ended(name, ending, 4 if is_unwell else 0, run=run))
+        self._tell(Ended(name, ending, 4 if run.is_unwell else 0, run=run))
         if turn.work is Work.DEEPEN:
             self._deep[name] += run.seconds
         following = self._following(turn, is_left_open, standing)
@@ -183,7 +182,7 @@ class _Call:
         """What a source wants after a run: the rest of it, or what comes next of all that a sync does."""
         if is_left_open and turn.work is not Work.DEEPEN:
             return _lane(standing)
-        if is_left_open and self._deep[turn.source.name] < _DEEP_AT_MOST:
+        if is_left_open and self._deep[turn.source.name] < DEEP_AT_MOST:
             return Work.DEEPEN
         wanted = due(turn.source, standing, self._clock.now())
         return next((work for work in _AFTER[turn.work] if work in wanted), None)

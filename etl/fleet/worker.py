@@ -15,13 +15,13 @@ from etl import database, failures, stop
 from etl.database import Connection
 from etl.errors import ConfigError, DatabaseError, Locked, result_of
 from etl.fleet import due
-from etl.fleet.desk import Desk, Desks, SignIns
+from etl.fleet.desk import Desks
 from etl.fleet.due import Work
 from etl.fleet.engine import Slots
 from etl.fleet.roster import Roster
 from etl.log import Log
 from etl.metrics.crew import Crew
-from etl.model import Clock, Run, Verdict, silent
+from etl.model import Clock, Run, Verdict
 from etl.settings import Source
 from etl.systemd import Systemd
 
@@ -80,11 +80,7 @@ class Worker:
     ) -> None:
         self._url, self._read, self._clock, self._log, self._systemd = url, read, clock, log, systemd
         self.crew = Crew(sum(slots), [*Work])
-        sign_ins = SignIns(clock)
-        heard = (lambda name, exchange: log.of(name).heard(exchange)) if log.is_verbose else None
-        self._desks = Desks(
-            sum(slots), lambda: Desk(url, clock, sign_ins, lambda name, said: log.of(name).notice(said), heard)
-        )
+        self._desks = Desks(sum(slots), url, clock)
         self._roster, self._read_at = _NO_ROSTER, -_READ_EVERY
         self._reading, self._asking, self._counting = threading.Lock(), threading.Lock(), threading.Lock()
         self._house: Connection | None = None
@@ -116,7 +112,7 @@ class Worker:
         began = self._clock.monotonic()
         try:
             with self.crew.busy(), self._desks.one() as desk:
-                run = desk.run(source, work, log.and_then(silent))
+                run = desk.run(source, work, log)
         except Locked as held:
             self._count(lambda told: told._replace(held=told.held + 1))
             self.crew.ended(work, "held", self._clock.monotonic() - began)

@@ -98,10 +98,7 @@ def one(url: str, strategy: str, seed: str) -> tuple[Tally, list[str]]:
 
 def fresh(server_url: str) -> str:
     """A new database on the server, migrated: its address."""
-    with database.connected(server_url) as db:
-        db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    url = database.sibling(server_url, DATABASE)
+    url = database.made_anew(server_url, DATABASE)
     schema.migrate(url)
     return url
 

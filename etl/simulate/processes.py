@@ -14,7 +14,6 @@ from random import Random
 from etl.errors import EtlError
 from etl.simulate import spent
 
-CONFIG = "aims360.toml"
 _GRACE = 90  # seconds in which a worker ends the runs that it has in hand
 _SAID = 2000  # characters of a log
 

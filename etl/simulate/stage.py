@@ -12,9 +12,9 @@ from psycopg import sql
 from etl import database, schema
 from etl.database import Connection
 from etl.embedded import Server
-from etl.settings import libpq_url
+from etl.settings import CONFIG_FILE, libpq_url
 from etl.simulate import spent
-from etl.simulate.processes import CONFIG, Process, Workers, a_fleet, environment
+from etl.simulate.processes import Process, Workers, a_fleet, environment
 from etl.simulate.wheel import Wheel
 
 DATABASE = "simulation"
@@ -118,7 +118,7 @@ def put_up(wish: Wish, server: Server) -> Iterator[Stage]:
         db = parts.enter_context(database.connected(url))
         environ = environment(
             {
-                "AIMS360_CONFIG": str(folder / CONFIG),
+                "AIMS360_CONFIG": str(folder / CONFIG_FILE),
                 "AIMS360_EVERY": f"{wish.every}s",
                 "DATABASE_URL": url,
                 "HOME": str(folder),
@@ -132,13 +132,8 @@ def put_up(wish: Wish, server: Server) -> Iterator[Stage]:
 @contextmanager
 def _a_database(server_url: str) -> Iterator[str]:
     """The address of a database made anew, dropped at the end."""
-    name = sql.Identifier(DATABASE)
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name)
-    with database.connected(server_url) as db:
-        db.execute(drop)
-        db.execute(sql.SQL("CREATE DATABASE {}").format(name))
     try:
-        yield database.sibling(server_url, DATABASE)
+        yield database.made_anew(server_url, DATABASE)
     finally:
         with database.connected(server_url) as db:
-            db.execute(drop)
+            db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
