@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from etl.errors import ConfigError
-from etl.given import GRANT, IN_FILE, PLAIN, SECRETS, SHARED, Given, find_secret, from_secret_file, variable
+from etl.given import GRANT, IN_FILE, PLAIN, SECRETS, SHARED, Given, find_secret, from_secret_file, is_own, variable
 
 DISABLED = "disabled"  # true: fleets leave the source alone
 _LONGEST_NAME = 200  # characters: names are in indexes of Postgres, alone and with what is to be done
+NO_NAME = "the name of a source is empty, longer than 200 characters, or holds some that can't be seen"
 _NAME = "{name}"  # in defaults it stands for the source's name
 _TEMPLATES = ("base_url", "client_id", "username")
 # What a name may be made of where {name} stands for it, and what that is called: it must not lead a secret's path out
 # of its folder, nor a sign-in to another host.
 _FITS = {
-    "_env": (re.compile(r"[A-Za-z0-9_]+"), "a variable, which holds letters, digits and _ only"),
+    "_env": (re.compile(r"[A-Za-z0-9_]+"), "a variable of letters, digits and _ that isn't one of the program's own"),
     "_file": (re.compile(r"\w[\w.@+-]*"), "a path, where it has to be the name of one file or folder"),
     "base_url": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), "an address, as a part of one"),
 }
@@ -35,12 +36,17 @@ class Tables(Mapping[str, Given]):
         inherited: "Inherited",
         *,
         opens: bool = True,
+        unfit: Callable[[str, str], str | None] = lambda _key, _named: None,
     ) -> None:
-        """`called` says where the table of a name is. Without `opens` secrets are taken to be where they are named."""
+        """`called` says where the table of a name is. Without `opens` secrets are taken to be where they are named.
+
+        `unfit` says why a table's own line must not name what it names as the place of a secret.
+        """
         self._tables = tables
         self._called = called
         self._inherited = inherited
         self._opens = opens
+        self._unfit = unfit
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tables)
@@ -55,10 +61,13 @@ class Tables(Mapping[str, Given]):
         table, where, environ = self._tables[name], self._called(name), self._inherited.environ
         problems: list[str] = []
         strange(where, table, problems)
+        texts = {key: value for key, value in table.items() if isinstance(value, str)}
+        misled = {key: why for key, value in texts.items() if (why := self._unfit(key, value))}
+        problems += [f"{where} {key}: {why}" for key, why in misled.items()]
         values = {key: environ.get(variable(key), "") for key in SHARED}
         names = {key: f"{where} {key}" for key in PLAIN} | {key: f"{where} {key}_env" for key in SECRETS}
         names |= {key: variable(key) for key in SHARED if values[key]}
-        own = [(f"{where} {key}", key, value) for key, value in table.items()]
+        own = [(f"{where} {key}", key, value) for key, value in table.items() if key not in misled]
         for setting, key, value in (*self._inherited.lines(name, table, problems), *own):
             if key in PLAIN and _is_text(value):
                 values[key], names[key] = str(value), setting
@@ -130,8 +139,10 @@ class Inherited:
     def _filled(self, setting: str, value: str, name: str, problems: list[str]) -> str | None:
         key = setting.rpartition(" ")[2]
         pattern, what = next((fits for end, fits in _FITS.items() if key.endswith(end)), (None, ""))
-        if pattern is None or pattern.fullmatch(name):
-            return value.replace(_NAME, name)
+        filled = value.replace(_NAME, name)
+        leads_astray = key.endswith("_env") and is_own(filled) and not is_own(value)
+        if not leads_astray and (pattern is None or pattern.fullmatch(name)):
+            return filled
         problems.append(f"{setting}: the name {name!r} doesn't fit into {what}; write {key} into its own table")
         # An address is wrong already, and needn't be told to be missing too.
         return value.replace(_NAME, "name") if key == "base_url" else None
@@ -164,9 +175,7 @@ def tables_of(file: Path) -> tuple[dict[str, dict[str, object]], dict[str, objec
     if not (found and isinstance(tables, dict) and all(isinstance(t, dict) for t in (defaults, *tables.values()))):
         raise ConfigError(f"{file}: needs a table [sources.NAME] for each account")
     if not all(map(is_name, tables)):
-        raise ConfigError(
-            f"{file}: the name of a source is empty, longer than 200 characters, or holds some that can't be seen"
-        )
+        raise ConfigError(f"{file}: {NO_NAME}")
     where = f"{file.name}: [defaults]"
     problems: list[str] = []
     strange(where, defaults, problems)

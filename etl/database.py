@@ -125,9 +125,14 @@ def _begun(kind: type[_Kind], url: str, autocommit: bool) -> _Kind:
     try:
         return kind.connect(whole, autocommit=autocommit)
     except psycopg.OperationalError as error:
-        if _NO_OPTIONS not in str(error):
-            raise
-        return kind.connect(conninfo.make_conninfo(whole, options=""), autocommit=autocommit)
+        return kind.connect(without_options(whole, error), autocommit=autocommit)
+
+
+def without_options(whole: str, error: psycopg.OperationalError) -> str:
+    """The address as a pooler takes it that has refused settings; else raises the error again."""
+    if _NO_OPTIONS not in str(error):
+        raise error
+    return conninfo.make_conninfo(whole, options="")
 
 
 def _options(settings: Mapping[str, str]) -> str:
@@ -136,9 +141,16 @@ def _options(settings: Mapping[str, str]) -> str:
 
 def settle(db: Connection, is_local: bool = False) -> None:
     """The settings that a connection begins with, where a pooler has dropped them; local to the transaction or not."""
-    settings = {**_SETTINGS, **_OURS}
+    db.execute(*settling(db.info.backend_pid, is_local=is_local))
+
+
+def settling(
+    client: int, others: Mapping[str, str] = {}, *, is_local: bool = False
+) -> tuple[str, Mapping[str, object]]:
+    """The statement for that, and its values, with `others`' settings. `client`: its process, as it knows it."""
+    settings = {**_SETTINGS, **_OURS, **others}
     given = {"names": list(settings), "values": list(settings.values()), "is_local": is_local}
-    db.execute(_SET_WHERE_POOLED, {**given, "client": db.info.backend_pid})
+    return _SET_WHERE_POOLED, {**given, "client": client}
 
 
 @contextmanager

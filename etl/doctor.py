@@ -39,7 +39,7 @@ CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS r (name)
 WHERE n.nspname IN ('aims360', 'etl')
   AND c.relkind IN ('r', 'p')
   AND c.relname <> 'definitions'
-  AND (c.relname NOT IN ('alembic_version', 'queue', 'erasures') OR r.name = 'SELECT')
+  AND (c.relname NOT IN ('alembic_version', 'queue', 'erasures', 'roster') OR r.name = 'SELECT')
   AND NOT has_table_privilege(c.oid, r.name)
 ORDER BY 2, 3, 4
 """

@@ -33,6 +33,11 @@ def variable(key: str) -> str:
     return "AIMS360_" + key.upper()
 
 
+def is_own(name: str) -> bool:
+    """Whether a variable is a setting of the program itself, or the database's password: no secret of a source."""
+    return name.startswith("AIMS360_") or name.removesuffix(IN_FILE) in ("DATABASE_URL", "PGPASSWORD")
+
+
 def from_environment(environ: Mapping[str, str], directory: Path) -> Given:
     """The one source that the environment describes; files are looked for in `directory`."""
     names = {key: variable(key) for key in KEYS}

@@ -1,9 +1,10 @@
 """What a setting's value may be: lengths of time, addresses, zones; pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -89,6 +90,26 @@ def time_zone(text: str, wrong: Wrong) -> None:
         ZoneInfo(text)
     except (ValueError, OSError, KeyError):
         wrong("time_zone", f"{text!r} is no IANA time zone, such as America/Los_Angeles")
+
+
+def places(text: str, setting: str) -> tuple[str, ...]:
+    """Where secrets may be: folders by their full path, and variables by how they begin, such as `ACME_*`.
+
+    Raises ValueError.
+    """
+    found = tuple(place for each in text.split(",") if (place := each.strip()))
+    for place in found:
+        if not (Path(place).is_absolute() or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*", place)):
+            raise ValueError(f"{setting}: {place!r} is no full path of a folder, and no beginning such as ACME_*")
+    return found
+
+
+def is_among(named: str, allowed: Iterable[str]) -> bool:
+    """Whether a file lies below one of the folders that are allowed, or a variable begins as one may."""
+    path = Path(named)
+    if not path.is_absolute():
+        return any(named.startswith(place[:-1]) for place in allowed if place.endswith("*"))
+    return ".." not in path.parts and any(Path(place) in path.parents for place in allowed if not place.endswith("*"))
 
 
 def length(key: str, text: str, wrong: Wrong) -> timedelta:

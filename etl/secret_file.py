@@ -22,7 +22,7 @@ def read(named: str, directory: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        raise Unfit(f"there is no file {path}; give its full path") from None
+        raise Unfit(f"there is no file {path}; put the secret there, or name another file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = error.strerror if isinstance(error, OSError) else "it is no path"
         raise Unfit(f"the file {path} can't be read ({why}); let this account read it") from None

@@ -23,6 +23,7 @@ from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, va
 DEFAULT_SOURCE = "aims360"
 CONFIG_FILE = "aims360.toml"
 ENVIRONMENT = "environment"
+_ROSTER_SECRETS = "AIMS360_ROSTER_SECRETS"
 NONE_CONFIGURED = "no source is configured: write a table [sources.NAME], or `aims360-etl sources add`"
 _FEW = 10  # names that a message lists
 
@@ -60,6 +61,12 @@ SETTINGS = (
     Setting("AIMS360_LOG_FORMAT", "auto", "how a run tells what happens, on stderr: `human`, `json`, or what suits"),
     Setting("AIMS360_DATA_DIR", "the user's data folder", "where the embedded Postgres lives without DATABASE_URL"),
     Setting("AIMS360_CONFIG", CONFIG_FILE, "file with a table `[sources.NAME]` for each of several accounts"),
+    Setting(
+        "AIMS360_ROSTER_SECRETS",
+        "",
+        "where secrets of sources in the database may be: folders, and variables by how they begin, such as "
+        "`/run/secrets/aims360,ACME_*`; anywhere unless set",
+    ),
     Setting("DATABASE_URL", "an embedded Postgres", "`postgresql://user:password@host:port/database`, Postgres 14 up"),
     Setting("…_FILE", "", "`AIMS360_TOKEN`, `_CLIENT_SECRET`, `_PASSWORD` and `DATABASE_URL`: a file that holds it"),
 )
@@ -147,6 +154,7 @@ class Settings:
     disabled: frozenset[str] = frozenset()
     place: str = ""  # where the sources are configured: in a file of this name, in the environment, or nowhere
     inherited: Inherited = NOTHING_INHERITED  # what sources have too that are kept elsewhere
+    roster_secrets: tuple[str, ...] = ()  # where their secrets may be; anywhere where it is empty
 
     def has(self, name: str | None) -> bool:
         """Whether that source is configured here, or any."""
@@ -206,6 +214,10 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
     if unknown:
         raise ConfigError("\n".join(f"{name}: no such setting; see `aims360-etl --help`" for name in unknown))
     data_dir = environ.get("AIMS360_DATA_DIR")
+    try:
+        roster_secrets = limits.places(environ.get(_ROSTER_SECRETS, ""), _ROSTER_SECRETS)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return Settings(
         database_url=_database_url(environ, directory),
         data_dir=directory / Path(data_dir).expanduser() if data_dir else None,
@@ -214,6 +226,7 @@ def read(environ: Mapping[str, str], directory: Path, insecure_http: bool = Fals
         disabled=frozenset(disabled),
         place=place,
         inherited=inherited,
+        roster_secrets=roster_secrets,
     )
 
 

@@ -67,10 +67,18 @@ def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[b
         return False, f"{missing}: run `aims360-etl sync`"
     broken = [said for row in sources if (said := _broken(row, most))]
     if broken:
-        return False, "; ".join(broken)
-    lags = ", ".join(f"{row['source']} is complete up to {span(row['lag_seconds'])} ago" for row in sources)
+        more = f"; and {len(broken) - _TOLD_OF_THE_LATE} more" if len(broken) > _TOLD_EACH else ""
+        return False, "; ".join(broken[:_TOLD_OF_THE_LATE] if more else broken) + more
+    told = sources if len(sources) <= _TOLD_EACH else [max(sources, key=_lag)]
+    lags = ", ".join(f"{row['source']} is complete up to {span(row['lag_seconds'])} ago" for row in told)
+    if len(told) < len(sources):
+        lags = f"{len(sources)} sources are complete; furthest behind: {lags}"
     rejects = sum(int(str(row["open_rejects"])) for row in sources)
     return True, lags + (f"; {rejects} rows wait in etl.rejects" if rejects else "")
+
+
+def _lag(row: Row) -> float:
+    return float(str(row["lag_seconds"]))
 
 
 def _broken(row: Row, most: timedelta) -> str | None:
@@ -78,7 +86,7 @@ def _broken(row: Row, most: timedelta) -> str | None:
     ended = f" (its last run: {row['last_kind']}, {row['last_outcome']})"
     if lag is None:
         return f"{row['source']} is not complete yet{ended}"
-    if float(str(lag)) > most.total_seconds():
+    if _lag(row) > most.total_seconds():
         return f"{row['source']} is complete up to {span(lag)} ago only, more than {span(most.total_seconds())}{ended}"
     if row["went_back"]:
         return f"{row['source']} went back to an earlier state, which is not followed yet{ended}"
@@ -100,7 +108,7 @@ def _totals(sources: Sequence[Row]) -> list[str]:
     """What many sources come to, and which are furthest behind; `--source` tells of one."""
     total = {name: sum(int(str(row[name])) for row in sources) for name in ("jobs", "open", "stuck", "open_rejects")}
     late = [row for row in sources if row["lag_seconds"] is not None]
-    late.sort(key=lambda row: float(str(row["lag_seconds"])), reverse=True)
+    late.sort(key=_lag, reverse=True)
     failing = sum(bool(row["failures_in_a_row"]) for row in sources)
     back = sum(bool(row["went_back"]) for row in sources)
     worst = ", ".join(f"{row['source']} {span(row['lag_seconds'])}" for row in late[:_TOLD_OF_THE_LATE])

@@ -420,6 +420,7 @@ roster = Table(
     _required("added_at", _TIME, "by this machine's clock"),
     _required("changed_at", _TIME, "by this machine's clock"),
     _column("disabled_at", _TIME, "since when it is left alone; null: it is not"),
+    CheckConstraint("jsonb_typeof(settings) = 'object'", name="roster_settings_are_keys"),
     schema="etl",
     comment="Sources that are configured here and not in a file: one row a source; secrets by reference only.",
 )

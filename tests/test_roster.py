@@ -2,14 +2,16 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from etl import access, limits, settings
 from etl.database import Connection, connect
-from etl.errors import ConfigError
+from etl.errors import ConfigError, DatabaseError
 from etl.fleet import kept, roster
 from etl.fleet.kept import Entry
 from etl.settings import Secret, Settings
@@ -75,7 +77,7 @@ def test_a_name_in_both_is_an_error_of_that_name(db: Connection, tmp_path: Path)
     put(db, west=an_entry(), east=an_entry())
     found = roster.whole(read(tmp_path), kept.entries(db))
     assert list(found.sources) == ["east"]
-    assert found.problems["west"].startswith("west: is in aims360.toml and in the database; take it out of one")
+    assert found.problems["west"].startswith("is in aims360.toml and in the database; take it out of the one,")
 
 
 def test_the_environment_is_no_source_unless_it_says_where(db: Connection, tmp_path: Path) -> None:
@@ -145,21 +147,99 @@ def test_disabled_enabled_removed(db: Connection) -> None:
     assert kept.entries(db) == {"a": an_entry()}
 
 
-def test_a_writer_keeps_the_roster(db: Connection, url: str) -> None:
-    """Who syncs may also say what is synced."""
+def test_the_roster_is_the_owners(db: Connection, url: str) -> None:
+    """Who syncs reads it only: a source says which secrets of a machine are sent where."""
+    put(db, east=an_entry())
     with a_login(db, "keeper") as role:
         access.grant_writer(db, role)
         with connect(as_role(url, role)) as own:
-            put(own, east=an_entry())
-            kept.disable(own, ["east"], NOW)
-            assert kept.entries(own)["east"].disabled_at == NOW
+            tries: list[Callable[[], None]] = [
+                lambda: put(own, west=an_entry()),
+                lambda: put(own, replace=True, east=an_entry()),
+                lambda: kept.disable(own, ["east"], NOW),
+                lambda: kept.enable(own, ["east"], NOW),
+                lambda: kept.remove(own, ["east"]),
+            ]
+            for tried in tries:
+                with pytest.raises(DatabaseError, match=f"^{role} may not write etl.roster: .* `aims360-etl migrate`"):
+                    tried()
+            assert kept.entries(own) == {"east": an_entry()}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"token_env": "DATABASE_URL"},
+        {"token_env": "PGPASSWORD"},
+        {"token_env": "AIMS360_TOKEN"},
+        {"token_env": None, "token_file": "east"},
+    ],
+)
+def test_what_was_written_by_other_ways_is_held_against_the_same(
+    db: Connection, tmp_path: Path, said: dict[str, str | None]
+) -> None:
+    """Nothing of the program's own is taken for a source's secret, however it came into the table."""
+    (tmp_path / "east").write_text("found")
+    whole = {key: value for key, value in {**an_entry().settings, **said}.items() if value is not None}
+    put(db, east=Entry(whole, None))
+    own = {"DATABASE_URL": "postgresql://h/d", "PGPASSWORD": "p", "AIMS360_TOKEN": "t"}
+    here = read(tmp_path, "[defaults]\ntoken_env = 'AIMS360_TOKEN'", **own)
+    found = roster.whole(here, kept.entries(db))
+    assert (found.sources, [*found.problems]) == ({}, ["east"])
+    with pytest.raises(ConfigError, match=r"is no full path|are the program's own"):
+        here.source("east", roster.tables(here, kept.entries(db)))
+
+
+def test_a_name_leads_to_no_variable_of_the_program(tmp_path: Path) -> None:
+    """By a template of the defaults: whoever names a source doesn't choose which of them is its token."""
+    text = '[defaults]\nbase_url = "https://h"\ntoken_env = "{name}"\n'
+    found = read(tmp_path, text, DATABASE_URL="postgresql://h/d")
+    problems = roster.whole(found, {"DATABASE_URL": Entry({}, None), "EAST": Entry({}, None)}).problems
+    assert list(problems) == ["DATABASE_URL"]
+    assert "the name 'DATABASE_URL' doesn't fit into a variable" in problems["DATABASE_URL"]
+
+
+def test_a_machine_says_where_secrets_of_the_database_may_be(tmp_path: Path) -> None:
+    """Below its folders, and in variables that begin as it says; what its own file names is its own matter."""
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    for name in ("allowed/east", "other", "own"):
+        (tmp_path / name).write_text("found")
+    text = f"[sources.own]\nbase_url = 'https://h'\ntoken_file = '{tmp_path / 'own'}'\n"
+    found = read(tmp_path, text, ACME_TOKEN="a", AIMS360_ROSTER_SECRETS=f"{folder}, ACME_*")
+    places = {
+        "below": {"token_file": str(folder / "east")},
+        "begins": {"token_env": "ACME_TOKEN"},
+        "beside": {"token_file": str(tmp_path / "other")},
+        "out": {"token_file": str(folder / ".." / "other")},
+        "another": {"token_env": "EAST"},
+    }
+    whole = roster.whole(found, {name: Entry({"base_url": "https://h", **said}, None) for name, said in places.items()})
+    assert set(whole.sources) == {"own", "below", "begins"}
+    for name in ("beside", "out", "another"):
+        assert whole.problems[name].endswith("is at no place that AIMS360_ROSTER_SECRETS of this machine allows")
+    notes = roster.check_new(found, roster.of_words("new", {"base_url": "https://h", **places["beside"]}))
+    assert notes == ["new: token_file: is at no place that AIMS360_ROSTER_SECRETS of this machine allows"]
+    for wrong in ("secrets", "ACME", "*"):
+        with pytest.raises(ConfigError, match=r"AIMS360_ROSTER_SECRETS: .* is no full path of a folder"):
+            read(tmp_path, AIMS360_ROSTER_SECRETS=wrong)
+
+
+def test_a_row_that_is_no_source_stops_no_other(db: Connection, tmp_path: Path) -> None:
+    """What isn't keys and texts can't be written; a name that can't be shown is an error of that name."""
+    with pytest.raises(psycopg.errors.CheckViolation), db.transaction():
+        db.execute("INSERT INTO etl.roster VALUES ('odd', '[1]', now(), now())")
+    kept.put(db, {"east": an_entry(), "a\x1b[31m": an_entry()}, NOW, replace=False)
+    found = roster.whole(read(tmp_path), kept.entries(db))
+    assert "east" in found.sources
+    assert "characters that can't be seen" in found.problems["a\x1b[31m"]
 
 
 @pytest.mark.parametrize(
     ("said", "line"),
     [
         ({"token_env": "eyJhbGciOi.secret-itself"}, "new: token_env: is no variable's name"),
-        ({"token_env": "AIMS360_TOKEN"}, "new: token_env: names beginning with AIMS360_ are kept"),
+        ({"token_env": "AIMS360_TOKEN"}, "new: token_env: AIMS360_…, DATABASE_URL and PGPASSWORD are"),
         ({"token": "secret-itself"}, "new: token: no secrets in a file"),
         ({"token_file": "secret-itself"}, "new: token_file: is no full path"),
         ({"token_env": "EAST_FILE"}, "new: token_env: names a variable that names a file"),

@@ -36,6 +36,21 @@ def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None
     assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: full, succeeded)")
 
 
+def test_of_many_sources_the_check_tells_the_worst(db: Connection) -> None:
+    """A monitor shows a line, whether twenty sources are meant or two thousand."""
+    Scene(db, populated(5, seed=1, now=NOW, rate=0)).sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    db.execute(
+        "INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through) "
+        "SELECT 's' || n, 'https://h', 1, 'delete', 'UTC', now() - make_interval(mins => n / 10) "
+        "FROM generate_series(1, 149) AS n"
+    )
+    is_well, said = status.check(db, _15_MIN)
+    assert (is_well, said.startswith("150 sources are complete; furthest behind: s14")) == (True, True), said
+    is_well, said = status.check(db, timedelta(minutes=5, seconds=30))
+    assert (is_well, said.count("ago only"), said[-13:]) == (False, 10, "; and 80 more")
+
+
 def test_a_run_that_was_no_sync_is_told_from_one(db: Connection) -> None:
     """One that only brings a job up to date, or purges, says nothing about what keeps the mirror behind."""
     scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))

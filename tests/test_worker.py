@@ -276,7 +276,9 @@ def test_changes_of_the_roster_are_seen(url: str, db: Connection, capsys: pytest
     assert worker.work("west", Work.SYNC) is False
     assert db.execute("SELECT count(*) FROM etl.runs").fetchone() == (0,)
     worker.close()
-    [line] = map(json.loads, capsys.readouterr().err.splitlines())
+    [first, line, then] = map(json.loads, capsys.readouterr().err.splitlines())
+    assert first["message"] == "1 sources are kept fresh, 1 with wrong settings"
+    assert then["message"] == "1 sources are kept fresh, 1 disabled, 1 with wrong settings"
     assert (line["event"], line["source"], line["exit_code"]) == ("failed", "broken", 2)
 
 

@@ -117,7 +117,7 @@ def check(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
         for done, (source, error) in enumerate(contact.each(wanted, clock), 1):
             if error is not None:
                 (wrong if isinstance(error, ConfigError) else unusable)[source.name] = str(error)
-            watch(Progress(0, "sources", done, len(wanted)))
+            watch(Progress(0, "sources", done, len(wanted), is_exact=True))
     terminal.say(terminal.as_json(_checked(members, wrong, unusable)) if as_json else _lines(members, wrong, unusable))
     ctx.exit(2 if wrong else 1 if unusable else 0)
 

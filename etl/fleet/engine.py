@@ -19,7 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import psycopg
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, exceptions
@@ -121,6 +121,24 @@ def pause(error: BaseException, attempts: int) -> int:
     return min(longest, _AGAIN << min(attempts, 16))
 
 
+class _Connection(psycopg.AsyncConnection[Any]):
+    """One to the queue, without its settings where a pooler takes none."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **given: Any) -> Self:
+        try:
+            return await super().connect(conninfo, **given)
+        except psycopg.OperationalError as error:
+            return await super().connect(database.without_options(conninfo, error), **given)
+
+
+async def _settle(connection: psycopg.AsyncConnection[Any]) -> None:
+    """The settings that a pooler has dropped."""
+    statement, given = database.settling(connection.info.backend_pid, AS_A_WORKER)
+    await connection.execute(statement.encode(), given)
+    await connection.commit()
+
+
 class Engine:
     """One worker of a fleet: takes jobs from the queue at `url` until it is told to stop.
 
@@ -130,7 +148,12 @@ class Engine:
     def __init__(self, url: str, slots: Slots, stalled_after: float, chores: Chores) -> None:
         self._url, self._slots, self._stalled_after, self._chores = url, slots, stalled_after, chores
         self._connector = PsycopgConnector(
-            conninfo=database.address(url, **AS_A_WORKER), min_size=1, max_size=_POOL, timeout=_WAITED
+            conninfo=database.address(url, **AS_A_WORKER),
+            connection_class=_Connection,
+            configure=_settle,
+            min_size=1,
+            max_size=_POOL,
+            timeout=_WAITED,
         )
         self._runs, self._house = App(connector=self._connector), App(connector=self._connector)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,6 +189,8 @@ class Engine:
             try:
                 await asyncio.to_thread(self._check)
                 await self._serve()
+            except psycopg.OperationalError:  # the pool's own, which has no reasons
+                await asyncio.to_thread(self._chores.failed, self._no_connection())
             except Exception as error:  # noqa: BLE001 - the next try may do better, and the log says what happened
                 await asyncio.to_thread(self._chores.failed, error)
             with suppress(TimeoutError):
@@ -177,6 +202,12 @@ class Engine:
         """Raises DatabaseError, in words for people, where there is no database, or none with a queue."""
         with database.connected(self._url) as db:
             queue.require(db)
+
+    def _no_connection(self) -> DatabaseError:
+        return DatabaseError(
+            f"{database.masked(self._url)}: has no connection left for the queue; a worker takes one a slot, and "
+            "up to 8 more: raise max_connections, or pool_size where a pooler is between"
+        )
 
     def _misses(self, _loop: object, context: dict[str, object]) -> None:
         """What became of a run couldn't be written: its job stays under way, and only a worker that goes lets it go.

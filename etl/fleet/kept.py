@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from etl.database import Connection
-from etl.errors import ConfigError
+from etl.errors import ConfigError, DatabaseError
 from etl.settings import some
 
 _ALL = "SELECT name, settings, disabled_at FROM etl.roster"
@@ -17,6 +17,7 @@ _ONE = "SELECT name, settings, disabled_at FROM etl.roster WHERE name = %s"
 # Whoever adds or takes out comes one after the other, so that none writes over what another has just written; readers
 # don't wait.
 _ALONE = "LOCK TABLE etl.roster IN SHARE ROW EXCLUSIVE MODE"
+_MAY = "SELECT has_table_privilege('etl.roster', 'INSERT, UPDATE, DELETE')"
 _THERE = "SELECT name FROM etl.roster WHERE name = ANY(%s)"
 _PUT = """
 INSERT INTO etl.roster (name, settings, added_at, changed_at, disabled_at)
@@ -62,6 +63,7 @@ def entries(db: Connection, name: str | None = None) -> dict[str, Entry]:
 
 def put(db: Connection, wanted: Mapping[str, Entry], now: datetime, *, replace: bool) -> None:
     """Writes them, all or none. Raises ConfigError where one is there, unless it is to be replaced."""
+    _require_right(db)
     with db.transaction():
         db.execute(_ALONE)
         if not replace and (there := _there(db, wanted)):
@@ -90,12 +92,22 @@ def remove(db: Connection, names: Collection[str]) -> None:
 
 
 def _change(db: Connection, names: Collection[str], statement: str, given: Mapping[str, object]) -> None:
+    _require_right(db)
     with db.transaction():
         db.execute(_ALONE)
         there = _there(db, names)
         if strangers := [name for name in names if name not in there]:
             raise ConfigError(f"{some(strangers)}: no such source in the database; `aims360-etl sources list` has all")
         db.execute(statement, given)
+
+
+def _require_right(db: Connection) -> None:
+    """Raises DatabaseError for who may only sync: a source says which secrets of a machine are sent where."""
+    if db.execute(_MAY).fetchone() != (True,):
+        raise DatabaseError(
+            f"{db.info.user} may not write etl.roster: which sources there are is for the owner of the mirror to say; "
+            "run it again with the DATABASE_URL that `aims360-etl migrate` is run with"
+        )
 
 
 def _there(db: Connection, names: Collection[str]) -> list[str]:

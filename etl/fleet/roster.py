@@ -1,15 +1,16 @@
 """All sources, of the file and of the database, judged as a whole: one that is broken doesn't stop the others."""
 
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from etl import limits
-from etl.config_file import DISABLED, Inherited, Tables, is_name, tables_of
+from etl.config_file import DISABLED, NO_NAME, Inherited, Tables, is_name, tables_of
 from etl.errors import ConfigError
 from etl.fleet.kept import Entry
-from etl.given import Given
+from etl.given import Given, is_own
 from etl.settings import Settings, Source, default, judge, some
 
 DATABASE = "database"
@@ -66,7 +67,12 @@ def members(found: Settings, kept: Mapping[str, Entry], names: Collection[str] =
         given = stored[name] if name in kept else found.sources[name]
         source, problem = None, None
         if in_both:
-            problem = f"{name}: is in {found.place} and in the database; take it out of one (`sources remove {name}`)"
+            problem = (
+                f"is in {found.place} and in the database; take it out of the one, or of the other with "
+                f"`aims360-etl sources remove {shlex.quote(name)}`"
+            )
+        elif name in kept and not is_name(name):
+            problem = NO_NAME
         elif names or not is_disabled:
             source, problem = _judged(name, given, found.insecure_http)
         base_url, every = _outline(given, found.insecure_http)
@@ -84,7 +90,7 @@ def named(found: Settings, kept: Mapping[str, Entry], names: Collection[str]) ->
 def tables(found: Settings, kept: Mapping[str, Entry]) -> Tables:
     """Sources of the database as the file's would be, with the same defaults."""
     given = {name: entry.settings for name, entry in kept.items()}
-    return Tables(given, lambda name: f"etl.roster: [{name}]", found.inherited)
+    return Tables(given, lambda name: f"etl.roster: [{name}]", found.inherited, unfit=_unfit(found))
 
 
 def of_words(name: str, said: Mapping[str, object]) -> New:
@@ -117,11 +123,12 @@ def check_new(found: Settings, new: New) -> list[str]:
     """
     settings = {name: entry.settings for name, entry in new.wanted.items()}
     problems = list(new.problems)
-    for name, given in Tables(settings, new.called, found.inherited, opens=False).items():
-        problems += _unkept(name, settings[name], new.called(name), found) + _mistakes(name, given, found.insecure_http)
+    tables = Tables(settings, new.called, found.inherited, opens=False, unfit=_misplaced(found))
+    for name, given in tables.items():
+        problems += _unkept(name, new.called(name), found) + _mistakes(name, given, found.insecure_http)
     if problems:
         raise ConfigError("\n".join(problems))
-    there = Tables(settings, new.called, found.inherited)
+    there = Tables(settings, new.called, found.inherited, unfit=_unfit(found))
     return [line for name, given in there.items() for line in _mistakes(name, given, found.insecure_http)]
 
 
@@ -129,28 +136,46 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _unkept(name: str, settings: Mapping[str, object], called: str, found: Settings) -> list[str]:
-    """What the database may not keep though a file may say it."""
+def _unkept(name: str, called: str, found: Settings) -> list[str]:
+    """Why the database may not keep a source of that name, though a file may."""
     problems = []
     if not is_name(name):
-        problems.append(
-            f"{name!r}: the name of a source is empty, longer than 200 characters, or holds some that can't be seen"
-        )
+        problems.append(f"{name!r}: {NO_NAME}")
     if found.has(name):
         problems.append(f"{called} is in {found.place} already; take it out there, or call this one otherwise")
-    for key, named in settings.items():
-        if not isinstance(named, str):
-            continue
-        if key.endswith(_PATH) and not Path(named).is_absolute():
-            problems.append(f"{called} {key}: is no full path; what isn't in a file has no folder to be seen from")
-        elif not key.endswith(_VARIABLE):
-            continue
-        elif named.startswith("AIMS360_"):
-            problems.append(f"{called} {key}: names beginning with AIMS360_ are kept for settings; call it otherwise")
-        elif named not in found.inherited.environ and not limits.is_variable(named):
-            # It isn't repeated: it may be the secret itself.
-            problems.append(f"{called} {key}: is no variable's name, of capital letters, digits and _, nor set here")
     return problems
+
+
+def _misplaced(found: Settings) -> Callable[[str, str], str | None]:
+    """What is wrong with the place of a secret that the database names though a file may, on any machine."""
+
+    def misplaced(key: str, named: str) -> str | None:
+        if key.endswith(_PATH) and not Path(named).is_absolute():
+            return "is no full path; the database has no folder that a path could begin at"
+        if not key.endswith(_VARIABLE):
+            return None
+        if is_own(named):
+            return "AIMS360_…, DATABASE_URL and PGPASSWORD are the program's own; call the variable otherwise"
+        if named not in found.inherited.environ and not limits.is_variable(named):
+            # It isn't repeated: it may be the secret itself.
+            return "is no variable's name, of capital letters, digits and _, nor set here"
+        return None
+
+    return misplaced
+
+
+def _unfit(found: Settings) -> Callable[[str, str], str | None]:
+    """The same, and what this machine doesn't allow: whoever writes the database may not be who keeps its secrets."""
+    misplaced = _misplaced(found)
+
+    def unfit(key: str, named: str) -> str | None:
+        if (what := misplaced(key, named)) is not None or not found.roster_secrets:
+            return what
+        if key.endswith((_VARIABLE, _PATH)) and not limits.is_among(named, found.roster_secrets):
+            return "is at no place that AIMS360_ROSTER_SECRETS of this machine allows"
+        return None
+
+    return unfit
 
 
 def _mistakes(name: str, given: Given, insecure_http: bool) -> list[str]:

@@ -60,6 +60,15 @@ def said(told: Sum, waiting: int) -> str:
     return f"{runs}; {told.failed} failed{held}; {waiting} jobs wait{slowest}"
 
 
+def census(roster: Roster) -> str:
+    """How many sources there are, in a line."""
+    if not any(roster):
+        return "no source is configured yet; the file and the database are looked at once a minute"
+    others = {"disabled": len(roster.disabled), "with wrong settings": len(roster.problems)}
+    told = [f"{number} {what}" for what, number in others.items() if number]
+    return ", ".join([f"{len(roster.sources)} sources are kept fresh", *told])
+
+
 class Worker:
     """The chores of a worker at the database at `url`. `read` gives the sources as they are set now.
 
@@ -191,6 +200,8 @@ class Worker:
             self.failed(error)
             return
         before, self._roster = self._roster, roster
+        if census(roster) != census(before) or before is _NO_ROSTER:
+            self._log.service(census(roster))
         for name, problem in roster.problems.items():
             if before.problems.get(name) != problem:
                 self._log.of(name).failed(ConfigError(problem))

@@ -25,6 +25,7 @@ def _roster() -> None:
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("name", name="roster_pkey"),
+        sa.CheckConstraint("jsonb_typeof(settings) = 'object'", name="roster_settings_are_keys"),
         schema="etl",
     )
     op.create_table("queue", sa.Column("script", sa.Text(), nullable=False), schema="etl")

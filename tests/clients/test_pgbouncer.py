@@ -246,6 +246,20 @@ def test_two_syncs_exclude_each_other_in_a_pool_of_sessions(
     assert rows_of(url, "SELECT count(*) FROM aims360.jobs") == [(300,)]
 
 
+@pytest.mark.parametrize("more", ["", IGNORING])
+def test_a_worker_works_in_a_pool_of_sessions(command: Command, url: str, emulator: Emulator, more: str) -> None:
+    """Its queue too, whose names are found without the settings that a pooler doesn't take."""
+    with pgbouncer(url, "session", more, database="pool_size=20") as pooled, serve(emulator) as service:
+        command.environ |= {"DATABASE_URL": as_url(pooled), "AIMS360_BASE_URL": service.url}
+        worker = command.start("worker", "--concurrency", "2", "--log-format", "json")
+        assert worker.stderr is not None
+        told = iter(worker.stderr.readline, "")
+        assert any('"verdict":"complete"' in line for line in told), "it ended before it had synced"
+        worker.terminate()
+        assert ended(worker)[0] == 0
+    assert rows_of(url, "SELECT count(*) FROM aims360.jobs") == [(300,)]
+
+
 def test_a_session_of_a_pool_has_the_settings_of_a_writer(url: str) -> None:
     """Once it is found to be ours alone; who comes next finds none of them, nor takes our lock for theirs."""
     with pgbouncer(url, "session") as pooled:
