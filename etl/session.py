@@ -25,7 +25,7 @@ _PATIENCE = 10.0  # seconds for another client to be served
 
 
 def require(db: Connection) -> None:
-    """Raises ConfigError unless the connection, which is in no transaction, has a session to itself.
+    """Raises ConfigError unless the connection, which behind a pooler is in no transaction, has a session to itself.
 
     Free of doubt it is marked so, and has the settings of a writer from then on.
     """
@@ -37,9 +37,9 @@ def require(db: Connection) -> None:
     # any two, always the same, which eight others in a row don't let happen. What could fool us: several poolers behind
     # one address, where none of the eight comes to the one that we came to; a pooler that tells the number of a real
     # process at the login; and one that is set to another mode later on.
-    assert db.info.transaction_status == pq.TransactionStatus.IDLE
     ours = _served_by(db)
     if ours != db.info.backend_pid:
+        assert db.info.transaction_status == pq.TransactionStatus.IDLE
         for _ in range(_OTHERS):
             if _is_shared(db, ours):
                 raise ConfigError(

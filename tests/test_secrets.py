@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from psycopg.rows import dict_row
 
 from etl import failures, reports, schema
 from etl.database import Connection, connect
-from etl.emulator import FAULT_KINDS, Emulator, World, serve
+from etl.emulator import FAULT_KINDS, Emulator, Server, World, serve
 from etl.errors import EtlError
 from etl.reconcile import Wish
 from etl.settings import PasswordGrant, Secret, read
@@ -390,7 +391,8 @@ ADDRESSES = {
     "no address": "{password}",
 }
 # Those that make a database of their own don't look at DATABASE_URL. What a command needs to get as far as that:
-BY_THEMSELVES = {"demo", "prove", "emulator", "db start", "db stop", "db url"}
+BY_THEMSELVES = {"demo", "prove", "simulate", "emulator", "db start", "db stop", "db url"}
+UNTIL_STOPPED = {"worker"}  # one goes on whatever happens
 WORDS = {
     "grant": ("--bi", "somebody"),
     "erase": ("--account", "AZ022", "--yes"),
@@ -427,7 +429,9 @@ def test_no_command_says_the_databases_password(
         role, here = address.partition("//")[2].partition(":")[0], address.rpartition("@")[2]
         wrong = ADDRESSES[kind].format(password=DATABASE_PASSWORD, role=role, server=here)
         command = Command(server.url, wrong, tmp_path)
-        tried = [(*name.split(), *WORDS.get(name, ())) for name, _ in commands() if name not in BY_THEMSELVES]
+        tried = [
+            (*name.split(), *WORDS.get(name, ())) for name, _ in commands() if name not in BY_THEMSELVES | UNTIL_STOPPED
+        ]
         tried += [("report", "--html", "page.html"), ("grant", "--writer", "somebody")]
         with ThreadPoolExecutor(4) as pool:
             done = list(pool.map(lambda words: command.run(*words, "--debug"), tried))
@@ -438,11 +442,35 @@ def test_no_command_says_the_databases_password(
     assert leaks(said) == set()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unreachable", "refused, asked"])
+def test_a_worker_waits_for_its_database_and_never_says_its_password(
+    db: Connection, url: str, service: Server, tmp_path: Path, kind: str
+) -> None:
+    """It tells what is in the way, and ends when it is told to."""
+    with a_role(db, url) as address:
+        role, here = address.partition("//")[2].partition(":")[0], address.rpartition("@")[2]
+        wrong = ADDRESSES[kind].format(password=DATABASE_PASSWORD, role=role, server=here)
+        with Command(service.url, wrong, tmp_path).start("worker", "--debug", "--verbose") as process:
+            assert process.stderr is not None
+            said = ""
+            while "can't connect" not in said:
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert leaks(said + output + errors) == set()
+
+
 def test_no_command_takes_a_secret_as_an_argument() -> None:
     """Every user of the machine could read it, and the shell would keep it."""
     words = re.compile("token|secret|pass|credential|client|database.?url", re.IGNORECASE)
     for name, command in commands():
         for parameter in command.params:
+            if (parameter.name or "").endswith(("_env", "_file")) or parameter.name == "client_id":
+                continue  # the place of a secret, and what is none
             assert not any(map(words.search, (parameter.name or "", *parameter.opts))), (name, parameter.opts)
 
 
