@@ -282,7 +282,6 @@ class Recorder:
             self.state = sources.advance(self.db, self.state, scan)
             if is_first:
                 totals.count_all(self.db, self.source_id)
-                self.asked_about_purge(scan.window.as_of)  # all that is here was shown just now
             self._goes_by(scan)
             if scan.kind is ScanKind.FULL:
                 self._read_all(scan)
