@@ -17,12 +17,14 @@ from etl.prove import kills
 from etl.prove.drama import play
 from etl.prove.habits import Tally
 from etl.prove.strategies import BY_NAME, STRATEGIES
-from etl.tables import definitions, metadata
+from etl.tables import definitions, metadata, queue
 
 DATABASE = "prove"
 EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
     sql.SQL(", ").join(
-        sql.Identifier(table.schema or "", table.name) for table in metadata.sorted_tables if table is not definitions
+        sql.Identifier(table.schema or "", table.name)
+        for table in metadata.sorted_tables
+        if table not in (definitions, queue)
     )
 )
 _HEADINGS = {"compared": "rows compared", "twice": "pages fetched twice", "broken": "laws broken"}
