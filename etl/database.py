@@ -14,7 +14,7 @@ from psycopg import conninfo, errors
 from psycopg.sql import SQL, Composed, Identifier
 
 from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError, carry_over
-from etl.settings import Secret
+from etl.secret_file import Secret
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Row = dict[str, object]  # by the names of its columns

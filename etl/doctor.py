@@ -19,6 +19,7 @@ from etl.api import Api, Reply
 from etl.errors import EtlError, Refused, SchemaError, SourceError
 from etl.model import TICK_PLAY, Clock, Key
 from etl.scan import CANT_BE_ASKED
+from etl.secret_file import Secret
 
 _FEW = 5
 _ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
@@ -95,7 +96,7 @@ def _source(judged: Callable[[], settings.Source], clock: Clock) -> Iterator[Che
     except EtlError as error:
         yield from failures("settings", error)
         return
-    kind = "a token" if isinstance(source.credentials, settings.Secret) else "the password grant"
+    kind = "a token" if isinstance(source.credentials, Secret) else "the password grant"
     yield Check("settings", Standing.FINE, f"source {source.name!r} at {source.base_url}, signing in with {kind}")
     if source.is_in_the_clear:
         yield Check("settings", Standing.NOTE, "http sends the token in the clear: whoever is on the way can read it")

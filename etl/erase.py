@@ -1,8 +1,8 @@
 """Erases an account or a person from the mirror, on request; the log `etl.erasures` keeps that it was done.
 
-Jobs go as the purge removes them (`etl/totals.py`): a tombstone without people, texts or links stays, so that a sync
-doesn't read them in again while the source shows them unchanged, and no day total changes. Of a person the jobs go that
-they made; elsewhere the address is taken out, whoever's job it is. The address itself is kept nowhere, nor logged.
+Jobs go as the purge removes them (`etl/tombstones.py`): a tombstone without people, texts or links stays, so that a
+sync doesn't read them in again while the source shows them unchanged, and no day total changes. Of a person the jobs go
+that they made; elsewhere the address is taken out, whoever's job it is. The address itself is kept nowhere, nor logged.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from etl import lock, payload, purge, totals
+from etl import lock, payload, purge, tombstones
 from etl.database import Connection, text_array
 from etl.errors import ConfigError, DatabaseError
 from etl.model import Clock
@@ -286,7 +286,7 @@ def _remove(db: Connection, place: _Place, patterns: _Patterns, clock: Clock) ->
     """Takes it all away, in the caller's transaction."""
     given = {"source_id": place.source_id, "mark": _MARK, **patterns._asdict()}
     for begin in range(0, len(place.job_ids), purge.BATCH):
-        totals.bury(db, place.source_id, place.job_ids[begin : begin + purge.BATCH], "purged", clock.now())
+        tombstones.bury(db, place.source_id, place.job_ids[begin : begin + purge.BATCH], "purged", clock.now())
     db.execute(_DROP_REJECTS, {**given, "keys": text_array(place.rejects)})
     db.execute(_DROP_ARCHIVED, {**given, "archive_ids": [*place.archive_ids]})
     for statement in _TAKE_OUT if patterns.within is not None else ():

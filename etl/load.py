@@ -19,7 +19,8 @@ from etl import write
 from etl.database import Connection, text_array
 from etl.model import Batch, Counts, DocumentRow, Encoded, Job, JobRow, Key
 from etl.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
-from etl.totals import recount, told, unearth
+from etl.tombstones import unearth
+from etl.totals import recount, told
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 

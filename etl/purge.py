@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from etl.database import Connection, text_array
-from etl.totals import bury
+from etl.tombstones import bury
 
 BATCH = 50_000  # two or three seconds; keys of so many jobs lie close together in an index
 

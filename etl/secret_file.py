@@ -1,9 +1,55 @@
-"""Secrets that lie in files, as Docker and Kubernetes hand them out: one line each, and never quoted."""
+"""Secrets: values that never show themselves, and files that hold one each, as Docker and Kubernetes provide them."""
 
 import os
+import re
+from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 _LARGEST = 16 * 2**10  # bytes; tokens and addresses are a hundredth of it
+_LONG = 6  # characters of a secret that nothing else has by chance
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Text that doesn't show itself: read it with `reveal()`."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._text
+
+    def hidden_in(self, text: str) -> str:
+        """The text without the secret, in any form it may be sent in. A short one is looked for as a word."""
+        if len(self._text) < _LONG:
+            return re.sub(rf"(?<!\w){re.escape(self._text)}(?!\w)", "***", text)
+        found = "|".join(re.escape(form) for form in sorted(_forms(self._text), key=len, reverse=True))
+        return re.sub(found, "***", text, flags=re.IGNORECASE)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, as forms and addresses carry it, and as base64 does, wherever in a text that begins."""
+    data = secret.encode()
+    forms = {secret, quote(secret, safe=""), quote_plus(secret)}
+    for before in range(3):
+        coded, over = b64encode(b"." * before + data).decode(), (before + len(data)) % 3
+        forms.add(coded[(0, 2, 3)[before] : len(coded) - (0, 3, 2)[over]])  # what doesn't depend on its neighbours
+    return forms
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordGrant:
+    """Credentials of the OAuth2 password grant."""
+
+    client_id: str
+    client_secret: Secret
+    username: str
+    password: Secret
 
 
 class Unfit(Exception):

@@ -5,7 +5,6 @@ library alone: a sync that runs each minute pays for every import each minute.
 """
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from etl import config_file, given, limits
 from etl.config_file import NOTHING_INHERITED, Inherited
 from etl.errors import ConfigError
 from etl.given import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
+from etl.secret_file import PasswordGrant, Secret
 
 DEFAULT_SOURCE = "aims360"
 CONFIG_FILE = "aims360.toml"
@@ -71,49 +71,7 @@ SETTINGS = (
     Setting("…_FILE", "", "`AIMS360_TOKEN`, `_CLIENT_SECRET`, `_PASSWORD` and `DATABASE_URL`: a file that holds it"),
 )
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
-_LONG = 6  # characters of a secret that nothing else has by chance
 _Text = Callable[[str], str]  # a value by its key
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Secret:
-    """Text that doesn't show itself: read it with `reveal()`."""
-
-    _text: str
-
-    def reveal(self) -> str:
-        """The secret itself."""
-        return self._text
-
-    def hidden_in(self, text: str) -> str:
-        """The text without the secret, in any form it may be sent in. A short one is looked for as a word."""
-        if len(self._text) < _LONG:
-            return re.sub(rf"(?<!\w){re.escape(self._text)}(?!\w)", "***", text)
-        found = "|".join(re.escape(form) for form in sorted(_forms(self._text), key=len, reverse=True))
-        return re.sub(found, "***", text, flags=re.IGNORECASE)
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-
-def _forms(secret: str) -> set[str]:
-    """A secret as it is, as forms and addresses carry it, and as base64 does, wherever in a text that begins."""
-    data = secret.encode()
-    forms = {secret, quote(secret, safe=""), quote_plus(secret)}
-    for before in range(3):
-        coded, over = b64encode(b"." * before + data).decode(), (before + len(data)) % 3
-        forms.add(coded[(0, 2, 3)[before] : len(coded) - (0, 3, 2)[over]])  # what doesn't depend on its neighbours
-    return forms
-
-
-@dataclass(frozen=True, slots=True)
-class PasswordGrant:
-    """Credentials of the OAuth2 password grant."""
-
-    client_id: str
-    client_secret: Secret
-    username: str
-    password: Secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from etl.attempts import AGAIN, Again, retry_after
 from etl.errors import SignInFailed
 from etl.limits import is_token
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source
+from etl.secret_file import PasswordGrant, Secret
+from etl.settings import Source
 
 SIGN_IN = "/authentication/v1/authentication/token"
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte

@@ -1,4 +1,4 @@
-"""Day totals: `live_daily` of the jobs that are here, `purged_daily` of those that are gone, and the tombstones.
+"""Day totals: `live_daily` of the jobs that are here, `purged_daily` of those that are gone.
 
 What a job adds is told in one place, and is added and taken off by the same words in the transaction that changes the
 job, so that no total can disagree with what it counts. While a source is read for the first time its jobs are not
@@ -6,7 +6,6 @@ counted: at the end they are all at once, for a fraction of what they would cost
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from psycopg import sql
 
@@ -22,16 +21,16 @@ for _what in ("queued", "run"):
         _SUMS[f"{_what}_le_{_bound}"] = f"count(*) FILTER (WHERE {_what}_seconds <= {_bound})"
 
 
-def _each(template: str) -> sql.Composed:
+def each(template: str) -> sql.Composed:
     """A list of all the counters, each put into the template."""
     return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in _SUMS)
 
 
-_GROUP = sql.SQL(", ").join(map(sql.Identifier, _KEYS))
-_NAMES = _each("{}")
+GROUP = sql.SQL(", ").join(map(sql.Identifier, _KEYS))
+_NAMES = each("{}")
 
 # What each job adds. Empty texts and missing ones are one group.
-_SHARE = sql.SQL("""
+SHARE = sql.SQL("""
     s.source_id,
     aims360.day_of(j.created_date, s.time_zone) AS day,
     nullif(j.account_code, '') AS account_code,
@@ -47,13 +46,13 @@ _SHARE = sql.SQL("""
 """)
 
 
-def _sums(shares: sql.Composable) -> sql.Composed:
+def sums(shares: sql.Composable) -> sql.Composed:
     """Shares added up by group."""
     counters = sql.SQL(", ").join(sql.SQL(f"{text} AS {name}") for name, text in _SUMS.items())
-    return sql.SQL("SELECT {}, {} FROM {} GROUP BY {}").format(_GROUP, counters, shares, _GROUP)
+    return sql.SQL("SELECT {}, {} FROM {} GROUP BY {}").format(GROUP, counters, shares, GROUP)
 
 
-def _add(table: str, changes: sql.Composable) -> sql.Composed:
+def add(table: str, changes: sql.Composable) -> sql.Composed:
     """Adds sums to day totals. A group may be told several times; where they come to nothing, nothing is written."""
     return sql.SQL("""
         INSERT INTO aims360.{table} AS d ({group}, {names})
@@ -68,12 +67,12 @@ def _add(table: str, changes: sql.Composable) -> sql.Composed:
         DO UPDATE SET {additions}
     """).format(
         table=sql.Identifier(table),
-        group=_GROUP,
+        group=GROUP,
         names=_NAMES,
-        totals=_each("sum({})"),
+        totals=each("sum({})"),
         changes=changes,
         zeros=sql.SQL(", ").join([sql.SQL("0")] * len(_SUMS)),
-        additions=_each("{0} = d.{0} + excluded.{0}"),
+        additions=each("{0} = d.{0} + excluded.{0}"),
     )
 
 
@@ -86,7 +85,7 @@ _LIVE = sql.SQL("""
     WHERE s.source_id = %(source_id)s AND s.complete_through IS NOT NULL
     OFFSET 0
 ) AS shares
-""").format(share=_SHARE)
+""").format(share=SHARE)
 _EVERYTHING = sql.SQL("""
 (
     SELECT {share}
@@ -95,7 +94,7 @@ _EVERYTHING = sql.SQL("""
     WHERE s.complete_through IS NOT NULL
     OFFSET 0
 ) AS shares
-""").format(share=_SHARE)
+""").format(share=SHARE)
 _CHOSEN = sql.SQL("""
 (
     SELECT {share}
@@ -104,9 +103,9 @@ _CHOSEN = sql.SQL("""
     WHERE s.source_id = %(source_id)s AND s.complete_through IS NOT NULL AND j.job_id = ANY(%(job_ids)s::text[])
     OFFSET 0
 ) AS shares
-""").format(share=_SHARE)
-_TELL = sql.SQL("SELECT coalesce(json_agg(sums), '[]')::text FROM ({}) AS sums").format(_sums(_CHOSEN))
-_RECOUNT = _add(
+""").format(share=SHARE)
+_TELL = sql.SQL("SELECT coalesce(json_agg(sums), '[]')::text FROM ({}) AS sums").format(sums(_CHOSEN))
+_RECOUNT = add(
     "live_daily",
     sql.SQL("""
     (
@@ -114,79 +113,12 @@ _RECOUNT = _add(
         UNION ALL
         SELECT {group}, {off} FROM json_populate_recordset(NULL::aims360.live_daily, %(before)s::json)
     ) AS changes
-    """).format(now=_sums(_CHOSEN), group=_GROUP, off=_each("-{}")),
+    """).format(now=sums(_CHOSEN), group=GROUP, off=each("-{}")),
 )
 # All jobs are read, so as they lie, and the groups find room; a run goes by keys else.
 _ALL_AT_ONCE = "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '32MB'"
 _FORGET = "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s"
-_COUNT_ALL = _add("live_daily", sql.SQL("({}) AS sums").format(_sums(_LIVE)))
-# One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
-# Tombstones come in the order of their index.
-BURY = sql.SQL("""
-WITH documents AS (
-    DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-),
-history AS (
-    DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-),
-gone AS (
-    DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-    RETURNING
-        source_id, job_id, row_version, purge_date_time, created_date, start_date, completed_date,
-        account_code, category_name, sub_category_name, job_status, number_of_attempts, reruns_seen, documents
-),
-shares AS (
-    SELECT {share}, j.job_id, j.row_version, j.purge_date_time
-    FROM gone AS j
-    JOIN etl.sources AS s USING (source_id)
-),
-tombstones AS (
-    INSERT INTO aims360.purged_jobs (
-        source_id, job_id, row_version, purge_date_time, purged_at, reason, day,
-        account_code, category_name, sub_category_name, job_status,
-        attempts, documents, queued_seconds, run_seconds
-    )
-    SELECT
-        source_id, job_id, row_version, purge_date_time, %(now)s, %(reason)s, day,
-        account_code, category_name, sub_category_name, job_status,
-        attempts, documents, queued_seconds, run_seconds
-    FROM shares
-    ORDER BY job_id
-    RETURNING *
-),
-sums AS MATERIALIZED ({sums}),
-live AS ({live})
-{purged}
-""").format(
-    share=_SHARE,
-    sums=_sums(sql.SQL("tombstones")),
-    live=_add(
-        "live_daily",
-        sql.SQL("""
-        (
-            SELECT {group}, {off}
-            FROM sums
-            JOIN etl.sources AS s USING (source_id)
-            WHERE s.complete_through IS NOT NULL
-        ) AS changes
-        """).format(group=_GROUP, off=_each("-sums.{0} AS {0}")),
-    ),
-    purged=_add("purged_daily", sql.SQL("sums")),
-)
-_UNEARTH = sql.SQL("""
-WITH tombstones AS (
-    DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-    RETURNING *
-),
-sums AS ({sums})
-{purged}
-""").format(
-    sums=_sums(sql.SQL("tombstones")),
-    purged=_add("purged_daily", sql.SQL("(SELECT {}, {} FROM sums) AS changes").format(_GROUP, _each("-{0} AS {0}"))),
-)
-# What Postgres believes of a table that has just been filled, or of an array, mustn't lead it to look at every row for
-# every key: the primary keys lead to the rows, and what was found is joined by its hash.
-BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off"
+_COUNT_ALL = add("live_daily", sql.SQL("({}) AS sums").format(sums(_LIVE)))
 _EMPTY_DAYS = (
     "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s AND jobs = 0",
     "DELETE FROM aims360.purged_daily WHERE source_id = %(source_id)s AND jobs = 0",
@@ -215,28 +147,11 @@ def count_all(db: Connection, source_id: int) -> None:
 
 def count_everything() -> tuple[str, ...]:
     """The live totals of all sources anew: statements of a migration, which has nothing to put into them."""
-    count = _add("live_daily", sql.SQL("({}) AS sums").format(_sums(_EVERYTHING)))
+    count = add("live_daily", sql.SQL("({}) AS sums").format(sums(_EVERYTHING)))
     return (*_ALL_AT_ONCE.split("; "), "DELETE FROM aims360.live_daily", count.as_string())
 
 
-def bury(db: Connection, source_id: int, job_ids: Sequence[str], reason: str, now: datetime) -> None:
-    """Removes jobs with all that hangs on them; a tombstone and their share of the day totals stay.
-
-    `reason` is `purged` or `missing_at_source`. Runs inside the caller's transaction.
-    """
-    if job_ids:
-        db.execute(BY_KEY)
-        given = {"source_id": source_id, "job_ids": text_array(job_ids), "reason": reason, "now": now}
-        db.execute(BURY, given)
-        _drop_empty_days(db, source_id)
-
-
-def unearth(db: Connection, source_id: int, job_ids: Sequence[str]) -> None:
-    """Jobs came back: takes their share off the day totals and drops their tombstones, in the caller's transaction."""
-    db.execute(_UNEARTH, {"source_id": source_id, "job_ids": text_array(job_ids)})
-    _drop_empty_days(db, source_id)
-
-
-def _drop_empty_days(db: Connection, source_id: int) -> None:
+def drop_empty_days(db: Connection, source_id: int) -> None:
+    """Groups that no job is in any more go."""
     for statement in _EMPTY_DAYS:
         db.execute(statement, {"source_id": source_id})

@@ -17,7 +17,8 @@ from etl.emulator import Emulator, World, serve
 from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
 from etl.line import trust
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source
+from etl.secret_file import PasswordGrant, Secret
+from etl.settings import Source
 from etl.sign_in import sign_in
 from tests.scene import BASE, TOKEN, a_source
 

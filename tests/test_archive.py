@@ -24,7 +24,7 @@ from etl.database import Connection, connected
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ArchiveError, ConfigError
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret
+from etl.secret_file import PasswordGrant, Secret
 from tests import test_secrets
 from tests.command import Command
 from tests.logins import a_login, as_role

@@ -7,7 +7,7 @@ from etl.cli.wiring import clock
 from etl.emulator import Server
 from etl.errors import OutOfTime
 from etl.fleet import contact
-from etl.settings import Secret
+from etl.secret_file import Secret
 from tests.scene import TOKEN, a_source
 
 

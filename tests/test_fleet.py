@@ -11,12 +11,12 @@ from etl import schema
 from etl.database import Connection
 from etl.emulator import CREDENTIALS, Emulator, Faults, World, populated, serve
 from etl.errors import DatabaseError, EtlError, SchemaError, SignInFailed
-from etl.fleet import schedule
 from etl.fleet.desk import Desk, SignIns
-from etl.fleet.due import Standing, Work, due, standings
+from etl.fleet.due import Standing, Work, due, latest, standings
 from etl.log import Log
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source
+from etl.secret_file import PasswordGrant, Secret
+from etl.settings import Source
 from etl.sync import deepen_now
 from tests.scene import Scene, a_source
 
@@ -50,15 +50,15 @@ def test_points_are_evenly_apart_and_never_drift() -> None:
     """The last point that has come is at most one interval old, and the next one is one interval later."""
     for second in range(0, 600, 7):
         now = NOW + timedelta(seconds=second)
-        point = schedule.latest("west", A_MINUTE, now)
+        point = latest("west", A_MINUTE, now)
         assert timedelta() <= now - point < A_MINUTE
-        assert schedule.latest("west", A_MINUTE, point + A_MINUTE) == point + A_MINUTE
-        assert schedule.latest("west", A_MINUTE, point - timedelta(microseconds=1)) == point - A_MINUTE
+        assert latest("west", A_MINUTE, point + A_MINUTE) == point + A_MINUTE
+        assert latest("west", A_MINUTE, point - timedelta(microseconds=1)) == point - A_MINUTE
 
 
 def test_sources_are_spread_over_the_interval() -> None:
     """Of 2,000 names in a minute no second has more than twice its share."""
-    seconds = Counter(schedule.latest(f"account-{number}", A_MINUTE, NOW).second for number in range(2_000))
+    seconds = Counter(latest(f"account-{number}", A_MINUTE, NOW).second for number in range(2_000))
     assert len(seconds) == 60
     assert max(seconds.values()) < 2 * 2_000 / 60
 

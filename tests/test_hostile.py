@@ -14,7 +14,7 @@ from etl.database import Connection
 from etl.emulator import Generation, World
 from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, Unreachable
 from etl.model import Verdict
-from etl.settings import PasswordGrant, Secret
+from etl.secret_file import PasswordGrant, Secret
 from tests.scene import Scene, a_source
 
 HOUR = timedelta(hours=1)

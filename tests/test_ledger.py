@@ -13,7 +13,7 @@ from etl.emulator import World
 from etl.errors import SignInFailed
 from etl.ledger import is_time_to_tidy
 from etl.model import Counts, Run
-from etl.settings import Secret
+from etl.secret_file import Secret
 from tests.scene import TOKEN, Scene
 
 HOUR = timedelta(hours=1)

@@ -18,7 +18,7 @@ from etl.emulator import Comparison, Faults, Generation, NextLink, World, popula
 from etl.errors import BrokenPromise, SignInFailed, Unreachable
 from etl.model import Run, Verdict
 from etl.reconcile import Wish
-from etl.settings import PasswordGrant, Secret
+from etl.secret_file import PasswordGrant, Secret
 from etl.sync import reconcile_now
 from tests.scene import BASE, TOKEN, Scene, a_source
 from tests.test_hostile import GRANT, App, behind

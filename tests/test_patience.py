@@ -17,7 +17,8 @@ from etl.archive.downloads import Downloads, Wanted
 from etl.errors import Unreachable
 from etl.jobs import waiting
 from etl.model import Clock
-from etl.settings import PasswordGrant, Secret, Source
+from etl.secret_file import PasswordGrant, Secret
+from etl.settings import Source
 from tests.scene import a_source
 
 CLOCK = Clock(lambda: datetime.now(UTC), monotonic, lambda _: None)

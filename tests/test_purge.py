@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from etl import purge, totals
+from etl import purge, tombstones
 from etl.database import Connection
 from etl.emulator import World, populated
 from etl.errors import ConfigError, Unreachable
@@ -88,8 +88,8 @@ def test_the_purge_goes_by_keys_whatever_is_known_of_the_tables(db: Connection) 
     """They were just emptied, and nobody has counted their rows since: no row is looked at for another's sake."""
     given = {"source_id": 1, "job_ids": ["a", "b"], "reason": "purged", "now": None, "sign": 1}
     with db.transaction():
-        db.execute(totals.BY_KEY)
-        plan = psycopg.ClientCursor(db).execute(b"EXPLAIN " + totals.BURY.as_bytes(db), given).fetchall()
+        db.execute(tombstones.BY_KEY)
+        plan = psycopg.ClientCursor(db).execute(b"EXPLAIN " + tombstones.BURY.as_bytes(db), given).fetchall()
     assert not any("Seq Scan" in str(line) or "Nested Loop" in str(line) for line in plan)
 
 

@@ -14,7 +14,8 @@ from etl.database import Connection, connect
 from etl.errors import ConfigError, DatabaseError
 from etl.fleet import kept, roster
 from etl.fleet.kept import Entry
-from etl.settings import Secret, Settings
+from etl.secret_file import Secret
+from etl.settings import Settings
 from tests.logins import a_login, as_role
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)

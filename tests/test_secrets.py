@@ -23,7 +23,8 @@ from etl.database import Connection, connect
 from etl.emulator import FAULT_KINDS, Emulator, Server, World, serve
 from etl.errors import EtlError
 from etl.reconcile import Wish
-from etl.settings import PasswordGrant, Secret, read
+from etl.secret_file import PasswordGrant, Secret
+from etl.settings import read
 from etl.sync import reconcile_now
 from tests.command import Command
 from tests.scene import Scene, a_source

@@ -9,7 +9,7 @@ import pytest
 
 from etl import limits, settings
 from etl.errors import ConfigError
-from etl.settings import PasswordGrant, Secret
+from etl.secret_file import PasswordGrant, Secret
 from tests.command import Command
 
 GOOD = {"AIMS360_BASE_URL": "https://api.example/", "AIMS360_TOKEN": "a-token"}

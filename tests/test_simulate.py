@@ -22,7 +22,7 @@ from etl.emulator import Fleet, Tenant, serve_fleet, tenants
 from etl.emulator.fleet import Addresses
 from etl.errors import EtlError
 from etl.model import Clock
-from etl.settings import Secret
+from etl.secret_file import Secret
 from etl.simulate import spent
 from etl.simulate.course import Phase, phase, ratios
 from etl.simulate.freshness import Ages, behind, sample, told

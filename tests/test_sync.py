@@ -21,7 +21,7 @@ from etl.load import _KNOWN
 from etl.model import Verdict
 from etl.prove.oracle import differences
 from etl.runs import record
-from etl.settings import PasswordGrant, Secret
+from etl.secret_file import PasswordGrant, Secret
 from tests.scene import BASE, Scene, a_source
 
 _PAGES = "SELECT count(*) > 0 FROM etl.scans"

@@ -17,7 +17,8 @@ from etl.attempts import AGAIN, LONGEST_RETRY_AFTER, Again, held_for, jitter, re
 from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.model import Clock, Exchange
 from etl.patience import Patience
-from etl.settings import Secret, Source
+from etl.secret_file import Secret
+from etl.settings import Source
 from etl.sign_in import TIMEOUT, Grant, no_cookies, sign_in
 
 _BARREN = 5  # attempts in a row that bring nothing new

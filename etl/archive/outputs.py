@@ -10,7 +10,7 @@ from msgspec import Struct
 from etl import sources
 from etl.database import Connection, text_array
 from etl.errors import ConfigError
-from etl.settings import Secret
+from etl.secret_file import Secret
 
 # The outputs of completed jobs: documents, and the publishLink where no document has it. Until when documents can
 # be had is asked as their index has it, so that a schedule's call reads what is gone soon, and no more.

@@ -1,4 +1,4 @@
-"""Commands that change the mirror: migrate, sync, purge, reconcile."""
+"""Commands that change the mirror: sync, purge, reconcile."""
 
 from __future__ import annotations
 
@@ -7,44 +7,13 @@ from pathlib import Path
 
 import click
 
-from etl import settings, terminal
+from etl import terminal
 from etl.cli import all_sources, telling, wiring
 from etl.cli.options import as_duration, insecure_http_option, json_option, log_options, source_option
+from etl.cli.postgres import make_schema
 from etl.cli.program import main
-from etl.cli.running import parts, report
+from etl.cli.wiring import parts, report
 from etl.errors import ConfigError
-
-
-@main.command()
-@click.option("--sql", "as_sql", is_flag=True, help="Only print what it would do, for psql.")
-@click.option("--from", "since", metavar="REVISION", help="With --sql: from there on, or from 'empty'.")
-@click.option(
-    "--lock-timeout",
-    metavar="DURATION",
-    default="30s",
-    show_default=True,
-    callback=as_duration,
-    help="How long to wait for each lock.",
-)
-def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
-    """Make the schema, or bring it up to date.
-
-    All or nothing; safe to run again. Readers wait meanwhile, and it waits for them no longer than --lock-timeout.
-    With --sql the database is only read, and with --from not asked at all.
-    """
-    if not timedelta() < lock_timeout <= timedelta(days=1):
-        raise ConfigError("--lock-timeout: lies between 1s and 1d; to wait for ever would keep all readers waiting")
-    if not as_sql:
-        if since is not None:
-            raise ConfigError("--from goes with --sql")
-        _migrate(wiring.read_settings(), lock_timeout=lock_timeout)
-        return
-    from etl import script
-
-    if since is None:
-        terminal.say(script.of_database(wiring.database_url(wiring.read_settings()), lock_timeout).rstrip())
-    else:
-        terminal.say(script.since_revision(since, lock_timeout).rstrip())
 
 
 @main.command()
@@ -95,7 +64,7 @@ def sync(
     found = wiring.read_settings()
     chosen = None if everything else wiring.source(found, source)
     if migrate_first:
-        _migrate(found, quietly=True)
+        make_schema(found, quietly=True)
     if chosen is None:
         from etl.sync import Order
 
@@ -180,11 +149,3 @@ def reconcile(
         run = reconcile_now(*given, Wish(repair, force), watch)
         ended(run, given.db)
     report(ctx, run, log, as_json)
-
-
-def _migrate(found: settings.Settings, quietly: bool = False, lock_timeout: timedelta | None = None) -> None:
-    from etl import schema
-
-    before, after = schema.migrate(wiring.database_url(found), lock_timeout or schema.LOCK_TIMEOUT)
-    if not quietly:
-        terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))

@@ -1,12 +1,48 @@
-"""The commands of the embedded Postgres: db start, stop, url."""
+"""Commands of the database: migrate, and db start, stop, url of the embedded one."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import click
 
 from etl import settings, terminal
 from etl.cli import wiring
+from etl.cli.options import as_duration
 from etl.cli.program import main
+from etl.errors import ConfigError
+
+
+@main.command()
+@click.option("--sql", "as_sql", is_flag=True, help="Only print what it would do, for psql.")
+@click.option("--from", "since", metavar="REVISION", help="With --sql: from there on, or from 'empty'.")
+@click.option(
+    "--lock-timeout",
+    metavar="DURATION",
+    default="30s",
+    show_default=True,
+    callback=as_duration,
+    help="How long to wait for each lock.",
+)
+def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
+    """Make the schema, or bring it up to date.
+
+    All or nothing; safe to run again. Readers wait meanwhile, and it waits for them no longer than --lock-timeout.
+    With --sql the database is only read, and with --from not asked at all.
+    """
+    if not timedelta() < lock_timeout <= timedelta(days=1):
+        raise ConfigError("--lock-timeout: lies between 1s and 1d; to wait for ever would keep all readers waiting")
+    if not as_sql:
+        if since is not None:
+            raise ConfigError("--from goes with --sql")
+        make_schema(wiring.read_settings(), lock_timeout=lock_timeout)
+        return
+    from etl import script
+
+    if since is None:
+        terminal.say(script.of_database(wiring.database_url(wiring.read_settings()), lock_timeout).rstrip())
+    else:
+        terminal.say(script.since_revision(since, lock_timeout).rstrip())
 
 
 @main.group()
@@ -50,3 +86,12 @@ def url(database: str) -> None:
 
     address = settings.libpq_url(embedded.start(wiring.data_dir(wiring.read_settings())).url)
     terminal.say(sibling(address, database) if database else address)
+
+
+def make_schema(found: settings.Settings, quietly: bool = False, lock_timeout: timedelta | None = None) -> None:
+    """Runs the migrations; `quietly` prints nothing."""
+    from etl import schema
+
+    before, after = schema.migrate(wiring.database_url(found), lock_timeout or schema.LOCK_TIMEOUT)
+    if not quietly:
+        terminal.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))

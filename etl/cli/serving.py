@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from etl import failures, service, settings, terminal
 from etl.cli import telling, wiring
-from etl.cli.running import watching
+from etl.cli.wiring import watching
 from etl.errors import ConfigError, DatabaseError, EtlError, Locked, SignInFailed
 from etl.service import Ending
 from etl.systemd import Systemd

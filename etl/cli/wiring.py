@@ -1,4 +1,4 @@
-"""What commands are built of: settings, clock, log, database, service."""
+"""What commands are built of: settings, clock, log, database, service; and a run of all that, watched and reported."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
 
 from etl import settings, terminal
 from etl.cli import options
 from etl.errors import ConfigError, EtlError
 from etl.log import Log, chosen
-from etl.model import Clock, Exchange
+from etl.model import Clock, Exchange, Run, Verdict, Watch
 
 if TYPE_CHECKING:
     from etl.api import Api
@@ -160,3 +162,35 @@ def downloads(source: settings.Source, log: Log, clock: Clock) -> Downloads:
 def _hears(log: Log) -> Callable[[Exchange], None] | None:
     """Who hears of each request: reading the time for nobody would cost every one of them."""
     return log.heard if log.is_verbose else None
+
+
+class Parts(NamedTuple):
+    """What `etl.sync` takes, in its order; a run is watched besides."""
+
+    source: settings.Source
+    service: Callable[[], AbstractContextManager[Api]]
+    db: Connection
+    clock: Clock
+
+
+@contextmanager
+def parts(found: settings.Settings, source: settings.Source, log: Log) -> Iterator[tuple[Parts, Watch]]:
+    """Those of a single run."""
+    machine = clock()
+    with database(found) as db, watching(log, machine) as watch:
+        yield Parts(source, service(source, log, machine), db, machine), watch
+
+
+@contextmanager
+def watching(log: Log, clock: Clock) -> Iterator[Watch]:
+    """Progress for whoever called, and for the log."""
+    with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as shows:
+        yield log.and_then(shows)
+
+
+def report(ctx: click.Context, run: Run, log: Log, as_json: bool) -> None:
+    """The run's line, and exit code 4 where rows were rejected, or mirror and source still differ."""
+    terminal.say(terminal.as_json(run) if as_json else terminal.summary(run))
+    log.notes(run)
+    if run.is_unwell or run.verdict == Verdict.INCOMPLETE:
+        ctx.exit(4)

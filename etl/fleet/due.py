@@ -1,21 +1,24 @@
-"""What is to be done for which source: an increment, a slice of its first scan, its purge, its deep passes.
+"""The schedule: when a source's turn comes, and what is due for it.
 
-Asked of the ledger alone, by one statement for all sources; so whoever asks needs to remember nothing, and a sync by
-hand counts as well.
+A turn is a point of a grid as far apart as is set, spread by the source's name: however many sources are synced each
+minute, each has a second of its own in it, the same on every machine. So nothing needs to be remembered or agreed upon,
+and a source that was added moves no other. What is due (an increment, a slice of its first scan, its purge, its deep
+passes) is asked of the ledger alone, by one statement for all sources; a sync by hand counts as well.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+from zlib import crc32
 
 from etl import runs
 from etl.database import Connection
-from etl.fleet import schedule
 from etl.retention import ASK_EVERY
 from etl.settings import Source
 
+_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 # Of runs that read what changed; those that purge or go deep have turns of their own.
 _STANDINGS = """
 SELECT
@@ -35,6 +38,17 @@ LEFT JOIN LATERAL (
 ) AS last ON true
 """
 _STANDING = _STANDINGS + "WHERE s.name = %s\n"
+
+
+def spread(name: str) -> float:
+    """Where in the time between two points a source has its own: from 0 to less than 1."""
+    return crc32(name.encode()) / 2**32
+
+
+def latest(name: str, every: timedelta, now: datetime) -> datetime:
+    """The last point of a source's grid that has come."""
+    began = _BEGAN + spread(name) * every
+    return began + (now - began) // every * every
 
 
 class Work(StrEnum):
@@ -89,7 +103,7 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
         return [Work.BACKFILL]
     if standing.held_back_until(now):
         return []
-    is_its_turn = standing.started_at is None or standing.started_at < schedule.latest(source.name, source.every, now)
+    is_its_turn = standing.started_at is None or standing.started_at < latest(source.name, source.every, now)
     if standing.is_backfilled:
         return [Work.BACKFILL] if is_its_turn else []
     if standing.is_empty:
@@ -97,7 +111,7 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
     goes_on = standing.deep_not_before is None or now >= standing.deep_not_before
     wanted = {
         Work.SYNC: is_its_turn,
-        Work.PURGE: goes_on and _is_past(standing.purge_asked_at, schedule.latest(source.name, ASK_EVERY, now)),
+        Work.PURGE: goes_on and _is_past(standing.purge_asked_at, latest(source.name, ASK_EVERY, now)),
         Work.DEEPEN: goes_on and _goes_deep(source, standing, now),
     }
     return [work for work, is_due in wanted.items() if is_due]

@@ -21,7 +21,8 @@ from etl.given import KEYS, Given, secret
 from etl.init import written
 from etl.limits import is_loopback
 from etl.model import Clock
-from etl.settings import Secret, Source
+from etl.secret_file import Secret
+from etl.settings import Source
 
 EMBEDDED = "embedded"
 _AS_SET = "as it is set"  # in place of an address that can't be shown without its password
