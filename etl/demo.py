@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from etl import database, page, reports, schema, settings, terminal
+from etl import database, page, reports, schema, settings
 from etl.api import Api
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ConfigError, EtlError
 from etl.model import Clock, Run
 from etl.sync import sync
+from etl.terminal import bars
 
 DATABASE = "demo"
 _TOKEN = "demo"  # noqa: S105 - opens nothing but the pretend AIMS360
@@ -71,7 +72,7 @@ def _live(world: World, source: settings.Source, db: database.Connection, clock:
     def service() -> Api:
         return Api(source, clock)
 
-    with terminal.bars(console) as watch:
+    with bars(console) as watch:
         _add(table, f"{len(world):,} jobs", sync(source, service, db, clock, watch=watch))
     console.print("[bold]3.[/] They are in Postgres. Now an hour of the source's life, with a sync every ten minutes.")
     for _ in range(_ROUNDS):

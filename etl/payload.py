@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from etl import legible
 from etl.errors import BadAnswer
+from etl.legible import shown
 
 # What may be a link, a token or a person, and is withheld from messages. Compiled once there is one: it takes a while.
 _WITHHELD = r"""(?ix)
@@ -113,7 +113,7 @@ def error_message(body: bytes) -> str:
 
 def harmless(said: str) -> str:
     """A text of the source's for a message: in a line, without addresses, people, keys or what steers a terminal."""
-    said = _shortened(legible.shown(storable(said[:_LONGEST_TEXT])), _LONGEST_SCRUBBED)
+    said = _shortened(shown(storable(said[:_LONGEST_TEXT])), _LONGEST_SCRUBBED)
     for escaped, plain in (("\\/", "/"), ("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":")):
         said = said.replace(escaped, plain)
     return _shortened(re.sub(_WITHHELD, "(withheld)", said), _LONGEST_MESSAGE)

@@ -24,7 +24,7 @@ from datetime import timedelta
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from etl import odata, restore, runs, scans
+from etl import odata, restore, scans
 from etl.changes import Changes, Read
 from etl.database import Connection
 from etl.errors import BrokenPromise, ConfigError, KeyRefused
@@ -33,7 +33,7 @@ from etl.load import load
 from etl.model import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.reconcile import Wish, comparison, reconcile
 from etl.retention import Asking, follow_purge
-from etl.runs import Recorder
+from etl.runs import PURGE, Recorder, is_due, record
 from etl.scan import Probe, lost_its_key, pages, plan, probe, shortfall, window
 from etl.settings import Source
 
@@ -72,7 +72,7 @@ def sync(
     source: Source, service: Service, db: Connection, clock: Clock, order: Order = Order(), watch: Watch = silent
 ) -> Run:
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
-    with runs.record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service(), order.within) as api:
+    with record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service(), order.within) as api:
         watch(Progress(run.run_id, _BEGINS))
         with run.phase("probe"):
             found = run.recognise(probe(api), order.same_source)
@@ -100,7 +100,7 @@ def purge_now(
     within: timedelta | None = None,
 ) -> Run:
     """Only the purge, as of the last sync; the source is asked again about jobs past their date. Raises EtlError."""
-    with _begun(source, service, db, clock, runs.PURGE, watch, within) as (run, api, found), run.phase("purge"):
+    with _begun(source, service, db, clock, PURGE, watch, within) as (run, api, found), run.phase("purge"):
         follow_purge(run, api, found, watch, Asking.NOW)
     return run.result()
 
@@ -152,7 +152,7 @@ def _begun(
     within: timedelta | None = None,
 ) -> Iterator[tuple[Recorder, Api, Probe]]:
     """A run that reads no window: it knows the source again, and then does the one thing that it is for."""
-    with runs.record(db, source, kind, clock) as run, run.using(service(), within) as api:
+    with record(db, source, kind, clock) as run, run.using(service(), within) as api:
         watch(Progress(run.run_id, _BEGINS))
         with run.phase("probe"):
             found = run.recognise(probe(api), same_source=False)
@@ -249,9 +249,9 @@ def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float
     until = run.until(at_most)
     source, state, now = run.source, run.state, run.by_our_clock(found.as_of)
     is_done = True
-    if source.reread and runs.is_due(state.reread_due_at, source.reread_every, now):
+    if source.reread and is_due(state.reread_due_at, source.reread_every, now):
         is_done = _reread(run, api, found, until, watch)
-    if runs.is_due(state.reconcile_due_at, source.reconcile_every, now):
+    if is_due(state.reconcile_due_at, source.reconcile_every, now):
         if run.is_over(until):
             return False
         left_open = scans.find(run.db, run.source_id, ScanKind.RECONCILE)

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from etl import access, schema
+from etl import schema
+from etl.access import _MAKES_READERS, grant, unknown
 from etl.database import Connection, connect
 from etl.emulator import World, populated
 from etl.errors import ConfigError, DatabaseError
@@ -87,7 +88,7 @@ def test_a_reader_reads_bi_and_nothing_else(
 ) -> None:
     """All of bi but the links, these only with a grant of their own; neither mirror nor ledger; it writes nothing."""
     name = roles("reader")
-    said = access.grant(db, name, links)
+    said = grant(db, name, links)
     assert said == f"{name} reads schema bi, {'links too' if links else 'but no links'}"
     places = [(str(a), str(b)) for a, b in db.execute(ALL).fetchall()]
     with connect(as_role(url, name)) as session:
@@ -109,7 +110,7 @@ def test_a_new_view_is_granted_with_the_migration(
 ) -> None:
     """What an upgrade adds is read by those who read bi, without anybody granting anything."""
     name = roles("reader")
-    access.grant(db, name)
+    grant(db, name)
     db.execute("REVOKE SELECT ON ALL TABLES IN SCHEMA bi FROM aims360_bi")  # as if they had just been made
     db.execute("UPDATE etl.definitions SET digest = 'of another release'")
     schema.migrate(url)
@@ -123,7 +124,7 @@ def test_a_tenant_sees_its_accounts_in_every_view(
 ) -> None:
     """Each row is one of its account's, all of them are there, and its numbers are its own."""
     name = roles("tenant")
-    access.grant(db, name, links=True, accounts=[OURS])
+    grant(db, name, links=True, accounts=[OURS])
     with connect(as_role(url, name)) as session:
         for view in WITH_ACCOUNTS:
             seen = rows(session, view, "account_code")
@@ -140,8 +141,8 @@ def test_what_runs_say_of_other_accounts_is_withheld(
 ) -> None:
     """Errors and notes name jobs and clients of any account: they are for those who see the whole source."""
     tenant, whole = roles("tenant"), roles("whole")
-    access.grant(db, tenant, accounts=[OURS])
-    access.grant(db, whole, source="aims360")
+    grant(db, tenant, accounts=[OURS])
+    grant(db, whole, source="aims360")
     db.execute("UPDATE etl.runs SET error = 'client 4711', notes = '{job 4712}'")
     db.execute("UPDATE etl.sources SET went_back = 'job 4713'")
     with connect(as_role(url, tenant)) as session:
@@ -162,8 +163,8 @@ def test_a_tenant_of_another_source_sees_nothing_of_this_one(
         VALUES ('aims360 west', 'https://host', 1, 'delete', 'UTC')
     """)
     other, whole = roles("other"), roles("whole")
-    access.grant(db, other, links=True, source="aims360 west", accounts=[OURS])
-    access.grant(db, whole, links=True, source="aims360")
+    grant(db, other, links=True, source="aims360 west", accounts=[OURS])
+    grant(db, whole, links=True, source="aims360")
     with connect(as_role(url, other)) as session:
         assert all(rows(session, view) == [] for view in (*WITH_ACCOUNTS, "runs", "category_health"))
         assert rows(session, "freshness", "source") == [("aims360 west",)]
@@ -181,12 +182,12 @@ def test_a_job_without_an_account_is_shown_to_those_who_see_all(
         world.add(accountCode=account)
     Scene(db, world).sync()
     name = roles("tenant")
-    access.grant(db, name, accounts=[OURS])
+    grant(db, name, accounts=[OURS])
     with connect(as_role(url, name)) as session:
         assert rows(session, "jobs", "account_code") == [(OURS,)]
         assert rows(session, "job_daily", "account_code") == [(OURS,)]
     with pytest.raises(ConfigError, match="--account: is empty"):
-        access.grant(db, name, accounts=[""])
+        grant(db, name, accounts=[""])
     assert len(rows(db, "jobs")) == 3
 
 
@@ -196,7 +197,7 @@ def test_changing_the_role_shows_a_tenant_no_more(
     """It is a member of aims360_bi, which sees all; who logged in counts, also where it doesn't inherit."""
     name = roles("tenant")
     db.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(name)))
-    access.grant(db, name, accounts=[OURS])
+    grant(db, name, accounts=[OURS])
     with connect(as_role(url, name)) as session:
         session.execute("SET ROLE aims360_bi")
         assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
@@ -209,8 +210,8 @@ def test_a_login_that_takes_on_tenants_sees_each_ones_rows(
 ) -> None:
     """One login of a BI server, a role each customer: SET ROLE shows that one's; so it does to the mirror's owner."""
     login, ours, theirs = roles("login"), roles("ours"), roles("theirs")
-    access.grant(db, ours, accounts=[OURS])
-    access.grant(db, theirs, accounts=[THEIRS])
+    grant(db, ours, accounts=[OURS])
+    grant(db, theirs, accounts=[THEIRS])
     for tenant in (ours, theirs):
         db.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(tenant), sql.Identifier(login)))
     with connect(as_role(url, login)) as session:
@@ -229,7 +230,7 @@ def test_a_function_of_ones_own_looks_at_no_withheld_row(
 ) -> None:
     """A cheap condition that tells what it is shown: Postgres asks the view's own condition first."""
     name = roles("tenant")
-    access.grant(db, name, links=True, accounts=[OURS])
+    grant(db, name, links=True, accounts=[OURS])
     with connect(as_role(url, name)) as session:
         told: list[str] = []
         session.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
@@ -258,7 +259,7 @@ def test_no_function_of_others_gets_into_the_definitions(empty_database: str, ro
             """)
         schema.migrate(empty_database)
         Scene(db, populated(60, seed=1)).sync()
-        access.grant(db, name, accounts=[OURS])
+        grant(db, name, accounts=[OURS])
         with connect(as_role(empty_database, name)) as session:
             assert set(rows(session, "jobs", "account_code")) == {(OURS,)}
             assert rows(session, "runs", "checks") != [("mine",)]
@@ -269,7 +270,7 @@ def test_the_mirrors_owner_sees_all_whatever_it_was_granted(mirror: Scene, db: C
     """Who reads the tables can't be held to accounts, and is told so."""
     owner = str(db.info.user)
     with pytest.raises(ConfigError, match="can't be held to accounts"):
-        access.grant(db, owner, accounts=[OURS])
+        grant(db, owner, accounts=[OURS])
     db.execute("INSERT INTO bi.account_access VALUES (%s, NULL, 'nobody')", (owner,))
     assert len(rows(db, "jobs")) == mirror.one("SELECT count(*) FROM aims360.jobs")
 
@@ -279,9 +280,9 @@ def test_a_grant_says_what_the_role_reads_by_earlier_ones_too(
 ) -> None:
     """Every grant adds: a later one takes neither links nor limits away, and doesn't say that it did."""
     name = roles("reader")
-    assert access.grant(db, name, links=True, accounts=[OURS]).endswith("bi, links too: account AZ031 alone")
-    assert access.grant(db, name).endswith("bi, links too: account AZ031 alone")
-    said = access.grant(db, name, source="aims360", accounts=[THEIRS])
+    assert grant(db, name, links=True, accounts=[OURS]).endswith("bi, links too: account AZ031 alone")
+    assert grant(db, name).endswith("bi, links too: account AZ031 alone")
+    said = grant(db, name, source="aims360", accounts=[THEIRS])
     assert said.endswith("bi, links too: account AZ022 of source aims360, account AZ031 alone")
 
 
@@ -290,23 +291,23 @@ def test_what_is_wrong_with_a_grant_is_said(
 ) -> None:
     """No such role, no such source, no right to read the mirror; and who may not admit a role, or make the two."""
     with pytest.raises(ConfigError, match=r"no role 'nobody' on this server; make it first: CREATE ROLE"):
-        access.grant(db, "nobody")
+        grant(db, "nobody")
     name = roles("reader")
     with pytest.raises(ConfigError, match="nothing was synced of a source called 'nowhere'"):
-        access.grant(db, name, source="nowhere")
-    access.grant(db, name)
+        grant(db, name, source="nowhere")
+    grant(db, name)
     with (
         connect(as_role(url, name)) as session,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema aims360"),
     ):
-        access.grant(session, name)
+        grant(session, name)
     for statement in (
         "GRANT USAGE ON SCHEMA aims360, etl, bi TO {}",
         "GRANT SELECT ON aims360.jobs, etl.sources TO {}",
     ):
         db.execute(sql.SQL(statement).format(sql.Identifier(name)))
     with connect(as_role(url, name)) as session, pytest.raises(DatabaseError, match="let an administrator run"):
-        access.grant(session, roles("another"))
+        grant(session, roles("another"))
 
 
 def test_a_grant_says_what_the_role_reads_by_all_its_grants(
@@ -314,8 +315,8 @@ def test_a_grant_says_what_the_role_reads_by_all_its_grants(
 ) -> None:
     """Not only by the last one: who had links has them, and who was held to an account is held to it."""
     name = roles("reader")
-    access.grant(db, name, links=True, accounts=[OURS])
-    said = access.grant(db, name, source="aims360", accounts=[THEIRS])
+    grant(db, name, links=True, accounts=[OURS])
+    said = grant(db, name, source="aims360", accounts=[THEIRS])
     assert said == f"{name} reads schema bi, links too: account {THEIRS} of source aims360, account {OURS} alone"
 
 
@@ -331,7 +332,7 @@ def test_a_name_that_is_no_readers_is_refused(
         db.execute(sql.SQL("CREATE ROLE {}").format(cut))
     try:
         with pytest.raises(ConfigError):
-            access.grant(db, name, accounts=[OURS])
+            grant(db, name, accounts=[OURS])
     finally:
         if is_long:
             db.execute(sql.SQL("DROP ROLE {}").format(cut))
@@ -342,12 +343,12 @@ def test_grants_at_the_same_time_all_hold(mirror: Scene, url: str, db: Connectio
     """Postgres refuses two changes of a table's rights at once: they wait for one another."""
     names = [roles(f"reader {number}") for number in range(4)]
 
-    def grant(name: str) -> str:
+    def grant_to(name: str) -> str:
         with connect(url) as session:
-            return access.grant(session, name, accounts=[OURS])
+            return grant(session, name, accounts=[OURS])
 
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(grant, names * 2))
+        said = list(pool.map(grant_to, names * 2))
     assert said == [f"{name} reads schema bi, but no links: account {OURS} alone" for name in names * 2]
 
 
@@ -358,7 +359,7 @@ def test_readers_read_where_functions_are_not_for_everyone(empty_database: str, 
         db.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
         schema.migrate(empty_database)
         Scene(db, populated(60, seed=1)).sync()
-        access.grant(db, name)
+        grant(db, name)
         with connect(as_role(empty_database, name)) as session:
             for view in (*WITH_ACCOUNTS, "runs", "freshness", "category_health", "calendar"):
                 assert view == "job_links" or not refused(session, ("bi", view)), view
@@ -371,7 +372,7 @@ def test_who_was_held_to_accounts_never_sees_all(
 ) -> None:
     """A role that was renamed, or whose rows are gone, or that another mirror of the server knows, sees nothing."""
     name = roles("tenant")
-    access.grant(db, name, accounts=[OURS])
+    grant(db, name, accounts=[OURS])
     rename = sql.SQL("ALTER ROLE {} RENAME TO {}")
     before, after = sql.Identifier(name), sql.Identifier(f"{name}_2")
     db.execute(rename.format(before, after))
@@ -388,11 +389,11 @@ def test_who_was_held_to_accounts_never_sees_all(
 
 def test_an_account_that_nobody_has_is_told(mirror: Scene, db: Connection) -> None:
     """A slip of the pen shows a role nothing: whoever grants is told."""
-    assert access.unknown(db, [OURS, "AZ31", THEIRS]) == ["AZ31"]
+    assert unknown(db, [OURS, "AZ31", THEIRS]) == ["AZ31"]
 
 
 def test_an_administrator_is_asked_for_every_role_that_is_missing() -> None:
     """Who owns the mirror without CREATEROLE is told a statement: after it nothing is left to be made."""
     made = (schema.folder("sql") / "roles.sql").read_text(encoding="utf-8")
     needed = re.findall(r"CREATE ROLE (\w+) NOLOGIN", made)
-    assert sorted(re.findall(r"CREATE ROLE (\w+)", access._MAKES_READERS)) == sorted(needed) != []
+    assert sorted(re.findall(r"CREATE ROLE (\w+)", _MAKES_READERS)) == sorted(needed) != []

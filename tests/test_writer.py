@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from etl import access, erase, reports, schema, status
+from etl import erase, reports, schema, status
+from etl.access import grant, grant_writer
 from etl.database import Connection, connect
 from etl.emulator import Emulator, World, populated, serve
 from etl.errors import ConfigError, DatabaseError
@@ -33,7 +34,7 @@ def roles(db: Connection) -> Iterator[Callable[[str], str]]:
 def writer(db: Connection, url: str, roles: Callable[[str], str]) -> Iterator[Connection]:
     """The session of a role that was granted to write."""
     name = roles("writer")
-    assert access.grant_writer(db, name) == f"{name} syncs, purges and reconciles; it doesn't migrate, grant or erase"
+    assert grant_writer(db, name) == f"{name} syncs, purges and reconciles; it doesn't migrate, grant or erase"
     with connect(as_role(url, name)) as session:
         yield session
 
@@ -138,9 +139,9 @@ def test_a_writer_changes_no_table_and_no_right(
     assert db.execute("SELECT has_table_privilege(%s, 'aims360.jobs', 'SELECT')", (roles("reader"),)).fetchone() == (
         False,
     )
-    for grant in (access.grant, access.grant_writer):
+    for give in (grant, grant_writer):
         with pytest.raises(DatabaseError, match="administrator"):
-            grant(writer, writer.info.user)
+            give(writer, writer.info.user)
 
 
 def test_doctor_finds_nothing_in_a_writers_way(
@@ -230,7 +231,7 @@ def test_a_writer_needs_no_right_of_everyones(empty_database: str, roles: Callab
         db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
         db.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(name)))
         schema.migrate(empty_database)
-        access.grant_writer(db, name)
+        grant_writer(db, name)
         with connect(as_role(empty_database, name)) as session:
             scene = Scene(session, populated(60, seed=1))
             scene.sync()
@@ -244,7 +245,7 @@ def test_who_can_be_no_writer_is_told_why(db: Connection, url: str, roles: Calla
     """No such role; a group; a tenant, who would see all; a role that inherits nothing. The owner needs no grant."""
     tenant, heir = roles("tenant"), roles("heir")
     Scene(db, World(seed=1)).sync()
-    access.grant(db, tenant, accounts=["AZ022"])
+    grant(db, tenant, accounts=["AZ022"])
     db.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(heir)))
     for name, said in (
         ("nobody", "--writer: there is no role 'nobody'"),
@@ -254,7 +255,7 @@ def test_who_can_be_no_writer_is_told_why(db: Connection, url: str, roles: Calla
         (heir, "run `ALTER ROLE .* INHERIT`, then this again"),
     ):
         with pytest.raises(ConfigError, match=said):
-            access.grant_writer(db, name)
+            grant_writer(db, name)
     assert db.execute("SELECT pg_has_role(%s, 'aims360_writer', 'MEMBER')", (heir,)).fetchone() == (False,)
     owner = db.info.user
-    assert access.grant_writer(db, owner).endswith("it needs no grant, and got none")
+    assert grant_writer(db, owner).endswith("it needs no grant, and got none")

@@ -67,8 +67,9 @@ def sync_all(
 
 def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, anyway: bool, with_way: bool) -> Outcome:
     from etl import database, schema
-    from etl.fleet import side_by_side
     from etl.fleet.desk import Desks
+    from etl.fleet.side_by_side import Listener, Wish
+    from etl.fleet.side_by_side import sync_all as sync_every_source
 
     url, clock = wiring.database_url(found), wiring.clock()
     with database.connected(url) as db:
@@ -78,13 +79,13 @@ def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, an
     desks = Desks(at_a_time, url, clock)
     try:
         with terminal.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-            listener = side_by_side.Listener(
+            listener = Listener(
                 ended=lambda ended, error: _tell(log_of(ended.name), ended, error, with_way=with_way),
                 moved=lambda done, of: watch(Progress(0, "sources done", done, of, is_exact=True)),
                 log=log_of,
             )
-            wish = side_by_side.Wish(at_a_time, order, anyway)
-            return side_by_side.sync_all(fleet, desks, clock, wish, listener)
+            wish = Wish(at_a_time, order, anyway)
+            return sync_every_source(fleet, desks, clock, wish, listener)
     except KeyboardInterrupt:  # a second one: threads can't be ended but with their process
         terminal.say("aims360-etl: ended at once; nothing is lost, the next run goes on", err=True)
         os._exit(1)

@@ -253,13 +253,12 @@ class _Target:
 
     def wait(self, api: Api, timeout: timedelta, known: JobRow | None = None) -> Waited:
         """Until it has ended or the time is up, with a bar on a terminal, and lines elsewhere."""
-        from etl.jobs import waiting
+        from etl.jobs.waiting import Ears, Wish
+        from etl.jobs.waiting import wait as wait_for_job
 
         with _watched(self.job_id) as seen:
-            ears = waiting.Ears(seen, self._log.notice)
-            return waiting.wait(
-                api, self.job_id, self.clock, waiting.Wish(timeout.total_seconds() or math.inf, known), ears
-            )
+            ears = Ears(seen, self._log.notice)
+            return wait_for_job(api, self.job_id, self.clock, Wish(timeout.total_seconds() or math.inf, known), ears)
 
     def follow(self, api: Api, waited: Waited | None = None) -> str:
         """Brings the mirror up to date about it, if it can be: what the job did doesn't depend on that."""
@@ -307,7 +306,7 @@ def _watched(job_id: str) -> Iterator[Callable[[Live], None]]:
 def _tell_the_end(target: _Target, waited: Waited, followed: str, as_json: bool, also: dict[str, Any]) -> None:
     """How waiting ended, and exit code 4 or 5 where that isn't well."""
     from etl.jobs import live as there
-    from etl.jobs import waiting
+    from etl.jobs.waiting import Outcome
 
     if as_json:
         job = None if waited.last is None else there.as_shown(waited.last)
@@ -316,22 +315,23 @@ def _tell_the_end(target: _Target, waited: Waited, followed: str, as_json: bool,
     else:
         terminal.say(_end(target.job_id, waited))
         terminal.say(followed)
-    code = {waiting.Outcome.FAILED: _FAILED, waiting.Outcome.TIMED_OUT: _TIMED_OUT}.get(waited.outcome)
+    code = {Outcome.FAILED: _FAILED, Outcome.TIMED_OUT: _TIMED_OUT}.get(waited.outcome)
     if code:
         click.get_current_context().exit(code)
 
 
 def _end(job_id: str, waited: Waited) -> str:
     from etl import payload
-    from etl.jobs import card, waiting
+    from etl.jobs import card
+    from etl.jobs.waiting import Outcome
 
     after = f"after {waited.seconds:.0f} s"
-    if waited.outcome == waiting.Outcome.TIMED_OUT:
+    if waited.outcome == Outcome.TIMED_OUT:
         state = f"it is {card.progress(waited.last)}" if waited.last else "the source never answered"
         return f"job {job_id} has not ended {after}: {state}; wait again, it goes on by itself"
     assert waited.last is not None
     row = waited.last.row
-    if waited.outcome == waiting.Outcome.COMPLETED:
+    if waited.outcome == Outcome.COMPLETED:
         return f"job {job_id} completed, seen {after}"
     said = payload.harmless((row.job_status_text or "").strip().partition("\n")[0])
     how = "failed" if row.job_status == "Failed" else f"ended as {payload.harmless(row.job_status or 'nothing')}"

@@ -46,12 +46,12 @@ def demo(jobs: int, seed: int) -> None:
     from etl import embedded
 
     # Without a terminal there is no width to keep to: paths and commands stay on one line.
-    console = Console(highlight=False, width=None if terminal.is_terminal(sys.stdout) else 120)
+    screen = Console(highlight=False, width=None if terminal.is_terminal(sys.stdout) else 120)
     data_dir = wiring.data_dir(wiring.read_settings())  # never DATABASE_URL: the demo makes and drops a database
     server = embedded.start(data_dir)
-    room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, wiring.clock(), console)
-    console.print(f'[bold]7.[/] Look around: psql "$({wiring.db_command(data_dir, "url " + room.DATABASE)})"')
-    console.print(f"   Postgres goes on running; stop it: {wiring.db_command(data_dir, 'stop')}")
+    room.run(room.Wish(jobs, seed), settings.libpq_url(server.url), data_dir, wiring.clock(), screen)
+    screen.print(f'[bold]7.[/] Look around: psql "$({wiring.db_command(data_dir, "url " + room.DATABASE)})"')
+    screen.print(f"   Postgres goes on running; stop it: {wiring.db_command(data_dir, 'stop')}")
 
 
 @main.command(context_settings=WITH_DEFAULTS)

@@ -74,11 +74,11 @@ def report(name: str, as_list: bool, html: Path | None, with_people: bool, **how
     if not name and (lost := ["--format" if key == "form" else f"--{key}" for key, value in how.items() if value]):
         raise ConfigError(f"{', '.join(lost)} goes with the NAME of a report; `aims360-etl report --list` names them")
     if html is not None:
-        from etl import page
+        from etl.page import write
 
         with terminal.status() as tell:
             tell("reading the mirror")
-            written = page.write(wiring.database_url(wiring.read_settings()), html, wiring.clock().now(), with_people)
+            written = write(wiring.database_url(wiring.read_settings()), html, wiring.clock().now(), with_people)
         terminal.say(str(written))
     elif name:
         _answer(name, **how)

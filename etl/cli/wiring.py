@@ -67,8 +67,8 @@ def roster_database(found: settings.Settings) -> Iterator[Connection | None]:
     if found.database_url is None and not embedded.is_made(data_dir(found)):
         yield None
         return
-    with database.connected(database_url(found)) as connection:
-        yield connection
+    with database.connected(database_url(found)) as db:
+        yield db
 
 
 def clock(alive: Callable[[], None] = lambda: None) -> Clock:
@@ -125,9 +125,9 @@ def database(found: settings.Settings) -> Iterator[Connection]:
     """A connection to a database that is migrated."""
     from etl import database, schema
 
-    with database.connected(database_url(found)) as connection:
-        schema.require(connection)
-        yield connection
+    with database.connected(database_url(found)) as db:
+        schema.require(db)
+        yield db
 
 
 @contextmanager
@@ -136,9 +136,9 @@ def reading(found: settings.Settings) -> Iterator[Connection]:
     from etl import database, schema
 
     url = database_url(found)
-    with database.told(url), database.reading(url) as connection:
-        schema.require(connection)
-        yield connection
+    with database.told(url), database.reading(url) as db:
+        schema.require(db)
+        yield db
 
 
 def service(source: settings.Source, log: Log, clock: Clock) -> Callable[[], Api]:

@@ -132,11 +132,11 @@ class _Connection(psycopg.AsyncConnection[Any]):
             return await super().connect(database.without_options(conninfo, error), **given)
 
 
-async def _settle(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _settle(opened: psycopg.AsyncConnection[Any]) -> None:
     """The settings that a pooler has dropped."""
-    statement, given = database.settling(connection.info.backend_pid, AS_A_WORKER)
-    await connection.execute(statement.encode(), given)
-    await connection.commit()
+    statement, given = database.settling(opened.info.backend_pid, AS_A_WORKER)
+    await opened.execute(statement.encode(), given)
+    await opened.commit()
 
 
 class Engine:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from etl import runs, sources
+from etl import sources
 from etl.database import Connection
 from etl.errors import Locked
 from etl.flatten import flatten
 from etl.load import load
 from etl.model import Clock, Counts, Cursor, Page, Scan, ScanKind, Window
 from etl.odata import stamp
-from etl.runs import Recorder
+from etl.runs import JOB, Recorder, record
 from etl.scan import Probe
 from etl.settings import Source
 
@@ -34,7 +34,7 @@ def follow(source: Source, api: Api, db: Connection, clock: Clock, job_id: str) 
     if state is None or state.complete_through is None:
         return "the mirror holds nothing yet: `aims360-etl sync` brings the job with all others"
     try:
-        with runs.record(db, source, runs.JOB, clock) as run, run.using(nullcontext(api)):
+        with record(db, source, JOB, clock) as run, run.using(nullcontext(api)):
             return _load(run, api, job_id)
     except Locked:
         return "another run is at work: that one, or the next, brings the job into the mirror"
