@@ -59,14 +59,14 @@ fast: setup ## the quick tests, up to the first failure
 	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
 
 prove: setup ## tries long to break the mirror: model-based tests, then episodes for MINUTES
-	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/test_convergence.py tests/test_totals.py $(PYTEST_ARGS)
+	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py $(PYTEST_ARGS)
 	@AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl prove --minutes $(MINUTES)
 
 bench: setup ## what each command costs, against floors of the same run; SCALE=0.05 for a small one
 	@$(BIN)/python -m tests.bench
 
 dist: setup ## dist/*.tar.gz and dist/*.whl, proven: installed afresh and run from an empty folder
-	@$(BIN)/python tests/prove_wheel.py
+	@$(BIN)/python tests/tools/check_distributions.py
 
 test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; Prometheus, systemd, the image; installs what it may
 	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 tests/clients $(PYTEST_ARGS)
@@ -78,7 +78,7 @@ test-orchestrators: $(READY) $(AIRFLOW) ## the DAG of docs/orchestrate.md, run b
 	@AIRFLOW='$(CURDIR)/$(VENV_AIRFLOW)/bin/airflow' $(BIN)/python -m pytest -n 0 tests/orchestrators $(PYTEST_ARGS)
 
 docs: setup ## what is written from the code: docs/views.md, settings.md, commands.md, and sql/contract.txt
-	@$(BIN)/python -m tests.write_docs
+	@$(BIN)/python -m tests.tools.write_docs
 
 site: $(SITE) ## site/index.html: the pages of docs/, to be read without a network
 	@rm -rf site
@@ -119,7 +119,7 @@ pins: ## pins.txt anew, with the newest versions that pyproject.toml allows, tho
 
 clean: ## removes what make made, the demo's database too
 	@if test -e .aims360 -a -x $(BIN)/python; then \
-	   $(BIN)/python -c 'from pathlib import Path; from etl import embedded; embedded.remove(Path(".aims360"))'; fi
+	   $(BIN)/python -c 'from pathlib import Path; from etl.postgres import embedded; embedded.remove(Path(".aims360"))'; fi
 	@rm -rf .aims360 $(VENV) $(VENV_DBT) $(VENV_AIRFLOW) dist build site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

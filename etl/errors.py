@@ -102,7 +102,7 @@ def in_run(error: BaseException, run_id: int, result: object) -> None:
 
 
 def result_of(error: BaseException) -> object:
-    """What the run in which it happened had come to, an `etl.model.Run`; None where there was none."""
+    """What the run in which it happened had come to, an `etl.models.Run`; None where there was none."""
     return error.__dict__.get(_RESULT)
 
 

@@ -1,13 +1,13 @@
-"""Alembic's entry: runs the migrations on the connection that `etl.schema.migrate` opened, inside its transaction.
+"""Alembic's entry: runs the migrations on the connection of `etl.postgres.schema.migrate`, inside its transaction.
 
-Without one they are written down as statements, for `etl.script`.
+Without one they are written down as statements, for `etl.postgres.migration_script`.
 """
 
 from typing import Any
 
 from alembic import context
 
-from etl.tables import metadata
+from etl.postgres.tables import metadata
 
 given = context.config.attributes
 common: dict[str, Any] = {"target_metadata": metadata, "version_table_schema": "etl", "include_schemas": True}

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
-from etl import embedded, schema, settings
-from etl.database import Connection, connect, sibling
-from etl.emulator import Emulator, Server, World, populated, serve
-from etl.tables import definitions, metadata, queue
-from tests.command import Command
-from tests.scene import TOKEN
+from etl.config import settings
+from etl.postgres import embedded, schema
+from etl.postgres.connection import Connection, connect, sibling
+from etl.postgres.tables import definitions, metadata, queue
+from etl.testing.emulator import Emulator, Server, World, populated, serve
+from tests.support.command import Command
+from tests.support.scene import TOKEN
 
 # HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
 for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):

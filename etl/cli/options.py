@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from etl import limits, log
-from etl.cli import offered
+from etl import event_log
+from etl.cli import completion
+from etl.config import validation
 from etl.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,7 +24,7 @@ _DEBUG, _LOG_FORMAT, _VERBOSE, _INSECURE_HTTP = "etl.debug", "etl.log_format", "
 
 def source_option(said: str = "Which source; needed where several are configured.") -> Callable[[Command], Command]:
     """`--source NAME`, completed with those that are configured."""
-    return click.option("--source", metavar="NAME", help=said, shell_complete=offered.sources)
+    return click.option("--source", metavar="NAME", help=said, shell_complete=completion.sources)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -32,7 +33,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def as_duration(_ctx: click.Context, _option: click.Parameter, value: str | None) -> timedelta | None:
     """Callback of an option whose value is a duration, written as the settings write it."""
     try:
-        return None if value is None else limits.duration(value)
+        return None if value is None else validation.duration(value)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(str(error)) from None
 
@@ -54,7 +55,9 @@ def since(text: str, now: datetime) -> datetime:
     Raises ConfigError.
     """
     try:
-        moment = now - limits.duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
+        moment = (
+            now - validation.duration(text) if re.fullmatch(r"\d+\s*[smhd]", text) else datetime.fromisoformat(text)
+        )
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
@@ -97,7 +100,7 @@ def log_options(command: Command) -> Command:
     )
     form = click.option(
         "--log-format",
-        type=click.Choice(log.FORMATS),
+        type=click.Choice(event_log.FORMATS),
         default="auto",
         envvar="AIMS360_LOG_FORMAT",
         expose_value=False,

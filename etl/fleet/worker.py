@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from etl import database, failures, stop
-from etl.database import Connection
+from etl import error_report, shutdown
+from etl.config.settings import Source
 from etl.errors import ConfigError, DatabaseError, Locked, result_of
-from etl.fleet import due
-from etl.fleet.desk import Desks
-from etl.fleet.due import Work
-from etl.fleet.engine import Slots
-from etl.fleet.roster import Roster
-from etl.log import Log
-from etl.metrics.crew import Crew
-from etl.model import Clock, Run, Verdict
-from etl.settings import Source
-from etl.systemd import Systemd
+from etl.event_log import Log
+from etl.fleet import scheduler
+from etl.fleet.executor import Desks
+from etl.fleet.scheduler import Work
+from etl.fleet.sd_notify import Systemd
+from etl.fleet.source_registry import Roster
+from etl.fleet.task_queue import Slots
+from etl.models import Clock, Run, Verdict
+from etl.postgres import connection
+from etl.postgres.connection import Connection
+from etl.reporting.metrics.worker_metrics import Crew
 
 _READ_EVERY = 60.0  # seconds: the roster, and sooner for a name that isn't in it
 _AT_MOST_EVERY = 5.0
@@ -96,16 +97,18 @@ class Worker:
         """What is to be done now, for which source."""
         with self._asked() as db:
             self._refresh(db)
-            known, now = due.standings(db), self._clock.now()
+            known, now = scheduler.standings(db), self._clock.now()
         sources = self._roster.sources.values()
-        return [(source.name, work) for source in sources for work in due.due(source, known.get(source.name), now)]
+        return [
+            (source.name, work) for source in sources for work in scheduler.due(source, known.get(source.name), now)
+        ]
 
     def work(self, name: str, work: Work) -> bool:
         """One run of a source, if it is to be kept fresh still; whether there is more of it to do at once.
 
         Raises what the ledger doesn't know, so that it is tried again: Locked, a database that is gone, wrong settings.
         """
-        stop.check()
+        shutdown.check()
         source, log = self._source(name), self._log.of(name)
         if source is None:
             return False
@@ -159,7 +162,7 @@ class Worker:
 
     def failed(self, error: BaseException) -> None:
         """The queue can't be reached; said once, until it is there again or there is something else to say."""
-        line = failures.line(error)
+        line = error_report.line(error)
         with self._counting:
             is_new, self._failure = line != self._failure, line
         if is_new:
@@ -173,9 +176,9 @@ class Worker:
     @contextmanager
     def _asked(self) -> Iterator[Connection]:
         """The connection by which the ledger and the roster are read, for one thread at a time."""
-        with self._asking, database.told(self._url):
+        with self._asking, connection.told(self._url):
             if self._house is None or self._house.closed:
-                self._house = database.connect(self._url)
+                self._house = connection.connect(self._url)
             yield self._house
 
     def _source(self, name: str) -> Source | None:

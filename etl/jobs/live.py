@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.errors import SourceError
-from etl.flatten import flatten
-from etl.legible import utc
-from etl.model import COMPLETED, ENDED_STATES, OPEN_STATES, DocumentRow, Job, JobRow
+from etl.models import COMPLETED, ENDED_STATES, OPEN_STATES, DocumentRow, Job, JobRow
+from etl.text import utc
+from etl.transform.flatten import flatten
 
 if TYPE_CHECKING:
-    from etl.api import Api
-    from etl.database import Row
+    from etl.client.client import Api
+    from etl.postgres.connection import Row
 
 _PATIENT = 8  # tries to get a good answer
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from etl.errors import BadAnswer, ConfigError, SourceError, Unreachable
 from etl.jobs import live
 from etl.jobs.live import Live
-from etl.legible import utc
-from etl.model import Clock, JobRow
+from etl.models import Clock, JobRow
+from etl.text import utc
 
 if TYPE_CHECKING:
-    from etl.api import Api
+    from etl.client.client import Api
 
 # Seconds between looks at a job whose rerun got no answer: a commit may be half a minute late.
 _LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)

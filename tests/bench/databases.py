@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from etl import embedded, settings
-from etl.database import sibling
+from etl.config import settings
+from etl.postgres import embedded
+from etl.postgres.connection import sibling
 from tests.bench.measure import etl, run
 
 # Checkpoints come when the bench asks for one, and not in the middle of a run.

@@ -20,7 +20,7 @@ from random import Random
 from threading import Lock
 from typing import Any
 
-from etl.emulator import Emulator, World, populated, serve
+from etl.testing.emulator import Emulator, World, populated, serve
 from tests.bench.gate import RETRY_AFTER, Gate
 
 TOKEN = "bench"

@@ -1,6 +1,6 @@
 """(e) The purge of a third of the mirror, (f) the comparison of all keys."""
 
-from etl.purge import BATCH
+from etl.load.purge import BATCH
 from tests.bench import byhand
 from tests.bench.measure import Process, etl, run, timed
 from tests.bench.mirror import Mirror

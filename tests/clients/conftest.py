@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from psycopg import conninfo
 
-from etl import access, schema
-from etl.database import connect
-from etl.emulator import Emulator, populated
+from etl.postgres import roles, schema
+from etl.postgres.connection import connect
+from etl.testing.emulator import Emulator, populated
 from tests.clients.expected import Login
 from tests.conftest import a_database
-from tests.logins import PASSWORD, a_login
-from tests.scene import TOKEN, Scene, a_source
+from tests.support.logins import PASSWORD, a_login
+from tests.support.scene import TOKEN, Scene, a_source
 
 TENANT = "AZ022"
 _START = datetime.now(UTC) - timedelta(days=2)
@@ -80,5 +80,5 @@ def _login(mirror: str, kind: str, **granted: Any) -> Iterator[Login]:
     known = conninfo.conninfo_to_dict(mirror)
     host, port = str(known.get("host", "localhost")), str(known.get("port", 5432))
     with connect(mirror) as db, a_login(db, kind) as name:
-        access.grant(db, name, **granted)
+        roles.grant(db, name, **granted)
         yield Login(host, port, str(known["dbname"]), name, PASSWORD)

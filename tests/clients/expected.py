@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 
+from tests.support.paths import ROOT
+
 LINKS = "job_links"
-VIEWS = sorted({path.stem for path in (Path(__file__).parents[2] / "sql" / "views").glob("*.sql")} - {LINKS})
+VIEWS = sorted({path.stem for path in (ROOT / "sql" / "views").glob("*.sql")} - {LINKS})
 
 # They tell the time between now and then, so two clients can't read the same.
 MOVING = {"lag_seconds", "expires_in_days"}

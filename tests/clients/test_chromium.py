@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from etl import page
-from etl.database import Connection
-from etl.emulator import World, populated
+from etl.postgres.connection import Connection
+from etl.reporting import html
+from etl.testing.emulator import World, populated
 from tests.clients.browser import Browser, Scheme
-from tests.scene import Scene
+from tests.support.scene import Scene
 
 NOW = datetime.now(UTC)
 _PHONE = 400  # pixels
@@ -86,7 +86,7 @@ def test_the_page_is_whole_and_asks_for_nothing(
 ) -> None:
     """No request, no error, nothing beyond the edge, text that can be read, and each chart once."""
     mirror(db)
-    path = page.write(url, tmp_path / "page.html", NOW, with_people=True)
+    path = html.write(url, tmp_path / "page.html", NOW, with_people=True)
     browser.show(path, width, scheme)
     browser.photograph(shots / f"{mirror.__name__}-{width}-{scheme}.png")
     assert browser.troubles() == []
@@ -105,7 +105,7 @@ def test_the_page_is_whole_and_asks_for_nothing(
 def test_it_prints_light_on_few_sheets(url: str, db: Connection, tmp_path: Path, shots: Path, browser: Browser) -> None:
     """Also where the reader's screen is dark."""
     lively(db)
-    browser.show(page.write(url, tmp_path / "page.html", NOW), 1200, "dark")
+    browser.show(html.write(url, tmp_path / "page.html", NOW), 1200, "dark")
     browser.print(shots / "page.pdf")
     assert (shots / "page.pdf").read_bytes().count(b"/Type /Page\n") in range(2, 6)
     browser.call("Emulation.setEmulatedMedia", media="print")

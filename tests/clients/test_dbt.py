@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from tests.clients.expected import VIEWS, Login
+from tests.support.paths import ROOT
 
-_HOUSE = Path(__file__).parents[2]
 _PROJECT = Path(__file__).parent / "dbt"
 _SOURCES = (_PROJECT / "models" / "sources.yml").read_text(encoding="utf-8")
-_DBT = os.environ.get("DBT", str(_HOUSE / ".venv-dbt" / "bin" / "dbt"))
+_DBT = os.environ.get("DBT", str(ROOT / ".venv-dbt" / "bin" / "dbt"))
 
 _ANOTHER = """
     INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
@@ -64,7 +64,7 @@ def owner(mirror: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 
 def test_the_documentation_gives_the_sources_that_are_tested_here() -> None:
     """Its block is models/sources.yml, which names every view that readers have."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (_HOUSE / "docs" / "bi.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "bi.md").read_text(encoding="utf-8"), re.DOTALL)
     assert _SOURCES in blocks
     assert sorted(re.findall(r"^      - name: (\w+)$", _SOURCES, re.MULTILINE)) == VIEWS
 

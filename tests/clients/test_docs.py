@@ -10,14 +10,15 @@ import psycopg
 import pyodbc
 import pytest
 
-from etl import programs, schema
 from etl.cli import main
-from etl.database import Connection, connect
-from etl.emulator import populated
+from etl.postgres import embedded_binaries, schema
+from etl.postgres.connection import Connection, connect
+from etl.testing.emulator import populated
 from tests.clients.expected import LINKS, VIEWS, Login
-from tests.scene import Scene
+from tests.support.paths import ROOT
+from tests.support.scene import Scene
 
-_DOCS = (Path(__file__).parents[2] / "docs" / "bi.md").read_text(encoding="utf-8")
+_DOCS = (ROOT / "docs" / "bi.md").read_text(encoding="utf-8")
 _BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", _DOCS, re.DOTALL | re.MULTILINE)
 _STATEMENTS = [block for kind, block in _BLOCKS if kind == "sql"]
 _LINES = [line for kind, block in _BLOCKS if not kind for line in block.splitlines()]
@@ -94,7 +95,7 @@ def shell(command: str, url: str, place: Path) -> None:
     """Runs a line as people would, with the programs that belong to the server: our own, or those on PATH."""
     path = os.environ["PATH"]
     if "DATABASE_URL" not in os.environ:
-        path = os.pathsep.join((str(programs.tools_for(place).folder), path))
+        path = os.pathsep.join((str(embedded_binaries.tools_for(place).folder), path))
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=place,

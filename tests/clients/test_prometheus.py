@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from etl.emulator import Emulator, Faults
-from tests.command import Command
+from etl.testing.emulator import Emulator, Faults
+from tests.support.command import Command
+from tests.support.paths import ROOT
 
-_DEPLOY = Path(__file__).parents[2] / "deploy"
+_DEPLOY = ROOT / "deploy"
 _PATIENCE = 90.0  # seconds
 # The service's address, and the rules with the waits of a test. Scraped so often that each run is seen.
 _CONFIG = """

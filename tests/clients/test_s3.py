@@ -12,15 +12,15 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from etl import schema
-from etl.archive import stores
-from etl.archive.parts import opened
-from etl.database import connect
-from etl.emulator import populated
 from etl.errors import ArchiveError
+from etl.jobs.documents import stores
+from etl.jobs.documents.partial_files import opened
+from etl.postgres import schema
+from etl.postgres.connection import connect
+from etl.testing.emulator import populated
 from tests.conftest import a_database
-from tests.scene import BASE
-from tests.test_archive import Stage
+from tests.jobs.documents.test_archive import Stage
+from tests.support.scene import BASE
 
 
 @pytest.fixture

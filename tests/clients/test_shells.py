@@ -1,4 +1,4 @@
-"""Completions in zsh and fish, put where docs/completions.md says. bash is asked in tests/test_completions.py."""
+"""Completions in zsh and fish, put where docs/completions.md says. bash is asked in tests/cli/test_completions.py."""
 
 import os
 import pty

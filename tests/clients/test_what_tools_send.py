@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from etl.database import Connection
+from etl.postgres.connection import Connection
 from tests.clients.expected import LINKS, VIEWS, Login
 
 # Power BI's navigator, and the columns of a chosen view.

@@ -15,8 +15,9 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, NamedTuple
 
-HOUSE = Path(__file__).parents[2]
-_AIRFLOW = Path(os.environ.get("AIRFLOW", HOUSE / ".venv-airflow" / "bin" / "airflow"))
+from tests.support.paths import ROOT
+
+_AIRFLOW = Path(os.environ.get("AIRFLOW", ROOT / ".venv-airflow" / "bin" / "airflow"))
 _PROGRAM = Path(sys.executable).parent / "aims360-etl"
 _PATIENCE = 600.0  # seconds, for all that is done with a running Airflow
 # What an administrator may say of all tasks; here, that nobody waits a minute for the next try.
@@ -60,7 +61,7 @@ class Home:
         programs = folder / "bin"
         programs.mkdir(parents=True)
         (programs / "aims360-etl").symlink_to(_PROGRAM)
-        shutil.copytree(HOUSE / "deploy" / "airflow", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "deploy" / "airflow", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "config").mkdir()
         (folder / "config" / "airflow_local_settings.py").write_text(_POLICY, encoding="utf-8")
         others = ("AIMS360_", "AIRFLOW", "DATABASE_URL", "PYTHON", "VIRTUAL_ENV")

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from etl import lock, schema
-from etl.database import connect
-from etl.emulator import Emulator, World, populated, serve
+from etl.postgres import locks, schema
+from etl.postgres.connection import connect
+from etl.testing.emulator import Emulator, World, populated, serve
 from tests.conftest import a_database
 from tests.orchestrators.installed import Home, State
 
@@ -119,7 +119,7 @@ def held(db: psycopg.Connection[tuple[object, ...]], source: str) -> Iterator[No
     """Another run is at work on a source."""
     row = db.execute("SELECT source_id FROM etl.sources WHERE name = %s", (source,)).fetchone()
     assert row
-    with lock.held(db, source, int(str(row[0]))):
+    with locks.held(db, source, int(str(row[0]))):
         yield
 
 

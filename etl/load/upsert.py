@@ -1,0 +1,327 @@
+"""A batch goes into Postgres: it is decided which rows are new, changed or the same, and what differs is written.
+
+All of it happens in the caller's transaction, together with the cursor that covers the rows. One writer per source
+(`etl.runs` holds the lock) makes "read the versions, then write" safe.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from typing import NamedTuple
+
+from msgspec.structs import replace
+from psycopg import sql
+
+from etl.client.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
+from etl.load import copy_writer
+from etl.load.tombstones import unearth
+from etl.models import Batch, Counts, DocumentRow, Encoded, Job, JobRow, Key
+from etl.postgres.connection import Connection, text_array
+from etl.postgres.daily_aggregates import recount, told
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
+
+# One question a batch: the versions that are here, and the tombstones of what was.
+_KNOWN = """
+SELECT job_id, row_version, modified_date, purge_date_time, purged_at, NULL AS reason
+FROM aims360.jobs
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+UNION ALL
+SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason
+FROM aims360.purged_jobs
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+"""
+_REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
+_JSON = ("response_json", "extra")
+
+
+def _as_text(names: tuple[str, ...]) -> sql.Composed:
+    """Columns to read back, jsonb as its text."""
+    return sql.SQL(", ").join(sql.SQL("{}::text" if n in _JSON else "{}").format(sql.Identifier(n)) for n in names)
+
+
+_STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])").format(
+    _as_text(JobRow._fields)
+)
+_STORED_DOCUMENTS = sql.SQL("""
+SELECT job_id, available_until, account_code, {}
+FROM aims360.job_documents
+WHERE source_id = %s AND job_id = ANY(%s::text[])
+ORDER BY job_id, position
+""").format(_as_text(DocumentRow._fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a batch is judged (correctness.md, "The upsert").
+
+    `trust_before`: a full scan takes the source's word over stored rows modified before then, but not where a row comes
+    again: `repeated_up_to` is the scan's property that orders it, and its cursor before the page. `rewrite`: rows that
+    are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be; rows
+    that were encoded ahead bear the time of their own page, which is no later.
+    `beyond`: jobs modified before then are beyond what an increment brings, and count as missing or stale.
+    """
+
+    look_back: timedelta
+    seen_at: datetime
+    not_seen_before: datetime | None = None
+    trust_before: datetime | None = None
+    repeated_up_to: tuple[str, Key | None] | None = None
+    rewrite: bool = False
+    beyond: datetime | None = None
+
+
+class Stored(NamedTuple):
+    """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep)."""
+
+    row_version: int | None
+    modified_date: datetime | None
+    purge_date_time: datetime | None
+    purged_at: datetime | None
+
+
+class Tombstone(NamedTuple):
+    """What a purged job left: why it went, and the purge date of the version that went."""
+
+    reason: str
+    purge_date_time: datetime | None
+
+
+class Choice(Enum):
+    """What is done with a row."""
+
+    NEW = auto()
+    BACK = auto()  # new again: it had been purged, and its purge date was moved; or it had been missing
+    NEWER = auto()
+    SAME = auto()
+    OLDER = auto()
+    GONE = auto()  # purged here, and still on its way out at the source
+    COMPARE = auto()  # versions can't tell: the contents decide
+
+
+def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rules: Rules) -> Choice:
+    """Which of two versions is kept. A version is the pair (rowversion, modifiedDate)."""
+    if stored is None:
+        if tombstone is None:
+            return Choice.NEW
+        leaving = tombstone.reason == "purged" and not _extended(row, tombstone.purge_date_time)
+        return Choice.GONE if leaving else Choice.BACK
+    if stored.purged_at is not None and not _extended(row, stored.purge_date_time):
+        # What had gone before its date was missing at the source, and has come back.
+        return Choice.GONE if _was_due(stored) else Choice.NEWER
+    modified, known = row.modified_date or _BEGINNING, stored.modified_date or _BEGINNING
+    if row.row_version is None or stored.row_version is None:
+        if modified == known:
+            return Choice.COMPARE
+        newer = modified > known
+    elif (row.row_version, modified) == (stored.row_version, known):
+        return Choice.SAME
+    else:
+        newer = row.row_version > stored.row_version or modified - known > rules.look_back
+    return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER
+
+
+def _is_trusted(row: JobRow, known: datetime, rules: Rules) -> bool:
+    """Whether the source's word counts over a stored date. One in the future never gets old: it says nothing."""
+    if rules.trust_before is None or _came_before(row, rules):
+        return False
+    return known < rules.trust_before or known > rules.seen_at
+
+
+def _came_before(row: JobRow, rules: Rules) -> bool:
+    """Whether an earlier page of the scan has brought the row already."""
+    name, after = rules.repeated_up_to or ("", None)
+    key = row.id if name == "ID" else row.job_id
+    if key is None or after is None or not (comparable(key) and comparable(after)) or type(key) is not type(after):
+        return False
+    return not is_less(after, key)
+
+
+def _was_due(stored: Stored) -> bool:
+    due, purged = stored.purge_date_time, stored.purged_at
+    return due is not None and purged is not None and due <= purged
+
+
+def _extended(row: JobRow, purged: datetime | None) -> bool:
+    return row.purge_date_time is None or purged is None or row.purge_date_time > purged
+
+
+def encoded_ahead(
+    db: Connection, source_id: int, batch: Batch, seen_at: datetime, not_seen_before: datetime | None
+) -> Batch:
+    """The batch with its jobs as they are sent if all of them are new. Another thread may do this ahead of `load`."""
+    return replace(batch, encoded=(copy_writer.encode(db, source_id, batch.jobs, seen_at, not_seen_before),))
+
+
+def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
+    """Brings the mirror to the batch's versions, inside the transaction that is open on `db`."""
+    choices, unversioned = _choices(db, source_id, batch.jobs, rules)
+    back = _keys(choices[Choice.BACK])
+    if back:
+        unearth(db, source_id, back)
+    inserted = [*choices[Choice.NEW], *choices[Choice.BACK]]
+    changed = choices[Choice.NEWER]
+    rewritten = choices[Choice.SAME] if rules.rewrite else []
+    updated = [*changed, *rewritten]
+    is_counted = rules.not_seen_before is not None  # from the end of the first scan on
+    before = told(db, source_id, _keys(updated)) if updated and is_counted else "[]"
+    if inserted:
+        copy_writer.insert(db, _for_copy(db, source_id, batch, inserted, rules))
+    if updated:
+        _update(db, source_id, updated, rules)
+    if changed:
+        copy_writer.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
+    if (inserted or updated) and is_counted:
+        recount(db, source_id, _keys([*inserted, *updated]), before)
+    return Counts(
+        inserted=len(inserted),
+        updated=len(updated),
+        unchanged=batch.same + len(choices[Choice.SAME]) - len(rewritten),
+        refused=len(choices[Choice.OLDER]),
+        skipped=len(choices[Choice.GONE]),
+        returned=len(back),
+        rejected=len(batch.rejects),
+        duplicates=batch.duplicates,
+        unversioned=unversioned,
+        replaced_characters=batch.replaced_characters,
+        missing=(missing := _count_beyond(inserted, rules)),
+        stale=(stale := _count_beyond(changed, rules)),
+        repaired=missing + stale,
+    )
+
+
+def _for_copy(db: Connection, source_id: int, batch: Batch, inserted: Sequence[Job], rules: Rules) -> Sequence[Encoded]:
+    """As they were encoded ahead, where that was done and all of them are inserted."""
+    if sum(some.count for some in batch.encoded) == len(batch.jobs) == len(inserted):
+        return batch.encoded
+    return [copy_writer.encode(db, source_id, inserted, rules.seen_at, rules.not_seen_before)]
+
+
+def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Counts:
+    """What of these versions the mirror lacks, beyond what an increment brings; nothing is written.
+
+    What can't be read waits in `etl.rejects`, and is neither missing nor stale.
+    """
+    if not jobs:
+        return Counts()
+    choices, _ = _choices(db, source_id, jobs, rules)
+    kept = db.execute(_REJECTED, (source_id, text_array(job.row.job_id for job in jobs))).fetchall()
+    rejected = {str(job_id): stamp(str(raw).encode()) for job_id, raw in kept}
+    waiting = {job.row.job_id for job in jobs if _is_version(rejected.get(job.row.job_id), job.row)}
+
+    def count(*kinds: Choice) -> int:
+        found = [job for kind in kinds for job in choices.get(kind, []) if job.row.job_id not in waiting]
+        return _count_beyond(found, rules)
+
+    return Counts(missing=count(Choice.NEW, Choice.BACK), stale=count(Choice.NEWER))
+
+
+def _is_version(known: Stamp | None, row: JobRow) -> bool:
+    """Whether a reject is of the version that the source shows; of an older one, it may have been mended since."""
+    if known is None:
+        return False
+    try:
+        version = rowversion(str(known.rowversion)) if known.rowversion else etag_rowversion(str(known.etag or ""))
+    except ValueError:
+        version = None
+    return (version, known.modified) == (row.row_version, row.modified_date)
+
+
+def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:
+    if rules.beyond is None:
+        return 0
+    return sum((job.row.modified_date or _BEGINNING) < rules.beyond for job in jobs)
+
+
+def _choices(
+    db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
+) -> tuple[defaultdict[Choice, list[Job]], int]:
+    """What is done with each job, and how many were judged without a rowversion on one side."""
+    stored, tombstones = _known(db, source_id, _keys(jobs))
+    if not stored and not tombstones:  # a backfill's page: `choose` would say so of each
+        return defaultdict(list, {Choice.NEW: list(jobs)}), 0
+    choices: defaultdict[Choice, list[Job]] = defaultdict(list)
+    unversioned = 0
+    for job in jobs:
+        key = job.row.job_id
+        known = stored.get(key)
+        unversioned += known is not None and None in (job.row.row_version, known.row_version)
+        choices[choose(job.row, known, tombstones.get(key), rules)].append(job)
+    for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
+        choices[Choice.SAME if same else Choice.NEWER].append(job)
+    return choices, unversioned
+
+
+def _keys(jobs: Iterable[Job]) -> list[str]:
+    return [job.row.job_id for job in jobs]
+
+
+def _known(db: Connection, source_id: int, keys: Sequence[str]) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
+    """What the mirror has of these jobs, and of those that it had."""
+    stored: dict[str, Stored] = {}
+    tombstones: dict[str, Tombstone] = {}
+    if keys:
+        given = {"source_id": source_id, "job_ids": text_array(keys)}
+        for key, *version, purge_date, purged_at, reason in db.execute(_KNOWN, given, binary=True).fetchall():
+            if reason is None:
+                stored[str(key)] = Stored._make((*version, purge_date, purged_at))
+            else:
+                tombstones[str(key)] = Tombstone._make((reason, purge_date))
+    return stored, tombstones
+
+
+def _compared(db: Connection, source_id: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, bool]]:
+    """Each job with whether the mirror holds the same contents. A rowversion that is no longer shown is no change."""
+    if not jobs:
+        return
+    keys = _keys(jobs)
+    rows = db.execute(_STORED_JOBS, (source_id, text_array(keys))).fetchall()
+    stored = {str(row[0]): JobRow._make(row) for row in rows}
+    documents = _documents(db, source_id, keys)
+    for job in jobs:
+        known = stored[job.row.job_id]
+        row = job.row if job.row.row_version is not None else job.row._replace(row_version=known.row_version)
+        yield job, _comparable(row) == _comparable(known) and _same_documents(job, documents)
+
+
+class _Document(NamedTuple):
+    """A document as it is stored: its row, and what of its job stands there too."""
+
+    available_until: datetime | None
+    account_code: str | None
+    row: DocumentRow
+
+
+def _documents(db: Connection, source_id: int, keys: Sequence[str]) -> Mapping[str, list[_Document]]:
+    documents: dict[str, list[_Document]] = defaultdict(list)
+    rows = db.execute(_STORED_DOCUMENTS, (source_id, text_array(keys)))
+    for job_id, until, account_code, *columns in rows:
+        documents[str(job_id)].append(_Document._make((until, account_code, DocumentRow._make(columns))))
+    return documents
+
+
+def _same_documents(job: Job, stored: Mapping[str, list[_Document]]) -> bool:
+    def comparable(document: _Document) -> tuple[object, ...]:
+        return (*document[:2], *_comparable(document.row))
+
+    wanted = [_Document(copy_writer.available_until(job.row, row), job.row.account_code, row) for row in job.documents]
+    return list(map(comparable, wanted)) == list(map(comparable, stored.get(job.row.job_id, [])))
+
+
+def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
+    """A row's values with its JSON as values: jsonb spells the same JSON, and numbers in it, in its own way."""
+    fields = zip(row._fields, row, strict=True)
+    return tuple(
+        json.loads(value, parse_int=float) if name in _JSON and isinstance(value, str) else value
+        for name, value in fields
+    )
+
+
+def _update(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
+    """Rows that changed; their documents only where these did."""
+    copy_writer.update(db, source_id, jobs, rules.seen_at)
+    stored = _documents(db, source_id, _keys(jobs))
+    copy_writer.replace_documents(db, source_id, [job for job in jobs if not _same_documents(job, stored)])

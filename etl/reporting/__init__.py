@@ -1,0 +1,9 @@
+"""What is read from the mirror.
+
+status          freshness, the last runs, and a health check
+reports         the reports of sql/reports/ as DataFrames
+dataframes      query results to pandas, with dtypes
+export_formats  table, CSV, JSON, Parquet
+html            the HTML report, one file
+metrics         Prometheus metrics
+"""

@@ -1,0 +1,267 @@
+"""The query language of the service, read: `$filter`, `$orderby` and the other options, as ASP.NET's OData reads them.
+
+Written from the OData 4 grammar and from nothing else of this project. Whatever it can't read is a `BadQuery`, a 400.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+from etl.testing.emulator.sql_datetime import read_hns
+
+MAX_DEPTH = 60
+"""Parentheses and `not` inside one another."""
+
+OPTIONS = frozenset({"$filter", "$orderby", "$top", "$skip", "$count", "$select"})
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<punctuation>[(),]) | (?:
+        (?P<binary>binary'[^']*')
+      | (?P<string>'(?:[^']|'')*')
+      | (?P<date>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))
+      | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
+      | (?P<word>[A-Za-z_]\w*)
+    )(?=[\s(),]|$))""",
+    re.VERBOSE | re.ASCII,
+)
+_FLIPPED = {"eq": "eq", "ne": "ne", "gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
+
+
+class BadQuery(Exception):
+    """The service refuses the query with a 400; the text is its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant; `kind` is string, number, date (in units of 100 ns), boolean, binary or null."""
+
+    kind: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`name op literal`, the property always on the left and in the source's spelling."""
+
+    op: str
+    name: str
+    literal: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    part: "Filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Filters joined by one word, `and` or `or`."""
+
+    word: str
+    parts: "tuple[Filter, ...]"
+
+
+Filter = Compare | Not | Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a request asks of the collection. `orderby` holds (property, descending)."""
+
+    filter: Filter | None = None
+    orderby: tuple[tuple[str, bool], ...] = ()
+    top: int | None = None
+    skip: int = 0
+    count: bool = False
+    select: tuple[str, ...] = ()
+
+
+def split_query(text: str) -> dict[str, str]:
+    """The options of a raw query string. Percent signs are decoded; a plus sign is a plus sign, not a space."""
+    options: dict[str, str] = {}
+    for part in filter(None, text.split("&")):
+        name, _, value = part.partition("=")
+        try:
+            name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise BadQuery("The query string is not valid UTF-8.") from None
+        if name.startswith("$") and name in options:
+            raise BadQuery(f"Query option '{name}' was specified more than once.")
+        options[name] = value
+    return options
+
+
+def read_query(options: Mapping[str, str], properties: Mapping[str, str], max_nodes: int = 100) -> Query:
+    """The options understood. `properties` maps lower-case names to the source's spelling."""
+    for name in options:
+        if name.startswith("$") and name not in OPTIONS:
+            raise BadQuery(f"The query parameter '{name}' is not supported.")
+    count = options.get("$count", "false").lower()
+    if count not in ("true", "false"):
+        raise BadQuery(f"Invalid value '{count}' for $count query option found.")
+    return Query(
+        filter=_Parser(options["$filter"], properties, max_nodes).read() if "$filter" in options else None,
+        orderby=_orderby(options["$orderby"], properties) if "$orderby" in options else (),
+        top=_whole(options, "$top"),
+        skip=_whole(options, "$skip") or 0,
+        count=count == "true",
+        select=tuple(_property(name.strip(), properties) for name in options["$select"].split(","))
+        if "$select" in options
+        else (),
+    )
+
+
+def names_in(part: Filter | None) -> set[str]:
+    """The properties a filter speaks of."""
+    match part:
+        case None:
+            return set()
+        case Not():
+            return names_in(part.part)
+        case Chain():
+            return set().union(*map(names_in, part.parts))
+    return {part.name}
+
+
+def _whole(options: Mapping[str, str], name: str) -> int | None:
+    if name not in options:
+        return None
+    if not re.fullmatch(r"\d{1,9}", options[name], re.ASCII):
+        raise BadQuery(f"Invalid value '{options[name]}' for {name} query option found.")
+    return int(options[name])
+
+
+def _property(name: str, properties: Mapping[str, str]) -> str:
+    known = properties.get(name.lower())
+    if known is None:
+        raise BadQuery(f"Could not find a property named '{name}' on type 'AIMS360.BackgroundJob'.")
+    return known
+
+
+def _orderby(text: str, properties: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
+    keys = []
+    for part in text.split(","):
+        name, *direction = part.split()[:3] or [""]
+        if len(direction) > 1 or (direction and direction[0] not in ("asc", "desc")):
+            raise BadQuery(f"Syntax error in '$orderby' at '{part}'.")
+        keys.append((_property(name, properties), direction == ["desc"]))
+    return tuple(keys)
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens, place, text = [], 0, text.rstrip()
+    while place < len(text):
+        found = _TOKEN.match(text, place)
+        if not found:
+            raise BadQuery(f"Syntax error at position {place} in '{text[:200]}'.")
+        tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
+        place = found.end()
+    return [*tokens, ("end", "")]
+
+
+class _Parser:
+    """Recursive descent over one filter: or, and, not, parentheses, comparison."""
+
+    def __init__(self, text: str, properties: Mapping[str, str], max_nodes: int) -> None:
+        self.tokens = _tokens(text)
+        self.place = 0
+        self.properties = properties
+        self.nodes_left = max_nodes
+        self.depth = 0
+
+    def read(self) -> Filter:
+        found = self.any_of()
+        if self.tokens[self.place][0] != "end":
+            self.refuse()
+        return found
+
+    def any_of(self) -> Filter:
+        return self.chain("or", lambda: self.chain("and", self.one))
+
+    def chain(self, word: str, part: Any) -> Filter:
+        parts = [part()]
+        while self.take("word", word):
+            self.node()
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Chain(word, tuple(parts))
+
+    def one(self) -> Filter:
+        negated = self.take("word", "not")
+        if not self.take("punctuation", "("):
+            # `not` binds tighter than any comparison, so it can only stand before a parenthesis
+            return self.refuse() if negated else self.comparison()
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise BadQuery("The recursion limit of the filter has been exceeded.")
+        inside = self.any_of()
+        if not self.take("punctuation", ")"):
+            self.refuse()
+        self.depth -= 1
+        if negated:
+            self.node()
+        return Not(inside) if negated else inside
+
+    def comparison(self) -> Filter:
+        left = self.operand()
+        op = self.tokens[self.place][1]
+        if op not in _FLIPPED:
+            self.refuse()
+        self.place += 1
+        right = self.operand()
+        self.node()
+        if isinstance(left, str) and isinstance(right, Literal):
+            return Compare(op, left, right)
+        if isinstance(left, Literal) and isinstance(right, str):
+            return Compare(_FLIPPED[op], right, left)
+        raise BadQuery("Only a property can be compared, and only with a constant.")
+
+    def operand(self) -> str | Literal:
+        kind, text = self.tokens[self.place]
+        if kind in ("end", "punctuation"):
+            self.refuse()
+        self.place += 1
+        self.node()
+        if kind != "word" or text in ("null", "true", "false"):
+            return _literal(kind, text)
+        return _property(text, self.properties)
+
+    def take(self, kind: str, text: str) -> bool:
+        found = self.tokens[self.place] == (kind, text)
+        self.place += found
+        return found
+
+    def node(self) -> None:
+        self.nodes_left -= 1
+        if self.nodes_left < 0:
+            raise BadQuery("The node count limit of the filter has been exceeded.")
+
+    def refuse(self) -> NoReturn:
+        kind, text = self.tokens[self.place]
+        raise BadQuery(f"Syntax error at {kind} '{text[:100]}' in the filter.")
+
+
+def _literal(kind: str, text: str) -> Literal:
+    match kind:
+        case "string":
+            return Literal("string", text[1:-1].replace("''", "'"))
+        case "binary":
+            return Literal("binary", text[7:-1])
+        case "number":
+            return Literal("number", _number(text))
+        case "date":
+            hns = read_hns(text)
+            if hns is None:
+                raise BadQuery(f"Unrecognized 'Edm.DateTimeOffset' literal '{text}'.")
+            return Literal("date", hns)
+        case _:
+            return Literal("null", None) if text == "null" else Literal("boolean", text == "true")
+
+
+def _number(text: str) -> int | float:
+    if len(text) > 40:
+        raise BadQuery("A number is out of range.")
+    return float(text) if "." in text or "e" in text.lower() else int(text)

@@ -1,0 +1,14 @@
+"""A fleet measured for real: `aims360-etl simulate`.
+
+Postgres is the embedded one, with a database of its own; the source is the emulator's fleet, workers are
+`aims360-etl worker`, each a process of its own.
+
+    runner           what happens in which order: a first pass, phases, the quiet end
+    environment      what takes part: the database, the fleet, the workers
+    processes        start and kill them
+    emulator_client  the fleet's emulator, controlled and asked
+    freshness        how old mirrors are, and what that is over sources and samples
+    cpu_time         the seconds of CPU that processes used
+    checks           what is checked at the end: no two runs of a source at once, mirrors equal
+    report           what people read of it
+"""

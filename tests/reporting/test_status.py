@@ -1,0 +1,165 @@
+"""The status: what it says of a mirror, and when it says that the promise is broken."""
+
+from datetime import UTC, datetime, timedelta
+
+from etl.jobs.refresh import follow
+from etl.postgres.connection import Connection
+from etl.reporting import status
+from etl.testing.emulator import populated
+from tests.support.command import Command
+from tests.support.scene import Scene
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+_15_MIN = timedelta(minutes=15)
+_MOVE_BACK = "UPDATE etl.sources SET complete_through = now() - %s::interval"
+
+
+def test_a_mirror_without_a_run_keeps_no_promise(db: Connection) -> None:
+    """Nothing synced yet, at all or of the source that is asked for."""
+    assert status.check(db, _15_MIN) == (False, "nothing was synced yet: run `aims360-etl sync`")
+    assert status.check(db, _15_MIN, "west")[1].startswith("nothing was synced yet of a source 'west'")
+
+
+def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None:
+    """Complete up to now is fine; up to a moment longer ago than is wished, incomplete or gone back is not."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    db.execute(_MOVE_BACK, ("14 min",))
+    assert status.check(db, _15_MIN) == (True, "aims360 is complete up to 14 min ago")
+    db.execute(_MOVE_BACK, ("16 min",))
+    said = "aims360 is complete up to 16 min ago only, more than 15 min (its last run: full, succeeded)"
+    assert status.check(db, _15_MIN) == (False, said)
+    assert status.check(db, timedelta(hours=1))[0]
+    db.execute("UPDATE etl.sources SET complete_through = now(), went_back = 'x'")
+    assert status.check(db, _15_MIN)[0] is False
+    db.execute("UPDATE etl.sources SET complete_through = NULL, went_back = NULL")
+    assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: full, succeeded)")
+
+
+def test_of_many_sources_the_check_tells_the_worst(db: Connection) -> None:
+    """A monitor shows a line, whether twenty sources are meant or two thousand."""
+    Scene(db, populated(5, seed=1, now=NOW, rate=0)).sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    db.execute(
+        "INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through) "
+        "SELECT 's' || n, 'https://h', 1, 'delete', 'UTC', now() - make_interval(mins => n / 10) "
+        "FROM generate_series(1, 149) AS n"
+    )
+    is_well, said = status.check(db, _15_MIN)
+    assert (is_well, said.startswith("150 sources are complete; furthest behind: s14")) == (True, True), said
+    is_well, said = status.check(db, timedelta(minutes=5, seconds=30))
+    assert (is_well, said.count("ago only"), said[-13:]) == (False, 10, "; and 80 more")
+
+
+def test_a_run_that_was_no_sync_is_told_from_one(db: Connection) -> None:
+    """One that only brings a job up to date, or purges, says nothing about what keeps the mirror behind."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    [job, *_] = scene.world.jobs()
+    with scene.api() as api:
+        follow(scene.source, api, db, scene.clock, str(scene.world.payload(job)["jobID"]))
+    db.execute(_MOVE_BACK, ("16 min",))
+    assert status.check(db, _15_MIN)[1].endswith("(its last run: job, succeeded)")
+
+
+def test_one_source_of_several_can_be_asked_about(db: Connection) -> None:
+    """One that is behind breaks the promise of all, but not of the other."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    scene.set(name="west")
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now() - '1 h'::interval WHERE name = 'west'")
+    db.execute("UPDATE etl.sources SET complete_through = now() WHERE name = 'aims360'")
+    assert status.check(db, _15_MIN)[0] is False
+    assert status.check(db, _15_MIN, "aims360")[0] is True
+    assert [row["source"] for row in status.read(db, "west")["sources"]] == ["west"]
+    assert {row["source"] for row in status.read(db, "west")["runs"]} == {"west"}
+
+
+def test_rejected_rows_are_told_and_break_nothing(db: Connection) -> None:
+    """The rest of the mirror is complete; `bi.freshness`, metrics and the run's exit code tell of them too."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    job = next(iter(scene.world.jobs()))
+    scene.world.change(job, overrides={"percentCompleted": "what is no number"})
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    is_kept, said = status.check(db, _15_MIN)
+    assert is_kept
+    assert said.endswith("; 1 rows wait in etl.rejects")
+    assert "1 rejected rows" in status.text(status.read(db))
+
+
+def test_the_status_tells_of_open_and_stuck_jobs_and_of_the_next_deep_passes(db: Connection) -> None:
+    """What an operator looks for first."""
+    scene = Scene(db, populated(200, seed=1, now=NOW, rate=5))
+    scene.sync()
+    [source] = status.read(db)["sources"]
+    expected = scene.rows("SELECT count(*) FILTER (WHERE is_open), count(*) FILTER (WHERE is_stuck) FROM bi.jobs")
+    assert [(source["open"], source["stuck"])] == expected
+    said = status.text({"sources": [source], "runs": []})
+    assert f"({source['open']} open, {source['stuck']} stuck)" in said
+    assert f"last days read again after {source['reread_due_at_utc']:%Y-%m-%d %H:%M:%S} UTC" in said
+
+
+MANY = """
+INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone, complete_through, failures, not_before)
+SELECT 'account-' || g, 'https://example.com', 1, 'delete', 'UTC',
+    CASE WHEN g > 3 THEN now() - g * interval '1 min' END,
+    CASE WHEN g <= 2 THEN g ELSE 0 END,
+    CASE WHEN g = 2 THEN timestamptz '2030-01-01 00:00Z' END
+FROM generate_series(1, 30) AS g
+"""
+
+
+def test_many_sources_are_told_in_a_line_and_the_latest_by_name(db: Connection) -> None:
+    """Two lines for each of thousands would say nothing; one of them alone is told as ever, and JSON tells all."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    db.execute("UPDATE etl.sources SET complete_through = now()")
+    db.execute(MANY)
+    found = status.read(db)
+    totals, worst, *runs = status.text(found).splitlines()
+    assert totals.startswith("31 sources: 28 complete, 3 not complete yet, 2 failing; 50 jobs (")
+    assert worst.startswith("  furthest behind: account-30 30 min, account-29 29 min, account-28 28 min, ")
+    assert worst.count("account-") == 10
+    assert len(runs) == 2
+    assert len(found["sources"]) == 31
+    assert status.text(status.read(db, "account-30")).startswith("account-30: complete through ")
+
+
+def test_failures_in_a_row_are_told_to_who_reads(db: Connection) -> None:
+    """How often, and until when a fleet leaves the source alone."""
+    db.execute(MANY)
+    [row] = status.read(db, "account-2")["sources"]
+    assert (row["failures_in_a_row"], row["not_before_utc"]) == (2, datetime(2030, 1, 1, tzinfo=UTC))
+    [row] = status.read(db, "account-9")["sources"]
+    assert (row["failures_in_a_row"], row["not_before_utc"]) == (0, None)
+
+
+def test_the_last_runs_are_the_last_of_all_sources(db: Connection) -> None:
+    """Whichever they are of, newest first."""
+    scene = Scene(db, populated(5, seed=1, now=NOW, rate=0))
+    order = ("a", "b", "c", "d", "e", "f", "a", "a", "b")
+    for name in order:
+        scene.set(name=name)
+        scene.sync()
+    runs = status.read(db)["runs"]
+    assert [row["source"] for row in runs] == list(reversed(order))[:5]
+    assert [row["run_id"] for row in runs] == sorted((int(str(row["run_id"])) for row in runs), reverse=True)
+    assert [row["source"] for row in status.read(db, "a")["runs"]] == ["a"] * 3
+
+
+def test_the_command_tells_a_monitor_with_its_exit_code(command: Command, db: Connection) -> None:
+    """One line and 1 while the promise is broken, one line and 0 when it is kept again."""
+    assert command.run("status", "--check")[:2] == (1, "nothing was synced yet: run `aims360-etl sync`\n")
+    command.run("sync")
+    db.execute(_MOVE_BACK, ("0",))  # the source's clock stands still, in another year
+    code, output, errors = command.run("status", "--check")
+    assert (code, errors, len(output.splitlines())) == (0, "", 1)
+    db.execute(_MOVE_BACK, ("2 min",))
+    code, output, _ = command.run("status", "--check", "--max-lag", "60s", "--json")
+    assert code == 1
+    assert output.startswith('{"ok": false, "message": "aims360 is complete up to 2 min')
+    db.execute(_MOVE_BACK, ("0",))
+    assert command.run("status", "--check", "--max-lag", "60s")[0] == 0
+    assert command.run("status", "--check", "--max-lag", "never")[0] == 2
