@@ -27,7 +27,7 @@ NAV = {
     ],
     "Reading the mirror": ["docs/bi", "docs/views", "docs/cookbook"],
     "When in doubt": ["docs/troubleshooting", "docs/correctness"],
-    "The project": ["CHANGELOG", "SECURITY", "CONTRIBUTING"],
+    "The project": ["CHANGELOG", "SECURITY", "CONTRIBUTING", "docs/decisions/index"],
 }
 
 project = "aims360-etl"
@@ -37,7 +37,7 @@ version = release = re.findall(r'^__version__ = "(.*)"', (HOUSE / "etl/__init__.
 ]
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+include_patterns = ["docs/*.md", "docs/decisions/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 exclude_patterns = [
     ".*",
     "build",
@@ -71,6 +71,8 @@ def _navigation(_app, page, source):  # noqa: ANN001, ANN202 - Sphinx isn't ther
             listed = here + "".join(f"/{name}\n" for name in pages)
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}```\n"
             here = ""
+    if page == "docs/decisions/index":
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 
 
 def _front_door(app, failure):  # noqa: ANN001, ANN202
