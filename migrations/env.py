@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection of `etl.postgres.schema.migrate`, inside its transaction.
+"""Alembic's entry: runs the migrations on the connection of `etl.postgres.migrations.migrate`, inside its transaction.
 
-Without one they are written down as statements, for `etl.postgres.migration_script`.
+Without one they are written down as statements, for `etl.postgres.migration_sql`.
 """
 
 from typing import Any

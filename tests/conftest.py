@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from etl.config import settings
-from etl.postgres import embedded, schema
+from etl.postgres import embedded, migrations
 from etl.postgres.connection import Connection, connect, sibling
 from etl.postgres.tables import definitions, metadata, queue
 from etl.testing.emulator import Emulator, Server, World, populated, serve
@@ -69,7 +69,7 @@ def empty_database(server_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _migrated(server_url: str) -> Iterator[str]:
     for url in a_database(server_url, "mirror"):
-        schema.migrate(url)
+        migrations.migrate(url)
         yield url
 
 

@@ -8,7 +8,7 @@ for every import each minute, and one that finds its source held shall not pay f
     options          options that several commands have
     context          what commands are built of: settings, clock, log, database, client; a run
     metrics_options  --metrics-file, --metrics-port
-    completion       completion of the names of sources and reports
+    shell_complete   completion of the names of sources and reports
     setup_wizard     the questions of `init`, and the test of each answer
 """
 

@@ -126,21 +126,21 @@ def database_url(found: settings.Settings) -> str:
 @contextmanager
 def database(found: settings.Settings) -> Iterator[Connection]:
     """A connection to a database that is migrated."""
-    from etl.postgres import connection, schema
+    from etl.postgres import connection, migrations
 
     with connection.connected(database_url(found)) as db:
-        schema.require(db)
+        migrations.require(db)
         yield db
 
 
 @contextmanager
 def reading(found: settings.Settings) -> Iterator[Connection]:
     """The same for who only reads: one snapshot, which a pooler of transactions serves too."""
-    from etl.postgres import connection, schema
+    from etl.postgres import connection, migrations
 
     url = database_url(found)
     with connection.told(url), connection.reading(url) as db:
-        schema.require(db)
+        migrations.require(db)
         yield db
 
 

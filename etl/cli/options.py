@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from etl import event_log
-from etl.cli import completion
+from etl.cli import shell_complete
 from etl.config import validation
 from etl.errors import ConfigError
 
@@ -24,7 +24,7 @@ _DEBUG, _LOG_FORMAT, _VERBOSE, _INSECURE_HTTP = "etl.debug", "etl.log_format", "
 
 def source_option(said: str = "Which source; needed where several are configured.") -> Callable[[Command], Command]:
     """`--source NAME`, completed with those that are configured."""
-    return click.option("--source", metavar="NAME", help=said, shell_complete=completion.sources)
+    return click.option("--source", metavar="NAME", help=said, shell_complete=shell_complete.sources)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

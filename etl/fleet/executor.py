@@ -23,7 +23,7 @@ from etl.event_log import Log
 from etl.fleet.scheduler import Standing, Work, standing
 from etl.models import Clock, Run, silent
 from etl.pipeline.sync import Order, deepen_now, purge_now, sync
-from etl.postgres import connection, schema
+from etl.postgres import connection, migrations
 from etl.postgres.connection import Connection
 
 _PLAIN = Order()
@@ -70,7 +70,7 @@ class Desk:
         and that it doesn't go deep, is said here.
         """
         with self._database():
-            schema.require(self._connection())  # each time: it may have been migrated since the last run
+            migrations.require(self._connection())  # each time: it may have been migrated since the last run
             given = (source, lambda: self._client(source, log), self._connection(), self._clock)
             within, watch = source.time_limit, log.and_then(silent)
             if work is Work.PURGE:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from etl.config.settings import Source
-from etl.pipeline import run
+from etl.pipeline import run_context
 from etl.pipeline.purge_step import ASK_EVERY
 from etl.postgres.connection import Connection
 
@@ -119,8 +119,8 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
 
 def _goes_deep(source: Source, standing: Standing, now: datetime) -> bool:
     """Whether a deep pass is due, by this machine's clock."""
-    rereads = bool(source.reread) and run.is_due(standing.reread_due_at, source.reread_every, now)
-    return rereads or run.is_due(standing.reconcile_due_at, source.reconcile_every, now)
+    rereads = bool(source.reread) and run_context.is_due(standing.reread_due_at, source.reread_every, now)
+    return rereads or run_context.is_due(standing.reconcile_due_at, source.reconcile_every, now)
 
 
 def _is_past(moment: datetime | None, point: datetime) -> bool:

@@ -14,7 +14,7 @@ from etl.errors import Locked
 from etl.extract.keyset_scan import Probe
 from etl.load.upsert import load
 from etl.models import Clock, Counts, Cursor, Page, Scan, ScanKind, Window
-from etl.pipeline.run import JOB, Recorder, record
+from etl.pipeline.run_context import JOB, Recorder, record
 from etl.postgres.connection import Connection
 from etl.state import source_state
 from etl.transform.flatten import flatten

@@ -1,6 +1,7 @@
 """Load: rows into Postgres, and out of it.
 
-upsert          decide what is new, changed or the same, and write a batch
+upsert          write what is new or changed of a batch
+merge_policy    which of two versions of a row is kept; pure
 version_filter  drop rows whose version is stored already
 copy_writer     binary COPY, UPDATE, documents as a set, status history
 purge           delete, scrub or keep the jobs that are due

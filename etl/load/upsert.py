@@ -7,22 +7,19 @@ All of it happens in the caller's transaction, together with the cursor that cov
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
 from psycopg import sql
 
-from etl.client.odata import Stamp, comparable, etag_rowversion, is_less, rowversion, stamp
+from etl.client.odata import Stamp, etag_rowversion, rowversion, stamp
 from etl.load import copy_writer
+from etl.load.merge_policy import BEGINNING, Choice, Rules, Stored, Tombstone, choose
 from etl.load.tombstones import unearth
-from etl.models import Batch, Counts, DocumentRow, Encoded, Job, JobRow, Key
+from etl.models import Batch, Counts, DocumentRow, Encoded, Job, JobRow
 from etl.postgres.connection import Connection, text_array
 from etl.postgres.daily_aggregates import recount, told
-
-_BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 
 # One question a batch: the versions that are here, and the tombstones of what was.
 _KNOWN = """
@@ -52,101 +49,6 @@ FROM aims360.job_documents
 WHERE source_id = %s AND job_id = ANY(%s::text[])
 ORDER BY job_id, position
 """).format(_as_text(DocumentRow._fields))
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How a batch is judged (correctness.md, "The upsert").
-
-    `trust_before`: a full scan takes the source's word over stored rows modified before then, but not where a row comes
-    again: `repeated_up_to` is the scan's property that orders it, and its cursor before the page. `rewrite`: rows that
-    are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be; rows
-    that were encoded ahead bear the time of their own page, which is no later.
-    `beyond`: jobs modified before then are beyond what an increment brings, and count as missing or stale.
-    """
-
-    look_back: timedelta
-    seen_at: datetime
-    not_seen_before: datetime | None = None
-    trust_before: datetime | None = None
-    repeated_up_to: tuple[str, Key | None] | None = None
-    rewrite: bool = False
-    beyond: datetime | None = None
-
-
-class Stored(NamedTuple):
-    """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep)."""
-
-    row_version: int | None
-    modified_date: datetime | None
-    purge_date_time: datetime | None
-    purged_at: datetime | None
-
-
-class Tombstone(NamedTuple):
-    """What a purged job left: why it went, and the purge date of the version that went."""
-
-    reason: str
-    purge_date_time: datetime | None
-
-
-class Choice(Enum):
-    """What is done with a row."""
-
-    NEW = auto()
-    BACK = auto()  # new again: it had been purged, and its purge date was moved; or it had been missing
-    NEWER = auto()
-    SAME = auto()
-    OLDER = auto()
-    GONE = auto()  # purged here, and still on its way out at the source
-    COMPARE = auto()  # versions can't tell: the contents decide
-
-
-def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rules: Rules) -> Choice:
-    """Which of two versions is kept. A version is the pair (rowversion, modifiedDate)."""
-    if stored is None:
-        if tombstone is None:
-            return Choice.NEW
-        leaving = tombstone.reason == "purged" and not _extended(row, tombstone.purge_date_time)
-        return Choice.GONE if leaving else Choice.BACK
-    if stored.purged_at is not None and not _extended(row, stored.purge_date_time):
-        # What had gone before its date was missing at the source, and has come back.
-        return Choice.GONE if _was_due(stored) else Choice.NEWER
-    modified, known = row.modified_date or _BEGINNING, stored.modified_date or _BEGINNING
-    if row.row_version is None or stored.row_version is None:
-        if modified == known:
-            return Choice.COMPARE
-        newer = modified > known
-    elif (row.row_version, modified) == (stored.row_version, known):
-        return Choice.SAME
-    else:
-        newer = row.row_version > stored.row_version or modified - known > rules.look_back
-    return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER
-
-
-def _is_trusted(row: JobRow, known: datetime, rules: Rules) -> bool:
-    """Whether the source's word counts over a stored date. One in the future never gets old: it says nothing."""
-    if rules.trust_before is None or _came_before(row, rules):
-        return False
-    return known < rules.trust_before or known > rules.seen_at
-
-
-def _came_before(row: JobRow, rules: Rules) -> bool:
-    """Whether an earlier page of the scan has brought the row already."""
-    name, after = rules.repeated_up_to or ("", None)
-    key = row.id if name == "ID" else row.job_id
-    if key is None or after is None or not (comparable(key) and comparable(after)) or type(key) is not type(after):
-        return False
-    return not is_less(after, key)
-
-
-def _was_due(stored: Stored) -> bool:
-    due, purged = stored.purge_date_time, stored.purged_at
-    return due is not None and purged is not None and due <= purged
-
-
-def _extended(row: JobRow, purged: datetime | None) -> bool:
-    return row.purge_date_time is None or purged is None or row.purge_date_time > purged
 
 
 def encoded_ahead(
@@ -233,7 +135,7 @@ def _is_version(known: Stamp | None, row: JobRow) -> bool:
 def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:
     if rules.beyond is None:
         return 0
-    return sum((job.row.modified_date or _BEGINNING) < rules.beyond for job in jobs)
+    return sum((job.row.modified_date or BEGINNING) < rules.beyond for job in jobs)
 
 
 def _choices(

@@ -1,7 +1,7 @@
 """One run, from the first question to the purge. Read `sync` first.
 
 sync           the pipeline, top to bottom
-run            a run in progress: lock, transactions, counts, verdict
+run_context    a run in progress: lock, transactions, counts, verdict
 change_filter  which rows of a page need loading
 reconcile      compare all keys, and repair under guard
 purge_step     the purge as a step of a run

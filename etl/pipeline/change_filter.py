@@ -15,7 +15,7 @@ from etl.load import version_filter
 from etl.load.upsert import encoded_ahead
 from etl.load.version_filter import Told
 from etl.models import Batch, Counts, Page, Scan
-from etl.pipeline.run import Recorder
+from etl.pipeline.run_context import Recorder
 from etl.transform.flatten import flatten
 
 Read = Batch | Told

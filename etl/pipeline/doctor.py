@@ -21,7 +21,7 @@ from etl.config.secrets import Secret
 from etl.errors import EtlError, Refused, SchemaError, SourceError
 from etl.extract.keyset_scan import CANT_BE_ASKED
 from etl.models import TICK_PLAY, Clock, Key
-from etl.postgres import connection, pooler, schema
+from etl.postgres import connection, migrations, pooler
 
 _FEW = 5
 _ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
@@ -146,10 +146,10 @@ def database_checks(address: Callable[[], str], is_new: bool = False) -> Iterato
 
 def _schema(db: connection.Connection, is_new: bool) -> Iterator[Check]:
     try:
-        found = schema.revision(db)
-        schema.require(db)
+        found = migrations.revision(db)
+        migrations.require(db)
     except SchemaError as error:
-        can_wait = is_new and (found is None or found < schema.newest())
+        can_wait = is_new and (found is None or found < migrations.newest())
         yield Check("schema", Standing.NOTE if can_wait else Standing.FAILED, str(error))
         yield _right_to_migrate(db)
         return
@@ -157,7 +157,7 @@ def _schema(db: connection.Connection, is_new: bool) -> Iterator[Check]:
         yield Check("schema", Standing.FAILED, f"{db.info.user} may not see which revision it is at")
         yield _right_to_write(db)
         return
-    yield Check("schema", Standing.FINE, f"at {schema.newest()}, this program's")
+    yield Check("schema", Standing.FINE, f"at {migrations.newest()}, this program's")
     yield _right_to_write(db)
 
 

@@ -16,7 +16,7 @@ from etl.config.settings import Source
 from etl.extract.keyset_scan import Probe, shown
 from etl.load import purge
 from etl.models import Clock, Progress, Watch
-from etl.pipeline.run import Recorder
+from etl.pipeline.run_context import Recorder
 from etl.postgres.connection import Connection
 from etl.state import source_state
 

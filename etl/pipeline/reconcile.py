@@ -24,7 +24,7 @@ from etl.load import purge, version_filter
 from etl.load.upsert import compare, load
 from etl.load.version_filter import Told
 from etl.models import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
-from etl.pipeline.run import Recorder
+from etl.pipeline.run_context import Recorder
 from etl.postgres.connection import Connection
 from etl.state import rejects, seen_keys
 from etl.transform.flatten import flatten

@@ -34,9 +34,9 @@ from etl.models import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window
 from etl.pipeline.change_filter import Changes, Read
 from etl.pipeline.purge_step import Asking, follow_purge
 from etl.pipeline.reconcile import Wish, comparison, reconcile
-from etl.pipeline.run import PURGE, Recorder, is_due, record
+from etl.pipeline.run_context import PURGE, Recorder, is_due, record
 from etl.postgres.connection import Connection
-from etl.state import checkpoints
+from etl.state import scan_checkpoints
 from etl.transform.flatten import together
 
 if TYPE_CHECKING:  # the client costs as much time as all else: it is loaded when the source is ours
@@ -163,7 +163,7 @@ def _begun(
 
 def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch) -> Probe:
     """The scan that was left open, if it is what is wanted, and then one of what is new. The last probe."""
-    left_open = checkpoints.find(run.db, run.source_id)
+    left_open = scan_checkpoints.find(run.db, run.source_id)
     went_back_again = (
         left_open and left_open.trusting and restore_detection.again(api, run.db, run.source_id, left_open.window)
     )
@@ -258,7 +258,7 @@ def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float
     if is_due(state.reconcile_due_at, source.reconcile_every, now):
         if run.is_over(until):
             return False
-        left_open = checkpoints.find(run.db, run.source_id, ScanKind.RECONCILE)
+        left_open = scan_checkpoints.find(run.db, run.source_id, ScanKind.RECONCILE)
         scan = comparison(run, api, found, repair=True, left_open=left_open)
         run.goes_deep(scan)
         is_done = reconcile(run, api, scan, found, Wish(repair=True, until=until), watch) and is_done
@@ -267,7 +267,7 @@ def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float
 
 def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -> bool:
     """The last days once more: changes that left modifiedDate alone, or were committed later than the look-back."""
-    scan = checkpoints.find(run.db, run.source_id, ScanKind.REREAD)
+    scan = scan_checkpoints.find(run.db, run.source_id, ScanKind.REREAD)
     if scan is None or lost_its_key(scan, found):
         span = Window(odata.plus(found.as_of, -run.source.reread), run.state.watermark, found.as_of)
         scan = run.opened(plan(api, ScanKind.REREAD, found, span))

@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy Core: what they hold, and the comments that Postgres shows.
 
-Migrations make the tables; `etl/postgres/schema.py` writes these comments onto them; a test holds the three together.
+Migrations make the tables; `etl/postgres/migrations.py` writes these comments onto them; a test holds the three
+together.
 Every key is led by `source_id`. Times are timestamptz; those of the source's rows are the source's own.
 """
 

@@ -1,9 +1,9 @@
 """What is remembered between runs, in schema etl.
 
-run_log          etl.runs: one row per run, its retention and compaction
-source_state     etl.sources: watermark, complete_through, what a source is known by
-checkpoints      etl.scans: the open scan of a source
-rejects          etl.rejects: rows that can't be read
-seen_keys        etl.compared: keys that an open reconciliation has seen
-circuit_breaker  failures in a row, and until when fleets pause a source
+run_log           etl.runs: one row per run, its retention and compaction
+source_state      etl.sources: watermark, complete_through, what a source is known by
+scan_checkpoints  etl.scans: the open scan of a source
+rejects           etl.rejects: rows that can't be read
+seen_keys         etl.compared: keys that an open reconciliation has seen
+circuit_breaker   failures in a row, and until when fleets pause a source
 """

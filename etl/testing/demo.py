@@ -15,7 +15,7 @@ from etl.console import bars
 from etl.errors import ConfigError, EtlError
 from etl.models import Clock, Run
 from etl.pipeline.sync import sync
-from etl.postgres import connection, schema
+from etl.postgres import connection, migrations
 from etl.reporting import html, reports
 from etl.testing.emulator import Emulator, World, populated, serve
 
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 def run(wish: Wish, server_url: str, data_dir: Path, clock: Clock, console: Console) -> None:
     """Shows everything, in a database of its own that is made anew. Raises EtlError."""
     place = Place(connection.made_anew(server_url, DATABASE), data_dir)
-    schema.migrate(place.url)
+    migrations.migrate(place.url)
     console.print(f"[bold]1.[/] Postgres runs, with a new database [bold]{DATABASE}[/]; its schema is made.")
     started = clock.now()
     world = populated(wish.jobs, seed=wish.seed, now=started - _ROUNDS * _ROUND, rate=max(500, wish.jobs / 5))

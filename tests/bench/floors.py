@@ -26,7 +26,7 @@ ORDER BY ordinal_position
 _THIRD_PARTY = """
 import sys, sysconfig
 known = set(sys.modules)
-import etl.cli, etl.pipeline.sync, etl.client.client, etl.postgres.connection, etl.postgres.schema
+import etl.cli, etl.pipeline.sync, etl.client.client, etl.postgres.connection, etl.postgres.migrations
 home = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 tops = {name.partition(".")[0] for name in sys.modules.keys() - known}
 print(*sorted(n for n in tops if (getattr(sys.modules.get(n), "__file__", None) or "").startswith(home)))

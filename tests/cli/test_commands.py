@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from psycopg import conninfo, sql
 
-from etl.pipeline.run import record
-from etl.postgres import schema
+from etl.pipeline.run_context import record
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect, connected
 from etl.testing.chaos import resume_check
 from etl.testing.chaos.oracle import differences
@@ -39,7 +39,7 @@ def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(
     assert (code, "run `aims360-etl migrate`" in errors) == (2, True)
     code, output, errors = command.run("migrate")
     assert (code, errors) == (0, "")
-    assert output == f"schema is at {schema.newest()} (was empty)\n"
+    assert output == f"schema is at {migrations.newest()} (was empty)\n"
     code, output, errors = command.run("sync", "--json")
     assert (code, errors) == (0, "")
     assert json.loads(output)["counts"]["inserted"] == 300

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import conninfo
 
-from etl.postgres import roles, schema
+from etl.postgres import migrations, roles
 from etl.postgres.connection import connect
 from etl.testing.emulator import Emulator, populated
 from tests.clients.expected import Login
@@ -24,7 +24,7 @@ _WEST = "America/Los_Angeles"
 def mirror(server_url: str) -> Iterator[str]:
     """The address of a mirror of two sources, with all that a mirror has."""
     for url in a_database(server_url, "clients"):
-        schema.migrate(url)
+        migrations.migrate(url)
         with connect(url) as db:
             _live(Scene(db, populated(400, seed=1, now=_START)))
             _live(Scene(db, populated(100, seed=2, now=_START), a_source(name="west", purge="keep", time_zone=_WEST)))

@@ -11,7 +11,7 @@ import pyodbc
 import pytest
 
 from etl.cli import main
-from etl.postgres import embedded_binaries, schema
+from etl.postgres import embedded_binaries, migrations
 from etl.postgres.connection import Connection, connect
 from etl.testing.emulator import populated
 from tests.clients.expected import LINKS, VIEWS, Login
@@ -83,7 +83,7 @@ def test_its_backup_comes_back_and_the_next_sync_goes_on(
     scene.world.advance(timedelta(hours=1))
 
     shell(line("pg_restore"), empty_database, tmp_path)
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as restored:
         after = Scene(restored, scene.world)
         assert sorted(after.rows("TABLE aims360.purged_daily")) == sorted(kept)

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from etl.errors import ArchiveError
 from etl.jobs.documents import stores
 from etl.jobs.documents.partial_files import opened
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import connect
 from etl.testing.emulator import populated
 from tests.conftest import a_database
@@ -51,7 +51,7 @@ def test_outputs_are_kept_in_a_bucket(
     """Whole, recorded by their address, once; what is there already is not written over."""
     monkeypatch.chdir(tmp_path)
     for url in a_database(server_url, "bucket"):
-        schema.migrate(url)
+        migrations.migrate(url)
         with connect(url) as db:
             stage = Stage(db, populated(12, seed=3, now=datetime.now(UTC), rate=0, links=BASE), "s3://kept/aims360")
             stage.sync()

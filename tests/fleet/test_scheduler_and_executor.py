@@ -15,7 +15,7 @@ from etl.fleet.executor import Desk, SignIns
 from etl.fleet.scheduler import Standing, Work, due, latest, standings
 from etl.models import Clock
 from etl.pipeline.sync import deepen_now
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection
 from etl.testing.emulator import CREDENTIALS, Emulator, Faults, World, populated, serve
 from tests.support.scene import Scene, a_source
@@ -254,7 +254,7 @@ def test_a_desk_heeds_a_schema_that_was_migrated_meanwhile(url: str, db: Connect
             with pytest.raises(SchemaError, match="upgrade aims360-etl"):
                 desk.run(source, Work.SYNC, log)
         finally:
-            db.execute("UPDATE etl.alembic_version SET version_num = %s", (schema.newest(),))
+            db.execute("UPDATE etl.alembic_version SET version_num = %s", (migrations.newest(),))
         assert desk.run(source, Work.SYNC, log).verdict == "complete"
     assert db.execute("SELECT count(*) FROM etl.runs").fetchone() == (2,)
     desk.close()

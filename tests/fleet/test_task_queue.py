@@ -12,7 +12,7 @@ from etl.config import settings
 from etl.errors import DatabaseError, Locked
 from etl.fleet.scheduler import Work
 from etl.fleet.task_queue import Engine, Slots, Stopped, pause
-from etl.postgres import connection, embedded, schema
+from etl.postgres import connection, embedded, migrations
 from etl.postgres.connection import Connection, connect
 from tests.support.waiting import PATIENCE, eventually
 
@@ -326,7 +326,7 @@ def test_a_worker_outlives_its_database(tmp_path: Path) -> None:
     """The server is stopped and started: it is told once, and the worker comes back by itself."""
     url = settings.libpq_url(embedded.start(tmp_path, {"fsync": "off"}).url)
     try:
-        schema.migrate(url)
+        migrations.migrate(url)
         crew = Crew()
         crew.wanted = [("west", Work.SYNC)]
         with at_work(url, crew):
@@ -343,7 +343,7 @@ def test_a_worker_outlives_its_database(tmp_path: Path) -> None:
 
 def test_a_database_without_a_queue_is_told(empty_database: str) -> None:
     """And the worker begins once there is one."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         db.execute("DROP SCHEMA queue CASCADE")
         db.execute("DELETE FROM etl.queue")
@@ -351,13 +351,13 @@ def test_a_database_without_a_queue_is_told(empty_database: str) -> None:
         crew.wanted = [("west", Work.SYNC)]
         with at_work(empty_database, crew):
             eventually(lambda: any("has no queue yet" in str(error) for error in crew.errors))
-            schema.migrate(empty_database)
+            migrations.migrate(empty_database)
             eventually(lambda: bool(crew.done))
 
 
 def test_a_job_is_taken_without_reading_all_that_wait(empty_database: str) -> None:
     """Of a queue that has just filled, of which Postgres' statistics know nothing: a few rows are read for each."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     crew = Crew()
     crew.wanted = [(f"source-{number}", Work.SYNC) for number in range(2000)]
     with at_work(empty_database, crew):

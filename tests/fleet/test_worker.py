@@ -25,7 +25,7 @@ from etl.fleet.source_registry import Roster
 from etl.fleet.task_queue import Slots
 from etl.fleet.worker import Sum, Worker, is_news, said
 from etl.models import Clock, Counts, Run, Verdict
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.reporting.metrics import worker_metrics
 from etl.testing.emulator import CREDENTIALS, Emulator, Faults, populated, serve
@@ -343,7 +343,7 @@ def test_a_worker_without_a_queue_does_not_begin(
 
 def without_a_queue(url: str) -> None:
     """As `migrate` leaves a database where the extra isn't installed."""
-    schema.migrate(url)
+    migrations.migrate(url)
     with connect(url) as db:
         db.execute("DROP SCHEMA queue CASCADE")
         db.execute("DELETE FROM etl.queue")

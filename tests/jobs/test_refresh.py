@@ -8,7 +8,7 @@ import pytest
 
 from etl.errors import ConfigError, Unreachable
 from etl.jobs.refresh import follow
-from etl.pipeline.run import record
+from etl.pipeline.run_context import record
 from etl.postgres.connection import Connection, connected
 from etl.state import run_log
 from etl.testing.chaos.invariants import Laws

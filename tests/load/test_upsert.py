@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etl.load.upsert import Choice, Rules, Stored, Tombstone, choose, encoded_ahead, load
+from etl.load.merge_policy import Choice, Rules, Stored, Tombstone, choose
+from etl.load.upsert import encoded_ahead, load
 from etl.models import Batch, Cursor, JobRow, Page
 from etl.postgres.connection import Connection
 from etl.testing.emulator import World, populated

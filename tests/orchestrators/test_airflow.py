@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from etl.postgres import locks, schema
+from etl.postgres import locks, migrations
 from etl.postgres.connection import connect
 from etl.testing.emulator import Emulator, World, populated, serve
 from tests.conftest import a_database
@@ -64,7 +64,7 @@ def story(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         serve(Emulator(west, token=WEST)) as west_server,
         connect(url) as db,
     ):
-        schema.migrate(url)
+        migrations.migrate(url)
         config = folder / "aims360.toml"
         config.write_text(_FILE.format(east=east_server.url, west=west_server.url), encoding="utf-8")
         secret_file(folder / "west.token", WEST)

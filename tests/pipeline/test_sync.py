@@ -18,7 +18,7 @@ from etl.config.secrets import PasswordGrant, Secret
 from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreachable
 from etl.load.upsert import _KNOWN
 from etl.models import Verdict
-from etl.pipeline.run import record
+from etl.pipeline.run_context import record
 from etl.postgres.connection import Connection, connected
 from etl.testing.chaos.oracle import differences
 from etl.testing.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated

@@ -10,7 +10,7 @@ from etl.errors import OutOfTime
 from etl.models import Run, Verdict
 from etl.pipeline.sync import Order, deepen_now, purge_now, sync
 from etl.postgres.connection import Connection
-from etl.state import checkpoints
+from etl.state import scan_checkpoints
 from etl.testing.emulator import Faults, World, populated
 from tests.load.test_purge import hold
 from tests.support.scene import Scene
@@ -52,7 +52,7 @@ def test_a_slice_that_wrote_nothing_keeps_where_it_stands(db: Connection) -> Non
     source_id = scene.rows("SELECT source_id FROM etl.sources")[0][0]
     full = Order(full=True, within=timedelta(seconds=8), deep=False)
     first = run(scene, full)
-    left_open = checkpoints.find(db, int(source_id))
+    left_open = scan_checkpoints.find(db, int(source_id))
     assert (first.verdict, first.counts.written) == (Verdict.INCOMPLETE, 0)
     assert left_open is not None
     assert left_open.done > 0

@@ -5,7 +5,7 @@ import pytest
 from psycopg import sql
 
 from etl.errors import ConfigError, DatabaseError
-from etl.postgres import connection, schema
+from etl.postgres import connection, migrations
 from etl.postgres.connection import Connection
 from etl.testing.emulator import World
 from tests.support.scene import Scene
@@ -51,7 +51,7 @@ def test_an_address_that_reads_wrongly_is_refused(url: str) -> None:
 def test_what_is_wrong_with_a_database_is_told_alike_by_all(url: str) -> None:
     """`migrate` reads the address as the others do, and says the reason too; nobody says the password."""
     wrong = connection.sibling(url, "no_such_database")
-    for connect in (connection.connect, schema.migrate):
+    for connect in (connection.connect, migrations.migrate):
         with pytest.raises(DatabaseError, match='database "no_such_database" does not exist') as caught:
             connect(wrong)
         assert "aims360:" not in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(server_url: str, enco
         how = how.replace("LOCALE_PROVIDER libc ", "") if db.info.server_version < 150000 else how
         db.execute(sql.SQL(how).format(name, sql.Literal(encoding)))
         with pytest.raises(DatabaseError, match=f"is a database in {encoding}.*make one with ENCODING 'UTF8'"):
-            schema.migrate(connection.sibling(server_url, "etl_test_other_encoding"))
+            migrations.migrate(connection.sibling(server_url, "etl_test_other_encoding"))
         db.execute(sql.SQL("DROP DATABASE {}").format(name))
 
 

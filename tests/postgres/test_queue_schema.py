@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from etl.errors import DatabaseError, SchemaError
-from etl.postgres import migration_script, queue_schema, roles, schema
+from etl.postgres import migration_sql, migrations, queue_schema, roles
 from etl.postgres.connection import Connection, connect
-from tests.postgres.test_upgrade import BRINGING
+from tests.postgres.test_migrations import BRINGING
 from tests.support.command import Command
 from tests.support.logins import a_login, as_role
 from tests.support.released import restored
@@ -67,14 +67,14 @@ def aged(db: Connection) -> None:
 
 def test_a_database_gets_a_queue_and_a_second_migrate_leaves_it_alone(empty_database: str) -> None:
     """What waits in it is there after that."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         queue_schema.require(db)
         assert queue_schema.at(db) == newest()
         put_a_job(db)
-        schema.migrate(empty_database)
+        migrations.migrate(empty_database)
         assert db.execute("SELECT count(*) FROM queue.procrastinate_jobs").fetchone() == (1,)
-        assert "nothing to do" in migration_script.of_database(empty_database)
+        assert "nothing to do" in migration_sql.of_database(empty_database)
 
 
 @BRINGING
@@ -92,7 +92,7 @@ def test_an_older_queue_is_brought_up_to_date(
     empty_database: str, db: Connection, bring: Callable[[str], None]
 ) -> None:
     """By the scripts that it lacks, in their order, with what waits in it; then nothing is left to do."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as older:
         aged(older)
         put_a_job(older)
@@ -103,16 +103,16 @@ def test_an_older_queue_is_brought_up_to_date(
         queue_schema.require(older)
         assert catalog(older) == catalog(db)
         assert older.execute("SELECT count(*) FROM queue.procrastinate_jobs").fetchone() == (1,)
-    assert "nothing to do" in migration_script.of_database(empty_database)
+    assert "nothing to do" in migration_sql.of_database(empty_database)
 
 
 def test_a_script_for_another_queue_is_refused(empty_database: str) -> None:
     """One that was printed before somebody else brought the queue up to date does nothing."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         aged(db)
-        said = migration_script.of_database(empty_database)
-        schema.migrate(empty_database)
+        said = migration_sql.of_database(empty_database)
+        migrations.migrate(empty_database)
         with psycopg.connect(empty_database, autocommit=True) as other:
             with pytest.raises(psycopg.errors.RaiseException, match="no longer as this was made for"):
                 other.execute(said.encode())
@@ -122,9 +122,7 @@ def test_a_script_for_another_queue_is_refused(empty_database: str) -> None:
 
 def test_a_script_from_a_revision_on_makes_a_queue_where_there_was_none() -> None:
     """From 0007 on there may be one, and nobody says how far it is."""
-    made = {
-        since: "CREATE SCHEMA queue" in migration_script.since_revision(since) for since in ("empty", "0006", "0007")
-    }
+    made = {since: "CREATE SCHEMA queue" in migration_sql.since_revision(since) for since in ("empty", "0006", "0007")}
     assert made == {"empty": True, "0006": True, "0007": False}
 
 
@@ -143,8 +141,8 @@ def test_something_else_of_that_name_is_left_alone(empty_database: str) -> None:
     with connect(empty_database) as db:
         db.execute("CREATE SCHEMA queue")
         with pytest.raises(DatabaseError, match="give the mirror a database of its own"):
-            schema.migrate(empty_database)
-        assert schema.revision(db) is None
+            migrations.migrate(empty_database)
+        assert migrations.revision(db) is None
 
 
 def test_a_writer_may_work_at_the_queue(url: str, db: Connection) -> None:
@@ -168,11 +166,11 @@ def test_a_writer_may_work_at_the_queue(url: str, db: Connection) -> None:
 
 def test_a_queue_that_comes_later_is_the_writers_too(empty_database: str) -> None:
     """Granted with the queue, though the texts of the views are the same as before."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db, a_login(db, "a worker") as name:
         roles.grant_writer(db, name)
         db.execute("DROP SCHEMA queue CASCADE")
         db.execute("DELETE FROM etl.queue")
-        schema.migrate(empty_database, timedelta(seconds=5))
+        migrations.migrate(empty_database, timedelta(seconds=5))
         with connect(as_role(empty_database, name)) as session:
             assert session.execute("SELECT count(*) FROM queue.procrastinate_jobs").fetchone() == (0,)

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from etl.errors import ConfigError, DatabaseError
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.postgres.roles import _MAKES_READERS, grant, unknown
 from etl.testing.emulator import World, populated
@@ -113,7 +113,7 @@ def test_a_new_view_is_granted_with_the_migration(
     grant(db, name)
     db.execute("REVOKE SELECT ON ALL TABLES IN SCHEMA bi FROM aims360_bi")  # as if they had just been made
     db.execute("UPDATE etl.definitions SET digest = 'of another release'")
-    schema.migrate(url)
+    migrations.migrate(url)
     with connect(as_role(url, name)) as session:
         assert rows(session, "jobs")
         assert refused(session, ("bi", "job_links"))
@@ -257,7 +257,7 @@ def test_no_function_of_others_gets_into_the_definitions(empty_database: str, ro
                 CREATE FUNCTION public.fail(text[], text[]) RETURNS text[] LANGUAGE sql RETURN ARRAY[(1 / 0)::text];
                 CREATE OPERATOR public.|| (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.fail);
             """)
-        schema.migrate(empty_database)
+        migrations.migrate(empty_database)
         Scene(db, populated(60, seed=1)).sync()
         grant(db, name, accounts=[OURS])
         with connect(as_role(empty_database, name)) as session:
@@ -357,7 +357,7 @@ def test_readers_read_where_functions_are_not_for_everyone(empty_database: str, 
     name = roles("reader")
     with connect(empty_database) as db:
         db.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
-        schema.migrate(empty_database)
+        migrations.migrate(empty_database)
         Scene(db, populated(60, seed=1)).sync()
         grant(db, name)
         with connect(as_role(empty_database, name)) as session:
@@ -394,6 +394,6 @@ def test_an_account_that_nobody_has_is_told(mirror: Scene, db: Connection) -> No
 
 def test_an_administrator_is_asked_for_every_role_that_is_missing() -> None:
     """Who owns the mirror without CREATEROLE is told a statement: after it nothing is left to be made."""
-    made = (schema.folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    made = (migrations.folder("sql") / "roles.sql").read_text(encoding="utf-8")
     needed = re.findall(r"CREATE ROLE (\w+) NOLOGIN", made)
     assert sorted(re.findall(r"CREATE ROLE (\w+)", _MAKES_READERS)) == sorted(needed) != []

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from etl.errors import ConfigError, DatabaseError
 from etl.load import erase
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.postgres.roles import grant, grant_writer
 from etl.reporting import reports, status
@@ -195,7 +195,7 @@ def test_a_new_table_is_granted_with_the_migration(writer: Connection, url: str,
     db.execute("UPDATE etl.definitions SET digest = 'of another release'")
     try:
         assert refused(writer, "INSERT INTO aims360.added VALUES (1)")
-        schema.migrate(url)
+        migrations.migrate(url)
         assert not refused(writer, "INSERT INTO aims360.added VALUES (1)")
         assert refused(writer, "DELETE FROM etl.erasures")
     finally:
@@ -206,18 +206,18 @@ def test_a_writer_finds_nothing_to_migrate(writer: Connection, url: str, db: Con
     """`sync --migrate` is one schedule for every role: what is to be done is the owner's, and it says so."""
     assert writer.info.user != db.info.user
     as_writer = as_role(url, writer.info.user)
-    assert schema.migrate(as_writer) == (schema.newest(), schema.newest())
+    assert migrations.migrate(as_writer) == (migrations.newest(), migrations.newest())
     db.execute("UPDATE etl.definitions SET digest = 'of another release'")
     try:
         with pytest.raises(DatabaseError, match="nothing was changed, run it as the owner of the mirror"):
-            schema.migrate(as_writer)
+            migrations.migrate(as_writer)
     finally:
-        schema.migrate(url)
+        migrations.migrate(url)
 
 
 def test_a_writer_of_one_mirror_is_none_of_another(writer: Connection, empty_database: str) -> None:
     """Roles belong to the server, rights to a database: only where it was granted does `migrate` go on granting."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         found = db.execute("SELECT has_table_privilege('aims360_writer', 'aims360.jobs', 'INSERT')").fetchone()
         assert found == (False,)
@@ -232,7 +232,7 @@ def test_a_writer_needs_no_right_of_everyones(empty_database: str, roles: Callab
         database = sql.Identifier(db.info.dbname)
         db.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
         db.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(name)))
-        schema.migrate(empty_database)
+        migrations.migrate(empty_database)
         grant_writer(db, name)
         with connect(as_role(empty_database, name)) as session:
             scene = Scene(session, populated(60, seed=1))

@@ -24,7 +24,7 @@ from etl.config.settings import read
 from etl.errors import EtlError
 from etl.pipeline.reconcile import Wish
 from etl.pipeline.sync import reconcile_now
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.reporting import reports
 from etl.testing.emulator import FAULT_KINDS, Emulator, Server, World, serve
@@ -413,7 +413,7 @@ def test_no_way_into_the_database_says_its_password(db: Connection, url: str, tm
         (tmp_path / "address").write_text(wrong + "\n")
         ways: tuple[Callable[[str], object], ...] = (
             connect,
-            schema.migrate,
+            migrations.migrate,
             lambda url: reports.ask(url, "growth", reports.Asked()),
         )
         for environ in ({"DATABASE_URL": wrong}, {"DATABASE_URL_FILE": "address"}):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from etl.errors import DatabaseError
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
@@ -61,20 +61,20 @@ def test_a_view_of_ones_own_in_bi_is_left_alone(url: str, db: Connection) -> Non
     db.execute("CREATE VIEW bi.mine AS SELECT 1 AS n")
     try:
         db.execute("UPDATE etl.definitions SET digest = 'of another release'")
-        schema.migrate(url)
+        migrations.migrate(url)
     finally:
         db.execute("DROP VIEW bi.mine")
 
 
 def test_a_view_that_would_lose_a_column_stops_the_upgrade_in_a_line(empty_database: str) -> None:
     """Postgres replaces a view only by one that has grown: what it refuses is said, and nothing was changed."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         db.execute("DROP VIEW bi.job_links")
         db.execute("CREATE VIEW bi.job_links AS SELECT 1 AS source, 2 AS another")
         db.execute("UPDATE etl.definitions SET digest = 'of another release'")
         with pytest.raises(DatabaseError, match=r"can't migrate: cannot change .*; nothing was changed"):
-            schema.migrate(empty_database)
+            migrations.migrate(empty_database)
         assert db.execute("SELECT digest FROM etl.definitions").fetchone() == ("of another release",)
 
 

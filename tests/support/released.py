@@ -15,7 +15,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection
 from etl.testing.emulator import World
 from tests.support.paths import ROOT
@@ -96,8 +96,8 @@ def restored(url: str, revision: str) -> None:
 @contextmanager
 def bare(url: str, revision: str) -> Iterator[sa.Connection]:
     """The tables of a revision without rows, functions and views, in a transaction."""
-    with schema.engine(url).begin() as connection:
-        schema.upgrade(until=revision, connection=connection)
+    with migrations.engine(url).begin() as connection:
+        migrations.upgrade(until=revision, connection=connection)
         yield connection
 
 

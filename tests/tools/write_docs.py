@@ -15,7 +15,7 @@ import click
 from etl.cli import EXIT_CODES
 from etl.cli import main as program
 from etl.config import settings
-from etl.postgres import embedded, schema
+from etl.postgres import embedded, migrations
 from etl.postgres.connection import Connection, connect, sibling
 from tests.support.paths import ROOT
 
@@ -134,7 +134,7 @@ def main() -> None:
             url = settings.libpq_url(embedded.start(Path(folder)).url)
             with connect(url) as server:
                 server.execute("CREATE DATABASE docs")
-            schema.migrate(sibling(url, "docs"))
+            migrations.migrate(sibling(url, "docs"))
             with connect(sibling(url, "docs")) as db:
                 CONTRACT.write_text(contract(db), encoding="utf-8")
                 PAGE.write_text(page(db), encoding="utf-8")

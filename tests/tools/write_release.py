@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 
 from etl.errors import SourceError
-from etl.postgres import schema
+from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.testing.emulator import ABSENT, World, populated
 from tests.support.paths import ROOT
@@ -50,10 +50,10 @@ def main() -> None:
     """Two files for the newest revision; the database is dropped again."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     with a_database(os.environ["DATABASE_URL"]) as url:
-        schema.migrate(url)
+        migrations.migrate(url)
         with connect(url) as db:
             sources = live_and_tell(db)
-        name = max(path.name[:4] for path in (schema.folder("migrations") / "versions").glob("[0-9]*.py"))
+        name = max(path.name[:4] for path in (migrations.folder("migrations") / "versions").glob("[0-9]*.py"))
         keep(folder / f"{name}.sql.gz", dumped(url))
         keep(folder / f"{name}.json.gz", json.dumps(sources, indent=1))
 

@@ -38,12 +38,12 @@ def migrate(as_sql: bool, since: str | None, lock_timeout: timedelta) -> None:
             raise ConfigError("--from goes with --sql")
         make_schema(context.read_settings(), lock_timeout=lock_timeout)
         return
-    from etl.postgres import migration_script
+    from etl.postgres import migration_sql
 
     if since is None:
-        console.say(migration_script.of_database(context.database_url(context.read_settings()), lock_timeout).rstrip())
+        console.say(migration_sql.of_database(context.database_url(context.read_settings()), lock_timeout).rstrip())
     else:
-        console.say(migration_script.since_revision(since, lock_timeout).rstrip())
+        console.say(migration_sql.since_revision(since, lock_timeout).rstrip())
 
 
 @main.group()
@@ -91,8 +91,8 @@ def url(database: str) -> None:
 
 def make_schema(found: settings.Settings, quietly: bool = False, lock_timeout: timedelta | None = None) -> None:
     """Runs the migrations; `quietly` prints nothing."""
-    from etl.postgres import schema
+    from etl.postgres import migrations
 
-    before, after = schema.migrate(context.database_url(found), lock_timeout or schema.LOCK_TIMEOUT)
+    before, after = migrations.migrate(context.database_url(found), lock_timeout or migrations.LOCK_TIMEOUT)
     if not quietly:
         console.say(f"schema is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))

@@ -79,9 +79,9 @@ def init(
     _write(setup_wizard.changes(answers, config, env), replace, asks)
     to_migrate = untested or setup_wizard.is_to_migrate(checks)
     if migrate_too or (to_migrate and asks is not None and not untested and asks.agrees("Make the schema now?")):
-        from etl.postgres import schema
+        from etl.postgres import migrations
 
-        console.say(f"schema is at {schema.migrate(setup_wizard.address(answers, _embedded))[1]}")
+        console.say(f"schema is at {migrations.migrate(setup_wizard.address(answers, _embedded))[1]}")
         to_migrate = False
     several = len(writer.names_in(config)) > 1
     in_the_clear = insecure_http() and setup_wizard.is_in_the_clear(answers)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from etl import console
-from etl.cli import completion, context
+from etl.cli import context, shell_complete
 from etl.cli.main import main
 from etl.cli.options import FILE, as_duration, json_option, source_option
 from etl.errors import ConfigError
@@ -50,7 +50,7 @@ def status(ctx: click.Context, source: str | None, check: bool, max_lag: timedel
 
 
 @main.command()
-@click.argument("name", default="", shell_complete=completion.reports)
+@click.argument("name", default="", shell_complete=shell_complete.reports)
 @click.option("--list", "as_list", is_flag=True, help="Say which reports there are, as without a NAME.")
 @click.option("--since", metavar="DATE", type=_DATE, help="From that day on (UTC), such as 2026-03-01.")
 @click.option("--until", metavar="DATE", type=_DATE, help="Up to that day, without it.")

@@ -70,11 +70,11 @@ def _run(found: settings.Settings, log: Log, order: Order, at_a_time: int, *, an
     from etl.fleet.executor import Desks
     from etl.fleet.sync_all import Listener, Wish
     from etl.fleet.sync_all import sync_all as sync_every_source
-    from etl.postgres import connection, schema
+    from etl.postgres import connection, migrations
 
     url, clock = context.database_url(found), context.clock()
     with connection.connected(url) as db:
-        schema.require(db)
+        migrations.require(db)
         fleet = _fleet(found, db)
     log_of = cache(log.of)
     desks = Desks(at_a_time, url, clock)

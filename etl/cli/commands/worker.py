@@ -55,14 +55,14 @@ def worker(
     """
     if stalled_after < _STALLED_AFTER_AT_LEAST:
         raise ConfigError("--stalled-after: three seconds at least; a sign of life is given three times in it")
-    from etl.postgres import connection, pooler, queue_schema, schema
+    from etl.postgres import connection, migrations, pooler, queue_schema
 
     found = context.read_settings()
     if not queue_schema.is_installed():
         raise ConfigError(queue_schema.NOT_INSTALLED)
     url, log, systemd = context.database_url(found), context.log_of(ctx.meta, is_stamped=True), Systemd(os.environ)
     with suppress(DatabaseError), connection.connected(url) as db:  # one that is down comes back
-        schema.require(db)
+        migrations.require(db)
         pooler.require(db)
         queue_schema.require(db)
     from etl.fleet.task_queue import Engine, Slots

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from etl.errors import EtlError
 from etl.models import Clock
-from etl.postgres import connection, schema
+from etl.postgres import connection, migrations
 from etl.postgres.tables import definitions, metadata, queue
 from etl.testing.chaos import process_kills
 from etl.testing.chaos.episode import play
@@ -101,7 +101,7 @@ def one(url: str, strategy: str, seed: str) -> tuple[Tally, list[str]]:
 def fresh(server_url: str) -> str:
     """A new database on the server, migrated: its address."""
     url = connection.made_anew(server_url, DATABASE)
-    schema.migrate(url)
+    migrations.migrate(url)
     return url
 
 

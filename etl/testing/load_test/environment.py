@@ -10,7 +10,7 @@ from typing import NamedTuple
 from psycopg import sql
 
 from etl.config.settings import CONFIG_FILE, libpq_url
-from etl.postgres import connection, schema
+from etl.postgres import connection, migrations
 from etl.postgres.connection import Connection
 from etl.postgres.embedded import Server
 from etl.testing.load_test import cpu_time
@@ -112,7 +112,7 @@ def put_up(wish: Wish, server: Server) -> Iterator[Stage]:
     """The stage; its database and folder are gone at the end. Raises EtlError."""
     with ExitStack() as parts:
         url = parts.enter_context(_a_database(libpq_url(server.url)))
-        schema.migrate(url)
+        migrations.migrate(url)
         folder = Path(parts.enter_context(TemporaryDirectory()))
         emulator, steering = parts.enter_context(a_fleet(wish.accounts, wish.seed, wish.latency, folder))
         db = parts.enter_context(connection.connected(url))

@@ -2,7 +2,7 @@
 
 Tables change by the numbered migrations in `migrations/`. Functions, views and comments have no data to carry along:
 `migrate` writes them anew where they changed, from `sql/` and `etl/postgres/tables.py`, in the same transaction. What
-it does is statements of SQL, so that `etl/postgres/migration_script.py` can print them.
+it does is statements of SQL, so that `etl/postgres/migration_sql.py` can print them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from psycopg import sql
 from etl.errors import DatabaseError, SchemaError
 from etl.postgres import daily_aggregates, locks, queue_schema
 from etl.postgres.connection import Connection, connect, connected, masked, said
-from etl.postgres.resources import folder as folder  # it belongs to the schema for all who use it
+from etl.postgres.package_data import folder as folder  # it belongs to the schema for all who use it
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
     from sqlalchemy import Connection as SqlConnection

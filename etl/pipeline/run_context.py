@@ -22,7 +22,8 @@ from etl.errors import EtlError, in_run
 from etl.extract import restore_detection, time_slice_scan
 from etl.extract.keyset_scan import Probe, passed
 from etl.load import purge
-from etl.load.upsert import Rules, load
+from etl.load.merge_policy import Rules
+from etl.load.upsert import load
 from etl.models import (
     BY_TIME,
     FLATTEN_VERSION,
@@ -41,7 +42,7 @@ from etl.models import (
 )
 from etl.postgres import daily_aggregates, locks
 from etl.postgres.connection import Connection, said
-from etl.state import checkpoints, circuit_breaker, rejects, run_log, source_state
+from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, source_state
 from etl.state.source_state import State
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class Recorder:
 
     def save(self, scan: Scan) -> None:
         """Where the scan stands, in the transaction that loaded its page."""
-        checkpoints.save(self.db, self.source_id, self.run_id, scan)
+        scan_checkpoints.save(self.db, self.source_id, self.run_id, scan)
         self._write()
 
     def leaves_open(self, scan: Scan) -> None:
@@ -277,7 +278,7 @@ class Recorder:
             self._goes_by(scan)
             if scan.kind is ScanKind.FULL:
                 self._read_all(scan)
-            checkpoints.close(self.db, self.source_id)
+            scan_checkpoints.close(self.db, self.source_id)
             self._write()
         if self.state.flatten_version < FLATTEN_VERSION and OLDER_RELEASE not in self.notes:
             self.notes.append(OLDER_RELEASE)
@@ -290,7 +291,7 @@ class Recorder:
             self.state = source_state.remember_went_back(self.db, self.state, None)
             self.state = source_state.reconcile_is_due(self.db, self.state, as_of)
             for lane in (ScanKind.REREAD, ScanKind.RECONCILE):  # begun in another state of the source
-                checkpoints.close(self.db, self.source_id, lane)
+                scan_checkpoints.close(self.db, self.source_id, lane)
         elif self.state.reconcile_due_at is None and self.source.reconcile_every > _NEVER:
             due = odata.plus(as_of, self.source.reconcile_every)
             self.state = source_state.reconcile_is_due(self.db, self.state, due)
@@ -302,7 +303,7 @@ class Recorder:
             self.state = source_state.reread_is_due(self.db, self.state, due)
             self._goes_by(scan)
             self._judge_rejects()
-            checkpoints.close(self.db, self.source_id, scan.lane)
+            scan_checkpoints.close(self.db, self.source_id, scan.lane)
             self._write()
 
     def deepened(self, is_done: bool) -> None:
@@ -337,7 +338,7 @@ class Recorder:
         self.state = source_state.reconcile_is_due(self.db, self.state, due)
         if scan.rewrite:
             self.state = source_state.written_anew(self.db, self.state, scan)
-        checkpoints.close(self.db, self.source_id, scan.lane)
+        scan_checkpoints.close(self.db, self.source_id, scan.lane)
         self._write()
 
     def found(self, counts: Counts) -> None:

