@@ -2,14 +2,15 @@
 # PYTHON=…       the interpreter to make the environment with (default: the first one that is new enough)
 # PYTEST_ARGS=…  more arguments for pytest, e.g. PYTEST_ARGS='-k purge'
 # MINUTES=…      how long `make prove` plays episodes after the long tests
-# WORKERS=…      how many test processes, each with a Postgres of its own
+# WORKERS=…      how many test processes, each with a Postgres of its own (default: the cores and one, 5 at most)
 
 VENV ?= .venv
 VENV_DBT ?= .venv-dbt
 VENV_AIRFLOW ?= .venv-airflow
 PYTHON ?=
 PYTEST_ARGS ?=
-WORKERS ?= logical
+# Many tests wait for others, so one more than there are cores.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test "$$cores" -lt 4 && echo $$((cores + 1)) || echo 5)
 MINUTES ?= 5
 
 UV := $(shell command -v uv 2>/dev/null)
@@ -22,7 +23,9 @@ SITE := $(MADE)-site
 DBT := $(VENV_DBT)/$(HERE)
 AIRFLOW := $(VENV_AIRFLOW)/$(HERE)
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4
+# Where rounds of chance are played, few by make test and many by make prove.
+LONG := tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py tests/cli/test_commands.py tests/sql/test_views.py
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 # Into the environment that the stamp $@ lies in.
 ifneq ($(UV),)
@@ -32,6 +35,10 @@ INSTALL = UV_LINK_MODE=copy $(UV) pip install --quiet $(UV_CACHE) --python $(@D)
 else
 INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
+
+# Compiled once, for tests and the hundreds of commands that they start, whatever the shell says; not beside the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .PHONY: help setup demo test check fast prove bench dist test-clients client-programs test-orchestrators docs site pins clean
 .DEFAULT_GOAL := help
@@ -59,7 +66,7 @@ fast: setup ## the quick tests, up to the first failure
 	@$(PYTEST) -x -m "not slow" $(PYTEST_ARGS)
 
 prove: setup ## tries long to break the mirror: model-based tests, then episodes for MINUTES
-	@HYPOTHESIS_PROFILE=long $(PYTEST) tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py $(PYTEST_ARGS)
+	@HYPOTHESIS_PROFILE=long $(PYTEST) --timeout 3600 $(LONG) $(PYTEST_ARGS)
 	@AIMS360_DATA_DIR=.aims360 $(BIN)/aims360-etl prove --minutes $(MINUTES)
 
 bench: setup ## what each command costs, against floors of the same run; SCALE=0.05 for a small one
@@ -69,13 +76,13 @@ dist: setup ## dist/*.tar.gz and dist/*.whl, proven: installed afresh and run fr
 	@$(BIN)/python tests/tools/check_distributions.py
 
 test-clients: client-programs $(READY) $(CLIENTS) $(DBT) ## schema bi through ODBC, JDBC, pandas, dbt and a browser; Prometheus, systemd, the image; installs what it may
-	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 tests/clients $(PYTEST_ARGS)
+	@DBT='$(CURDIR)/$(VENV_DBT)/bin/dbt' $(BIN)/python -m pytest -n 0 --timeout 600 tests/clients $(PYTEST_ARGS)
 
 client-programs:
 	@sh tests/clients/programs.sh
 
 test-orchestrators: $(READY) $(AIRFLOW) ## the DAG of docs/orchestrate.md, run by an Airflow in an environment of its own
-	@AIRFLOW='$(CURDIR)/$(VENV_AIRFLOW)/bin/airflow' $(BIN)/python -m pytest -n 0 tests/orchestrators $(PYTEST_ARGS)
+	@AIRFLOW='$(CURDIR)/$(VENV_AIRFLOW)/bin/airflow' $(BIN)/python -m pytest -n 0 --timeout 1200 tests/orchestrators $(PYTEST_ARGS)
 
 docs: setup ## what is written from the code: docs/views.md, settings.md, commands.md, and sql/contract.txt
 	@$(BIN)/python -m tests.tools.write_docs

@@ -10,7 +10,7 @@ import pytest
 from etl.config import settings, validation
 from etl.config.secrets import PasswordGrant, Secret
 from etl.errors import ConfigError
-from tests.support.command import Command
+from tests.support.command import IMPATIENT, Command
 
 GOOD = {"AIMS360_BASE_URL": "https://api.example/", "AIMS360_TOKEN": "a-token"}
 
@@ -203,7 +203,7 @@ def test_a_bad_address_is_told_by_the_setting_that_it_came_from(tmp_path: Path, 
     (tmp_path / "address").write_text("postgresql://u:p@127.0.0.1:1/db")
     command = Command("https://127.0.0.1:1", "", tmp_path)
     command.environ["DATABASE_URL_FILE"] = "address"
-    code, output, errors = command.run(*words)
+    code, output, errors = command.run(*words, program=IMPATIENT)
     assert (code, "check host and port in DATABASE_URL_FILE" in output + errors) == (1, True)
     command.environ["DATABASE_URL"] = "postgresql://h/d"
     assert "DATABASE_URL_FILE: DATABASE_URL is set too" in "".join(command.run(*words)[1:])

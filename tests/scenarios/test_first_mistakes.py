@@ -17,7 +17,7 @@ from etl.client import network_errors
 from etl.pipeline.doctor import Standing, clocks
 from etl.postgres.connection import Connection, sibling, why_not
 from etl.testing.emulator import Emulator, Server, World, populated, serve
-from tests.support.command import Command
+from tests.support.command import IMPATIENT, Command
 from tests.support.logins import a_login, as_role
 from tests.support.old_postgres import a_postgres_of
 from tests.support.scene import TOKEN
@@ -51,7 +51,7 @@ def user(service: Server, url: str, tmp_path: Path) -> Command:
 
 def told(user: Command, words: str, code: int, *expected: str) -> str:
     """What a command says where it fails, on stderr, or in doctor's table: it holds this, and no secret."""
-    found, output, errors = user.run(*words.split())
+    found, output, errors = user.run(*words.split(), program=IMPATIENT)
     said = output + errors
     assert found == code, said
     for text in expected:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
@@ -87,23 +88,28 @@ def forms(secret: str) -> Iterator[str]:
             yield encode(b"." * before + secret.encode()).decode()[4:-4]
 
 
+@cache
+def pieces(secret: str) -> frozenset[str]:
+    """All pieces of a secret in all its forms, in small letters."""
+    return frozenset(form[at : at + PIECE].lower() for form in forms(secret) for at in range(len(form) - PIECE + 1))
+
+
 def leaks(text: str, *also: str) -> set[str]:
     """The secrets of which a piece stands in a text, also over the ends of its lines."""
     joined = re.sub(r"\\n|\s|aims360-etl:", "", text).lower()
-    found = set()
-    for secret in (*SECRETS, *also):
-        pieces = {form[at : at + PIECE].lower() for form in forms(secret) for at in range(len(form) - PIECE + 1)}
-        if any(piece in joined for piece in pieces):
-            found.add(secret)
-    return found
+    said = {joined[at : at + PIECE] for at in range(len(joined) - PIECE + 1)}
+    return {secret for secret in (*SECRETS, *also) if not said.isdisjoint(pieces(secret))}
 
 
 def kept(db: Connection) -> str:
-    """All that is stored where no link may be, and all that BI tools see but who made a job."""
+    """All that is stored where no link may be, and all that BI tools see but who made a job.
+
+    `bi.calendar` reads no table.
+    """
     tables = db.execute("""
         SELECT table_schema, table_name
         FROM information_schema.tables
-        WHERE table_schema IN ('etl', 'bi') AND table_name NOT IN ('alembic_version', 'job_links')
+        WHERE table_schema IN ('etl', 'bi') AND table_name NOT IN ('alembic_version', 'job_links', 'calendar')
     """).fetchall()
     assert len(tables) >= 11
     said = []

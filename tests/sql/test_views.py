@@ -294,7 +294,7 @@ def test_the_calendar_knows_weeks_and_month_ends_whatever_the_sessions_zone(db: 
 @pytest.mark.slow
 def test_readers_are_never_in_the_way_nor_kept_waiting(url: str, db: Connection) -> None:
     """While jobs are rerun, rewritten and purged, it waits for no lock, and sees each job with its own documents."""
-    world = populated(600, seed=2, rate=2_000, rerun_share=0.5)
+    world = populated(600, seed=2, rate=600, rerun_share=0.5)
     scene = Scene(db, world)
     scene.sync()
     seen: list[int] = []
@@ -317,8 +317,8 @@ def test_readers_are_never_in_the_way_nor_kept_waiting(url: str, db: Connection)
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for _ in range(12):
-            world.advance(timedelta(hours=20))
+        for _ in range(6):
+            world.advance(timedelta(hours=40))
             scene.sync()
         scene.sync(full=True, rewrite=True)
     finally:

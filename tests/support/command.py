@@ -8,6 +8,17 @@ from pathlib import Path
 
 from tests.support.scene import TOKEN
 
+# The same program, whose waits between two attempts are short: for tests of what is said after the last one.
+_IMPATIENT = """
+import sys
+from etl.cli import main
+from etl.client import client
+client._LONGEST_WAIT = 0.05
+sys.argv[0] = "aims360-etl"
+main()
+"""
+IMPATIENT = ("-c", _IMPATIENT)
+
 
 class Command:
     """The command with a service and a database in its environment, run from an empty folder."""
