@@ -83,7 +83,7 @@ debug_option = click.option(
     callback=_remember_debug,
     help="Print the traceback of a failure too.",
 )
-# For each command that talks to the source; the settings it reads by `wiring.read_settings` know of it then.
+# For each command that talks to the source; the settings it reads by `context.read_settings` know of it then.
 insecure_http_option = click.option(
     "--insecure-http",
     is_flag=True,

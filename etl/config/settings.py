@@ -1,7 +1,7 @@
 """Settings: frozen values of what the environment and `aims360.toml` say, every mistake named with its fix.
 
-`given` finds what is set, `config_file` reads the file, `limits` says what a value may be. Read with the standard
-library alone: a sync that runs each minute pays for every import each minute.
+`environment` finds what is set, `toml_file` reads the file, `validation` says what a value may be. Read with the
+standard library alone: a sync that runs each minute pays for every import each minute.
 """
 
 import re

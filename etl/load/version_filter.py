@@ -1,7 +1,7 @@
 """Which versions a page of the source tells, and which of them the mirror holds: for those nothing need be built.
 
 A page tells its versions at a glance, in columns, and Postgres answers with those that differ. Whatever isn't told
-plainly is left to `flatten` and `load`.
+plainly is left to `flatten` and `upsert`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from etl.client import odata
 from etl.models import Page
 from etl.postgres.connection import Connection, text_array
 
-# The same is what `load.choose` calls so: any other row is left to it.
+# The same is what `merge_policy.choose` calls so: any other row is left to it.
 DIFFERING = """
 SELECT t.job_id
 FROM unnest(%(job_ids)s::text[], %(row_versions)s::bigint[], %(modified)s::bigint[])

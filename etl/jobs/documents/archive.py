@@ -1,4 +1,4 @@
-"""Outputs side by side: each to its place, then its row. Whoever chooses them holds `lock.fetching`."""
+"""Outputs side by side: each to its place, then its row. Whoever chooses them holds `locks.fetching`."""
 
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The content of an output: asked for by the rules of `links`, gone on with after a cut, checked. It speaks HTTP.
+"""The content of an output: asked for by the rules of `link_policy`, gone on with after a cut, checked. It speaks HTTP.
 
 No message names an address, nor what a server says in words: either may hold an access key.
 """
@@ -40,7 +40,10 @@ class TooLarge(Refused):
 
 
 class Into(Protocol):
-    """Where the content goes: `parts.Part` is one. `version`: the server's word for what is there, None for nothing."""
+    """Where the content goes: `partial_files.Part` is one.
+
+    `version`: the server's word for what is there, None for nothing.
+    """
 
     size: int
     version: str | None

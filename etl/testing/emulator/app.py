@@ -44,8 +44,8 @@ class Emulator:
     """A pretend AIMS360 around a world; a WSGI application that may be called from many threads.
 
     `next_link`: "standard" (when more rows follow), "always" (even on an empty page), "never", or "foreign" (standard,
-    on another host). `comparison`: how date literals meet ticks, see `ticks.literal_hns`. `ignore`: query options,
-    without the dollar sign, that are ignored with a 200. `refuse`: properties that can't be filtered on (400).
+    on another host). `comparison`: how date literals meet ticks, see `sql_datetime.literal_hns`. `ignore`: query
+    options, without the dollar sign, that are ignored with a 200. `refuse`: properties that can't be filtered on (400).
     `ranges`: whether parts of documents can be had, with ETag and If-Range. `is_logged`: whether `requests` keeps each.
     `between_pages` is called with the world before each collection request but the first. `clock`: before each request
     the world lives until `clock()`. `reset` makes the exception that a `reset` fault raises where there is no socket:

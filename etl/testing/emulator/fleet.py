@@ -1,7 +1,7 @@
 """Many accounts in two regions, served by one process. Which account it is, is told by who signs in.
 
     fleet = Fleet(tenants(2_000), clock)
-    with serve_fleet(fleet) as at: ...      # at.west, at.east: base addresses; at.steering: see `steering`
+    with serve_fleet(fleet) as at: ...      # at.west, at.east: base addresses; at.steering: see `admin_api`
 
 An account lives in one region; in the other its token and its password are unknown.
 """
