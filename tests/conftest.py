@@ -23,8 +23,8 @@ from tests.support.command import Command
 from tests.support.rounds import PROFILE
 from tests.support.scene import TOKEN
 
-# A shell ignores SIGINT for what it starts in the background (`nohup make test &`), and children inherit that: a command
-# that is told to end by it would go on for ever.
+# A shell lets what it starts in the background ignore SIGINT (`nohup make test &`), and children inherit that: a command
+# that is to end by it would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -43,10 +43,9 @@ for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
     )
 hypothesis_settings.load_profile(PROFILE)
 
-# Tables that no test may leave empty, and Procrastinate's own, by whose jobs all that hangs on them is found.
-_KEPT = (definitions, queue)
-_TABLES = [f"{table.schema}.{table.name}" for table in metadata.sorted_tables if table not in _KEPT]
-_TABLES += ["queue.procrastinate_jobs", "queue.procrastinate_workers"]
+# All tables but the two in which `migrate` writes down what it made.
+_TABLES = [f"{table.schema}.{table.name}" for table in metadata.sorted_tables if table not in (definitions, queue)]
+_TABLES += [f"queue.procrastinate_{name}" for name in ("jobs", "events", "periodic_defers", "workers")]
 # Only what a test filled: to truncate all tables takes 25 ms, to look at the sizes of their files less than one.
 _EMPTY = sql.SQL("""
 DO $$

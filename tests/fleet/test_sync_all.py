@@ -3,28 +3,41 @@
 import json
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from etl.config import settings
+from etl.event_log import Log
+from etl.fleet import source_registry
+from etl.fleet.executor import Desks
 from etl.fleet.results import Ended, Ending, Outcome, as_object, by_source, exit_code, summary
-from etl.models import Counts, Run, Verdict
+from etl.fleet.scheduler import standings
+from etl.fleet.sync_all import Fleet, Listener, Wish, sync_all
+from etl.models import Clock, Counts, Run, Verdict
 from etl.postgres import locks
 from etl.postgres.connection import Connection
 from etl.testing.chaos.oracle import differences
 from etl.testing.emulator import Emulator, Faults, World, populated, serve
 from tests.support.command import Command
 from tests.support.scene import TOKEN
+from tests.support.waiting import PATIENCE, eventually
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _ROWS = "SELECT s.name, count(*) FROM aims360.jobs AS j JOIN etl.sources AS s USING (source_id) GROUP BY s.name"
 _READS = "FROM etl.runs AS r JOIN etl.sources AS s USING (source_id) WHERE r.kind IN ('full', 'incremental')"
 _RUNS = f"SELECT s.name, r.kind {_READS} ORDER BY r.run_id"
+_AT_WORK = """
+SELECT (SELECT count(*) FROM etl.runs WHERE outcome = 'running'),
+       (SELECT count(DISTINCT source_id) FROM aims360.jobs)
+"""
 _ENDS = f"SELECT s.name {_READS} ORDER BY r.finished_at"
 
 
@@ -37,18 +50,32 @@ class Accounts:
         self.command.environ["WORKING"] = TOKEN
         self.worlds: dict[str, World] = {}
         self.emulators: dict[str, Emulator] = {}
+        self.are_quick = Event()
         self._stack, self._tables = stack, dict[str, dict[str, object]]()
 
-    def add(self, name: str, jobs: int = 120, page_size: int = 100, latency: float = 0.0, **settings: object) -> None:
-        """An account of so many jobs, each with an id of its own."""
+    def add(
+        self,
+        name: str,
+        jobs: int = 120,
+        page_size: int = 100,
+        between_pages: Callable[[World], None] | None = None,
+        **settings: object,
+    ) -> None:
+        """Add an account of so many jobs, each with an id of its own.
+
+        `between_pages` is called before each page but the first.
+        """
         world = self.worlds[name] = populated(jobs, seed=1 + len(self.worlds), rate=0)
-        emulator = self.emulators[name] = Emulator(world, token=TOKEN, page_size=page_size)
-        server = self._stack.enter_context(serve(emulator, latency=latency))
+        emulator = self.emulators[name] = Emulator(world, token=TOKEN, page_size=page_size, between_pages=between_pages)
+        server = self._stack.enter_context(serve(emulator))
         self.set(name, base_url=server.url, **settings)
 
-    def add_slow(self, name: str, **settings: object) -> None:
-        """An account of 40 pages, a tenth of a second each, one after the other."""
-        self.add(name, jobs=400, page_size=10, latency=0.1, concurrency=1, **settings)
+    def add_slow(self, name: str, jobs: int, seconds: float, **settings: object) -> None:
+        """Add an account whose pages of ten jobs take so many seconds each, until `are_quick` is set."""
+        self.add(name, jobs, page_size=10, between_pages=lambda _: self._wait(seconds), concurrency=1, **settings)
+
+    def _wait(self, seconds: float) -> None:
+        self.are_quick.wait(seconds)
 
     def add_silent(self, name: str, **settings: object) -> None:
         """A service that takes connections and never says a word."""
@@ -100,12 +127,6 @@ def accounts(url: str, tmp_path: Path) -> Iterator[Accounts]:
         yield Accounts(url, tmp_path, stack)
 
 
-def until(db: Connection, statement: str, wanted: Callable[[Any], bool]) -> None:
-    """Waits for what Postgres is asked for."""
-    while not wanted(db.execute(statement).fetchone()):
-        db.execute("SELECT pg_sleep(0.01)")
-
-
 def quiet(errors: str) -> str:
     """What a call said on stderr, but for how far it was, which a busy machine makes it say."""
     return "".join(line for line in errors.splitlines(keepends=True) if " sources done, " not in line)
@@ -134,8 +155,8 @@ def test_sources_in_trouble_hold_up_nobody(accounts: Accounts, db: Connection) -
     What is wrong with each is told without its secret. The worst code is that of the setting.
     """
     accounts.command.environ["MISTYPED"] = "very-secret-token"
-    accounts.add_silent("hangs", time_limit="15s")
-    accounts.add("busy", time_limit="15s")
+    accounts.add_silent("hangs", time_limit="5s")
+    accounts.add("busy", time_limit="7s")  # given up when the next of its pauses, 3 s at most, would be too long
     accounts.emulators["busy"].set_faults(Faults(rate=1.0, kinds=("429-seconds",)))
     accounts.add("stranger", token_env="MISTYPED")
     accounts.add("broken", look_back="soon", concurrency="many")
@@ -184,7 +205,7 @@ def test_without_a_broken_setting_the_code_is_that_of_a_failure(accounts: Accoun
         code, found = accounts.told()
         assert (code, found["held"], found["complete"]) == (3, 1, 2)
         accounts.emulators["gone"].set_faults(Faults(rate=1.0, kinds=("503",)))
-        accounts.set("gone", time_limit="2s")
+        accounts.set("gone", time_limit="1s")
         code, found = accounts.told()
     assert (code, found["held"], found["failed"], found["complete"]) == (1, 1, 1, 1)
     by_name = {run["name"]: run for run in found["runs"]}
@@ -222,16 +243,21 @@ def test_a_source_that_fails_is_left_alone_for_a_while(accounts: Accounts, db: C
     assert accounts.differences(db) == []
 
 
-def test_increments_come_before_backfills_which_take_turns(accounts: Accounts, db: Connection) -> None:
+def test_increments_come_before_backfills_which_take_turns(accounts: Accounts, db: Connection, url: str) -> None:
     """Those that were read whole are fresh before the first page of another; of those a slice each, till the end."""
     for name in ("east", "west"):
         accounts.add(name)
     assert accounts.sync()[0] == 0
+    pages: list[World] = []  # each takes a second, of a clock that nobody waits for
     for name in ("large", "larger"):
-        accounts.add_slow(name, time_limit="3s")
+        accounts.add(name, page_size=10, between_pages=pages.append, concurrency=1, time_limit="8s")
     db.execute("DELETE FROM etl.runs")
-    code, _, errors = accounts.sync("--parallel", "1")
-    assert code == 0, errors
+    clock = Clock(lambda: datetime.now(UTC), lambda: float(len(pages)), time.sleep)
+    roster = source_registry.whole(settings.read(accounts.command.environ, accounts.command.folder), {})
+    listener = Listener(lambda ended, error: None, lambda done, of: None, Log("json", clock).of)
+    with closing(Desks(1, url, clock)) as desks:
+        outcome = sync_all(Fleet(roster.sources, {}, standings(db)), desks, clock, Wish(1), listener)
+    assert exit_code(outcome.ended) == 0
     runs = db.execute(_RUNS).fetchall()
     assert sorted(runs[:2]) == [("east", "incremental"), ("west", "incremental")]
     slices = [name for name, kind in runs[2:] if kind == "full"]  # whoever is through has its increment at once
@@ -243,8 +269,10 @@ def test_increments_come_before_backfills_which_take_turns(accounts: Accounts, d
 def test_all_rows_of_all_sources_in_slices(accounts: Accounts, db: Connection) -> None:
     """--full, each in as many runs as its time limit makes of it."""
     accounts.add("small")
-    accounts.add_slow("large", time_limit="3s")
+    accounts.add_slow("large", jobs=300, seconds=0.1, time_limit="3s")
+    accounts.are_quick.set()
     assert accounts.sync()[0] == 0
+    accounts.are_quick.clear()
     for world in accounts.worlds.values():
         world.change(next(iter(world.jobs())), touch=False, jobStatusText="changed, and nobody was told")
     db.execute("DELETE FROM etl.runs")
@@ -278,13 +306,13 @@ def test_deep_passes_follow_where_they_are_due(accounts: Accounts, db: Connectio
 def test_a_call_that_is_ended_loses_nothing(accounts: Accounts, db: Connection, how: signal.Signals) -> None:
     """Its threads end after their page, or where they wait; it says what was done. The next call goes on from there."""
     for name in ("east", "north", "west"):
-        accounts.add_slow(name)
+        accounts.add_slow(name, jobs=400, seconds=0.2)
     accounts.add_silent("hangs")
     with accounts.command.start("sync", "--all") as process:
-        until(db, "SELECT count(*) FROM aims360.jobs", lambda row: row[0] > 100)
-        until(db, "SELECT count(*) FROM etl.runs WHERE outcome = 'running'", lambda row: row[0] == 4)
+        eventually(lambda: db.execute(_AT_WORK).fetchone() == (4, 3))
         process.send_signal(how)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=PATIENCE)
+    accounts.are_quick.set()
     if how is signal.SIGKILL:
         assert process.returncode == -how
     else:

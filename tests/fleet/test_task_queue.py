@@ -1,8 +1,9 @@
 """The engine: what is in the queue gets done, once, in the right order, whatever dies meanwhile."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -10,6 +11,7 @@ import pytest
 
 from etl.config import settings
 from etl.errors import DatabaseError, Locked
+from etl.fleet import task_queue
 from etl.fleet.scheduler import Work
 from etl.fleet.task_queue import Engine, Slots, Stopped, pause
 from etl.postgres import connection, embedded, migrations
@@ -17,6 +19,8 @@ from etl.postgres.connection import Connection, connect
 from tests.support.waiting import PATIENCE, eventually
 
 STALLED_AFTER = 3.0
+# What the engine waits for in these tests. Its own intervals are those of the workers in test_worker.py.
+SHORT_INTERVALS = {"_DISPATCHED": "* * * * * *", "_AGAIN": 1, "_LOOKED_FOR_JOBS": 0.2, "_PAUSE": 0.2}
 CUT_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'
@@ -27,6 +31,11 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 """
 JOBS = "SELECT status::text, count(*) FROM queue.procrastinate_jobs WHERE queue_name <> 'house' GROUP BY status"
 WORKERS = "SELECT count(*) FROM queue.procrastinate_workers"
+DISPATCHES = "SELECT count(*) FROM queue.procrastinate_jobs WHERE task_name = 'dispatch' AND status = 'doing'"
+IS_OLD = """
+SELECT FROM queue.procrastinate_events AS e JOIN queue.procrastinate_jobs AS j ON j.id = e.job_id
+WHERE j.lock = 'source west' AND j.status = 'doing' AND e.type = 'started' AND e.at < now() - %s * interval '1s'
+"""
 
 
 class Crew:
@@ -37,7 +46,7 @@ class Crew:
         self.begun: list[tuple[str, Work]] = []
         self.done: list[tuple[str, Work]] = []
         self.errors: list[BaseException] = []
-        self.asked = self.seconds = 0
+        self.asked = 0
         self.two_at_once: list[str] = []
         self._work, self._lock, self._under_way = work, Lock(), Counter[str]()
 
@@ -59,7 +68,7 @@ class Crew:
         return goes_on
 
     def alive(self) -> None:
-        self.seconds += 1
+        pass
 
     def minute(self, waiting: int) -> None:
         raise AssertionError(f"no test lasts a minute: {waiting}")
@@ -69,17 +78,28 @@ class Crew:
 
 
 @contextmanager
-def at_work(url: str, crew: Crew, fresh: int = 2) -> Iterator[Engine]:
-    """A worker in this process with a slot for slow work; at the end it was told to stop, and did."""
-    engine = Engine(url, Slots(fresh, 1), STALLED_AFTER, crew)
-    thread = Thread(target=engine.run, daemon=True)
-    thread.start()
-    try:
-        yield engine
-    finally:
-        engine.stop()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+def at_work(
+    url: str, crew: Crew, fresh: int = 2, intervals: Mapping[str, object] = SHORT_INTERVALS
+) -> Iterator[Engine]:
+    """Run a worker in this process, with a slot for slow work; at the end it was told to stop, and did."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, interval in intervals.items():
+            patch.setattr(task_queue, name, interval)
+        engine = Engine(url, Slots(fresh, 1), STALLED_AFTER, crew)
+        thread = Thread(target=engine.run, daemon=True)
+        thread.start()
+        try:
+            yield engine
+        finally:
+            engine.stop()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+def end_dispatches(crew: Crew, db: Connection) -> None:
+    """Let nothing be due from now on, and wait for the dispatches that may have been told otherwise."""
+    crew.wanted = []
+    eventually(lambda: db.execute(DISPATCHES).fetchone() == (0,))
 
 
 def jobs(db: Connection) -> dict[str, int]:
@@ -96,6 +116,14 @@ def put(db: Connection, name: str, work: Work, status: str = "todo", worker: int
             " VALUES (%s, %s, %s, %s, jsonb_build_object('source', %s::text), %s::procrastinate_job_status, %s)",
             ("fresh", work, f"source {name}", f"{work} {name}", name, status, worker),
         )
+
+
+def a_dead_worker(db: Connection) -> int:
+    """Return the number of a worker that gave its last sign of life long ago."""
+    [(dead,)] = db.execute(
+        "INSERT INTO queue.procrastinate_workers (last_heartbeat) VALUES (now() - interval '1h') RETURNING id"
+    ).fetchall()
+    return int(str(dead))
 
 
 def test_what_is_due_gets_done_and_leaves_nothing_behind(url: str, db: Connection) -> None:
@@ -140,7 +168,7 @@ def test_what_waits_or_is_under_way_is_not_put_in_again(url: str, db: Connection
         asked = crew.asked
         eventually(lambda: crew.asked >= asked + 2)
         assert jobs(db) == {"doing": 1, "todo": 1}
-        crew.wanted = []
+        end_dispatches(crew, db)
         over.set()
         eventually(lambda: jobs(db) == {})
     assert crew.done == [("west", Work.SYNC), ("west", Work.PURGE)]  # the more urgent first
@@ -153,8 +181,7 @@ def test_slow_work_never_takes_the_slots_of_fresh_work(url: str) -> None:
     crew.wanted = [(f"large-{number}", Work.BACKFILL) for number in range(5)]
     with at_work(url, crew):
         eventually(lambda: len(crew.done) > 7)
-        slices = Counter(name for name, _ in crew.done)
-        assert len(slices) == 5  # in turn, and none of them twice before all had one
+        assert len({name for name, _ in crew.done[:5]}) == 5  # in turn: none of them twice before all had one
         crew.wanted = [(f"small-{number}", Work.SYNC) for number in range(5)]
         eventually(lambda: {name for name, work in crew.done if work is Work.SYNC} >= {f"small-{n}" for n in range(5)})
         over.set()
@@ -182,10 +209,10 @@ def test_a_job_that_is_no_longer_its_own_disturbs_no_worker(url: str, db: Connec
 def test_a_dispatch_that_fails_is_told(url: str) -> None:
     """Else a fleet that does nothing would say nothing; the next one may do better."""
     crew = Crew()
-    asked = crew.due
+    asked, tries = crew.due, count()
 
     def due() -> list[tuple[str, Work]]:
-        if len(crew.errors) < 2:
+        if next(tries) < 2:
             raise RuntimeError("nobody knows what is due")
         return asked()
 
@@ -198,11 +225,16 @@ def test_a_dispatch_that_fails_is_told(url: str) -> None:
 
 def test_an_increment_that_turns_out_long_goes_on_as_a_backfill(url: str) -> None:
     """Its next slice takes no slot of fresh work."""
-    crew = Crew(lambda name, work: work is Work.SYNC)
+
+    def work(name: str, work: Work) -> bool:
+        crew.wanted = []
+        return work is Work.SYNC
+
+    crew = Crew(work)
     crew.wanted = [("west", Work.SYNC)]
     with at_work(url, crew):
         eventually(lambda: ("west", Work.BACKFILL) in crew.done)
-    assert crew.done[:2] == [("west", Work.SYNC), ("west", Work.BACKFILL)]
+    assert crew.done == [("west", Work.SYNC), ("west", Work.BACKFILL)]
 
 
 def test_a_source_that_is_held_is_tried_again_shortly_and_keeps_nobody_waiting(url: str, db: Connection) -> None:
@@ -255,11 +287,9 @@ def test_what_was_under_way_at_the_end_is_there_for_others_at_once(url: str, db:
 
 def test_what_a_dead_worker_had_under_way_is_taken_up(url: str, db: Connection) -> None:
     """After its last sign of life plus the time-out; where the like waits already, what is lost is only finished."""
-    [(dead,)] = db.execute(
-        "INSERT INTO queue.procrastinate_workers (last_heartbeat) VALUES (now() - interval '1h') RETURNING id"
-    ).fetchall()
-    put(db, "lost", Work.SYNC, "doing", int(str(dead)))
-    put(db, "twice", Work.SYNC, "doing", int(str(dead)))
+    dead = a_dead_worker(db)
+    put(db, "lost", Work.SYNC, "doing", dead)
+    put(db, "twice", Work.SYNC, "doing", dead)
     put(db, "twice", Work.SYNC)
     crew = Crew()
     with at_work(url, crew):
@@ -269,16 +299,18 @@ def test_what_a_dead_worker_had_under_way_is_taken_up(url: str, db: Connection) 
 
 
 def test_the_jobs_of_a_worker_that_lives_are_left_to_it(url: str, db: Connection) -> None:
-    """However long a run takes."""
+    """However long a run takes: a rescue takes up what a dead worker had, and leaves a run of the same length alone."""
     over = Event()
     crew, other = Crew(lambda name, work: over.wait(PATIENCE) and False), Crew()
     crew.wanted = [("west", Work.SYNC)]
-    with at_work(url, crew):
+    with at_work(url, crew, fresh=1):
         eventually(lambda: bool(crew.begun))
         with at_work(url, other):
-            eventually(lambda: other.seconds > 2 * STALLED_AFTER)
-            assert (other.begun, len(crew.begun)) == ([], 1)
-        crew.wanted = []
+            eventually(lambda: db.execute(IS_OLD, (STALLED_AFTER,)).fetchone() is not None)
+            put(db, "lost", Work.SYNC, "doing", a_dead_worker(db))
+            eventually(lambda: ("lost", Work.SYNC) in other.done)
+            assert (other.begun, len(crew.begun)) == ([("lost", Work.SYNC)], 1)
+        end_dispatches(crew, db)
         over.set()
         eventually(lambda: jobs(db) == {})
     assert crew.done == [("west", Work.SYNC)]
@@ -311,7 +343,7 @@ def test_what_became_of_a_run_is_not_lost_with_a_connection(url: str, db: Connec
     crew.wanted = [("west", Work.SYNC)]
     with at_work(url, crew):
         eventually(lambda: bool(crew.begun))
-        crew.wanted = []
+        end_dispatches(crew, db)
         with connect(url) as other, other.transaction():
             other.execute("SELECT FROM queue.procrastinate_jobs WHERE queue_name = 'fresh' FOR UPDATE")
             over.set()
@@ -329,7 +361,7 @@ def test_a_worker_outlives_its_database(tmp_path: Path) -> None:
         migrations.migrate(url)
         crew = Crew()
         crew.wanted = [("west", Work.SYNC)]
-        with at_work(url, crew):
+        with at_work(url, crew, intervals=SHORT_INTERVALS | {"_WAITED": 1.0}):
             eventually(lambda: bool(crew.done))
             embedded.stop(tmp_path)
             eventually(lambda: any("can't connect" in str(error) for error in crew.errors))
@@ -360,7 +392,7 @@ def test_a_job_is_taken_without_reading_all_that_wait(empty_database: str) -> No
     migrations.migrate(empty_database)
     crew = Crew()
     crew.wanted = [(f"source-{number}", Work.SYNC) for number in range(2000)]
-    with at_work(empty_database, crew):
+    with at_work(empty_database, crew, intervals={}):  # each dispatch reads all that wait
         eventually(lambda: len(crew.done) >= 100)
     read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'procrastinate_jobs'"
     with connect(empty_database) as db:
