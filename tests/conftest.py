@@ -23,8 +23,8 @@ from tests.support.command import Command
 from tests.support.rounds import PROFILE
 from tests.support.scene import TOKEN
 
-# A shell lets what it starts in the background ignore SIGINT (`nohup make test &`), and children inherit that: a command
-# that is to end by it would never end.
+# A shell lets what it starts in the background ignore SIGINT (`nohup make test &`), and children inherit that: one that
+# is to end by it would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
