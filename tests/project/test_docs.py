@@ -62,13 +62,12 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_every_decision_is_in_the_list_under_its_title() -> None:
-    """docs/decisions/index.md lists each record once, in the order of their numbers, by the title that it has."""
-    listed = re.findall(
-        r"^- \[(\d{4})\]\((\1-[\w-]+\.md)\) (.*)$", (ROOT / "docs/decisions/index.md").read_text("utf-8"), re.MULTILINE
-    )
-    titles = [path.read_text(encoding="utf-8").splitlines()[0] for path in DECISIONS]
-    assert [name for _, name, _ in listed] == [path.name for path in DECISIONS]
-    assert [f"# {int(number)}. {title}" for number, _, title in listed] == titles
+    """docs/decisions/index.md lists each record once, by its number and by the title that it has."""
+    index = (ROOT / "docs" / "decisions" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[(\d{4})\]\((\1-[\w-]+\.md)\) (.*)$", index, re.MULTILINE)
+    titles = {path.name: path.read_text(encoding="utf-8").splitlines()[0] for path in DECISIONS}
+    assert len(listed) == len(DECISIONS)
+    assert {name: f"# {int(number)}. {title}" for number, name, title in listed} == titles
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
