@@ -2,7 +2,7 @@
 # PYTHON=…       the interpreter to make the environment with (default: the first one that is new enough)
 # PYTEST_ARGS=…  more arguments for pytest, e.g. PYTEST_ARGS='-k purge'
 # MINUTES=…      how long `make prove` plays episodes after the long tests
-# WORKERS=…      how many test processes, each with a Postgres of its own (default: the cores and one, 5 at most)
+# WORKERS=…      how many test processes, each with a Postgres of its own (default: one more than there are cores, at most 5)
 
 VENV ?= .venv
 VENV_DBT ?= .venv-dbt
@@ -23,8 +23,10 @@ SITE := $(MADE)-site
 DBT := $(VENV_DBT)/$(HERE)
 AIRFLOW := $(VENV_AIRFLOW)/$(HERE)
 BIN := $(VENV)/bin
-# Where rounds of chance are played, few by make test and many by make prove.
-LONG := tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py tests/cli/test_commands.py tests/sql/test_views.py
+# Tests with random rounds: few in make test, many in make prove.
+LONG := tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py \
+  tests/cli/test_commands.py::test_a_backfill_that_is_killed_again_and_again_ends_equal \
+  tests/sql/test_views.py::test_readers_are_never_in_the_way_nor_kept_waiting
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 # Into the environment that the stamp $@ lies in.
@@ -36,7 +38,7 @@ else
 INSTALL = $(@D)/bin/python -m pip --quiet --no-input --disable-pip-version-check install --no-compile
 endif
 
-# Compiled once, for tests and the hundreds of commands that they start, whatever the shell says; not beside the sources.
+# Cache byte code in build/pycache, even if PYTHONDONTWRITEBYTECODE is set: tests start hundreds of commands.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 

@@ -23,13 +23,13 @@ from tests.support.command import Command
 from tests.support.rounds import PROFILE
 from tests.support.scene import TOKEN
 
-# A shell lets what it starts in the background ignore SIGINT (`nohup make test &`), and children inherit that: one that
-# is to end by it would never end.
+# A shell makes what it starts in the background (`nohup make test &`) ignore SIGINT, and children inherit that: a child
+# that a test ends with SIGINT would go on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
-for _profile, _examples, _steps in (("quick", 5, 10), ("long", 150, 25)):
+for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
     hypothesis_settings.register_profile(
         _profile,
         max_examples=_examples,
@@ -46,11 +46,15 @@ hypothesis_settings.load_profile(PROFILE)
 # All tables but the two in which `migrate` writes down what it made.
 _TABLES = [f"{table.schema}.{table.name}" for table in metadata.sorted_tables if table not in (definitions, queue)]
 _TABLES += [f"queue.procrastinate_{name}" for name in ("jobs", "events", "periodic_defers", "workers")]
-# Only what a test filled: to truncate all tables takes 25 ms, to look at the sizes of their files less than one.
+# Only what a test filled: to truncate all tables takes 25 ms, to look at their sizes and counters about one.
 _EMPTY = sql.SQL("""
 DO $$
 DECLARE filled text := (
-    SELECT string_agg(name, ', ') FROM unnest({tables}::text[]) AS name WHERE pg_relation_size(name::regclass) > 0
+    SELECT string_agg(DISTINCT name, ', ')
+    FROM unnest({tables}::text[]) AS name
+    LEFT JOIN pg_depend AS d ON d.refobjid = name::regclass AND d.deptype IN ('a', 'i')
+    LEFT JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+    WHERE pg_relation_size(name::regclass) > 0 OR (s.oid IS NOT NULL AND pg_sequence_last_value(s.oid) IS NOT NULL)
 );
 BEGIN
     IF filled IS NOT NULL THEN
@@ -76,7 +80,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _hash_cheaply(url: str) -> None:
-    """Set the password anew with one round of hashing: thousands of connections are made, each as dear as its rounds."""
+    """Set the password again, hashed in one round: that makes each of thousands of logins cheaper."""
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("SET scram_iterations = 1")
         role, password = sql.Identifier(db.info.user), sql.Literal(db.info.password)

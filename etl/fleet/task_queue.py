@@ -1,4 +1,4 @@
-"""The engine: Procrastinate, whose queue in Postgres all workers of a fleet share.
+"""The task queue: Procrastinate, whose queue in Postgres all workers of a fleet share.
 
     dispatch    what is due by the ledger is put into the queue, once for all workers
     sync, purge, deepen, backfill    one run of a source each, in a thread; a backfill puts itself in again
@@ -6,10 +6,10 @@
     tidy        what failed long ago is forgotten
 
 Of a source one job is under way at a time, by the job's lock, and one of a kind waits, by its queueing lock. Slow work
-has slots of its own, and so has the house, so that none of it keeps an increment waiting.
+has slots of its own, and so has maintenance, so that none of it keeps an increment waiting.
 
-This is the only room that knows Procrastinate, and the only one with async in it: its workers run in one event loop,
-the house's work in threads beside it.
+Only this module and `etl/postgres/queue_schema.py` know Procrastinate, and only this one has async code: its workers
+run in one event loop, the tasks themselves in threads beside it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Slots(NamedTuple):
 
 
 class Chores(Protocol):
-    """What a worker does when the engine says so. All but `alive` is called in threads."""
+    """What a worker does when the task queue says so. All but `alive` is called in threads."""
 
     def due(self) -> Iterable[tuple[str, Work]]:
         """What is to be done now, for which source."""

@@ -1,7 +1,7 @@
 """A worker of a fleet: takes what is due from the queue that all workers share, until it is told to end.
 
-What it does when is the engine's to say; here is how: which sources there are, a desk for each slot, and what is told
-of it all. Of the quiet runs of many sources there is a line a minute.
+The task queue says what it does when; here is how: which sources there are, a desk for each slot, and what is told of
+it all. Of the quiet runs of many sources there is a line a minute.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def census(roster: Roster) -> str:
 class Worker:
     """The chores of a worker at the database at `url`. `read` gives the sources as they are set now.
 
-    Its methods are called by the threads of the engine, side by side. `crew` is what Prometheus may hear.
+    Its methods are called by the threads of the task queue, in parallel. `crew` is what Prometheus may hear.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A batch goes into Postgres: it is decided which rows are new, changed or the same, and what differs is written.
 
 All of it happens in the caller's transaction, together with the cursor that covers the rows. One writer per source
-(`etl.runs` holds the lock) makes "read the versions, then write" safe.
+(`etl/pipeline/run_context.py` holds the lock) makes "read the versions, then write" safe.
 """
 
 import json

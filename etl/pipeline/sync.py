@@ -1,4 +1,4 @@
-"""The hallway: one source, one run, from the first question to the last row that is purged.
+"""One run of one source, from the first question to the last row that is purged.
 
     probe    what is newest, and what time is it there?
     scan     the window, page by page along a key that never changes       (or the scan that was left open)

@@ -152,6 +152,6 @@ def count_everything() -> tuple[str, ...]:
 
 
 def drop_empty_days(db: Connection, source_id: int) -> None:
-    """Groups that no job is in any more go."""
+    """Delete day totals that have reached zero."""
     for statement in _EMPTY_DAYS:
         db.execute(statement, {"source_id": source_id})

@@ -12,6 +12,7 @@ from psycopg import sql
 from etl.errors import ConfigError
 from etl.postgres import locks, migrations
 from etl.postgres.connection import connected
+from etl.postgres.package_data import folder
 from etl.text import shown
 
 EMPTY = "empty"
@@ -125,7 +126,7 @@ def _written(since: str | None, queued: list[str], lock_timeout: timedelta, owne
 
 def _steps(since: str | None) -> list[str]:
     """What each migration says that it does, a line each."""
-    files = sorted((migrations.folder("migrations") / "versions").glob("[0-9]*.py"))
+    files = sorted((folder("migrations") / "versions").glob("[0-9]*.py"))
     texts = {path.name[:4]: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
     return [f"{name}: {(text or '').partition(chr(10))[0]}" for name, text in texts.items() if name > (since or "")]
 

@@ -20,7 +20,7 @@ from psycopg import sql
 from etl.errors import DatabaseError, SchemaError
 from etl.postgres import daily_aggregates, locks, queue_schema
 from etl.postgres.connection import Connection, connect, connected, masked, said
-from etl.postgres.package_data import folder as folder  # it belongs to the schema for all who use it
+from etl.postgres.package_data import folder
 
 if TYPE_CHECKING:  # sqlalchemy and alembic cost as much time as a whole quiet sync: only `migrate` loads them
     from sqlalchemy import Connection as SqlConnection

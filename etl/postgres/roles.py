@@ -11,7 +11,7 @@ from psycopg import sql
 
 from etl.errors import ConfigError, DatabaseError
 from etl.postgres.connection import Connection
-from etl.postgres.migrations import folder
+from etl.postgres.package_data import folder
 
 # As text: as a name it would be cut to the 63 bytes that a name may have, and found; in account_access it is not cut.
 _KNOWN = "SELECT has_table_privilege(oid, 'aims360.jobs', 'SELECT') FROM pg_roles WHERE rolname::text = %s"

@@ -21,7 +21,7 @@ import psycopg
 
 from etl.errors import ConfigError
 from etl.postgres.connection import refusal
-from etl.postgres.migrations import folder
+from etl.postgres.package_data import folder
 
 if TYPE_CHECKING:
     import pandas as pd

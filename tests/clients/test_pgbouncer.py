@@ -23,6 +23,7 @@ from etl.testing.emulator import Emulator, serve
 from tests.clients.expected import MOVING, VIEWS, Login, all_of, comparable, rows
 from tests.clients.test_prometheus import free_port
 from tests.support.command import Command
+from tests.support.processes import Child
 
 CONFIG = """
 [databases]
@@ -68,7 +69,7 @@ def pgbouncer(url: str, mode: str, *more: str, users: Iterable[Login] = (), data
     assert program is not None
     as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
     command = [program, *as_nobody, str(folder / "pgbouncer.ini")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with Child(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             assert any("process up" in line for line in process.stderr), "it doesn't start"

@@ -20,6 +20,7 @@ import pytest
 from etl.testing.emulator import Emulator, Faults
 from tests.support.command import Command
 from tests.support.paths import ROOT
+from tests.support.processes import Child
 
 _DEPLOY = ROOT / "deploy"
 _PATIENCE = 90.0  # seconds
@@ -128,7 +129,7 @@ def free_port() -> int:
 def serving(command: Command, port: int) -> Iterator[None]:
     """`sync --every 1s`, as a service manager would run it."""
     words = ["sync", "--every", "1s", "--metrics-port", str(port)]
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-m", "etl", *words],
         env=command.environ,
         cwd=command.folder,
@@ -166,7 +167,7 @@ def prometheus(folder: Path, scraped: int) -> Iterator[Ask]:
         return found
 
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with subprocess.Popen(
+    with Child(
         ["prometheus", *options, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
         cwd=folder,
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Contact: many sources are asked side by side, and one that hangs keeps nobody waiting for ever."""
+"""Reachability: many sources are asked side by side, and one that hangs keeps nobody waiting for ever."""
 
 import socket
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The roster: sources of the file and of the database, judged as a whole."""
+"""The source registry: sources of the file and of the database, judged as a whole."""
 
 import threading
 import time

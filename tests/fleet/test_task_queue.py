@@ -1,4 +1,4 @@
-"""The engine: what is in the queue gets done, once, in the right order, whatever dies meanwhile."""
+"""The task queue: what is in the queue gets done, once, in the right order, whatever dies meanwhile."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from etl.postgres.connection import Connection, connect
 from tests.support.waiting import PATIENCE, eventually
 
 STALLED_AFTER = 3.0
-# What the engine waits for in these tests. Its own intervals are those of the workers in test_worker.py.
+# What the task queue waits for in these tests. One test of test_worker.py runs with the real intervals.
 SHORT_INTERVALS = {"_DISPATCHED": "* * * * * *", "_AGAIN": 1, "_LOOKED_FOR_JOBS": 0.2, "_PAUSE": 0.2}
 CUT_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -29,7 +29,7 @@ from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.reporting.metrics import worker_metrics
 from etl.testing.emulator import CREDENTIALS, Emulator, Faults, populated, serve
-from tests.support.command import Command
+from tests.support.command import Command, program_with
 from tests.support.paths import ROOT
 from tests.support.scene import TOKEN, a_source
 from tests.support.waiting import PATIENCE, eventually
@@ -39,14 +39,9 @@ STALLED_AFTER = 3.0
 SOON = 20.0  # seconds: far below the 60 after which an answer that doesn't come is given up, and the 30 of a time-out
 REAL_COMMAND = ("-m", "etl")
 # The same with shorter intervals: what is due is looked up each second and not each five.
-WITH_SHORT_INTERVALS = """
-from etl.cli import main
-from etl.fleet import task_queue
-task_queue._DISPATCHED = "* * * * * *"
-task_queue._LOOKED_FOR_JOBS = 0.2
-main()
-"""
-QUICK_COMMAND = ("-c", WITH_SHORT_INTERVALS)
+QUICK_COMMAND = program_with(
+    {"etl.fleet.task_queue._DISPATCHED": "* * * * * *", "etl.fleet.task_queue._LOOKED_FOR_JOBS": 0.2}
+)
 BOTH_AT_ONCE = """
 SELECT a.run_id, b.run_id
 FROM etl.runs AS a

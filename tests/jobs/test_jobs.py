@@ -23,6 +23,7 @@ from etl.postgres.connection import Connection
 from etl.testing.emulator import Emulator, Job, World, serve
 from tests.support.command import Command
 from tests.support.logins import a_login, as_role
+from tests.support.processes import Child
 from tests.support.scene import TOKEN, Scene, a_source
 
 IDS = (
@@ -421,7 +422,7 @@ def test_somebody_at_a_terminal_is_asked(
 ) -> None:
     """Named with what the job is; a no sends nothing."""
     ours, theirs = os.openpty()
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-m", "etl", "jobs", "rerun", "bbbb"],
         env=command.environ,
         cwd=command.folder,

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import select
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,6 +24,7 @@ from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
 from tests.scenarios.test_daily_aggregates import TOTALS
 from tests.support.command import Command
+from tests.support.processes import Child
 from tests.support.scene import Scene, a_source
 
 ANN = "ann.o'lee+etl@example.com"
@@ -336,7 +336,7 @@ def test_the_command_ends_with_3_while_a_run_holds_the_source(command: Command, 
 def test_on_a_terminal_it_asks(command: Command, db: Connection, answer: bytes, expected: int) -> None:
     """With the counts before it; only a yes erases."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-m", "etl", "erase", "--person", ANN],
         env=command.environ,
         cwd=command.folder,

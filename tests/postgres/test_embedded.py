@@ -17,6 +17,7 @@ import pytest
 from etl.errors import ConfigError, EmbeddedError
 from etl.postgres import embedded, embedded_binaries
 from etl.postgres.embedded import Server
+from tests.support.processes import Child
 
 QUICK = {"fsync": "off"}
 # A program that starts the server, says so, and waits for the end of its input.
@@ -67,7 +68,7 @@ def ask(server: Server, question: str) -> object:
 
 
 def starter(data_dir: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return Child(
         [sys.executable, "-c", STARTER, str(data_dir)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

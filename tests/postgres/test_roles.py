@@ -14,6 +14,7 @@ from psycopg import sql
 from etl.errors import ConfigError, DatabaseError
 from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
+from etl.postgres.package_data import folder
 from etl.postgres.roles import _MAKES_READERS, grant, unknown
 from etl.testing.emulator import World, populated
 from tests.support.logins import a_login, as_role
@@ -394,6 +395,6 @@ def test_an_account_that_nobody_has_is_told(mirror: Scene, db: Connection) -> No
 
 def test_an_administrator_is_asked_for_every_role_that_is_missing() -> None:
     """Who owns the mirror without CREATEROLE is told a statement: after it nothing is left to be made."""
-    made = (migrations.folder("sql") / "roles.sql").read_text(encoding="utf-8")
+    made = (folder("sql") / "roles.sql").read_text(encoding="utf-8")
     needed = re.findall(r"CREATE ROLE (\w+) NOLOGIN", made)
     assert sorted(re.findall(r"CREATE ROLE (\w+)", _MAKES_READERS)) == sorted(needed) != []

@@ -1,4 +1,4 @@
-"""The house holds together: README, commands, errors, tables, migrations and views say the same."""
+"""The project is consistent: README, commands, errors, tables, migrations and views say the same."""
 
 import re
 import subprocess

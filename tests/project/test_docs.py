@@ -70,7 +70,7 @@ def test_every_decision_is_in_the_list_under_its_title() -> None:
     assert {name: f"# {int(number)}. {title}" for number, name, title in listed} == titles
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_between_pages_and_to_files_resolve(page: Path) -> None:
     """Where the repository is hosted and on the site alike: a link leads to a file, and to a heading that is there."""
     for link in _LINK.findall(prose(page)):
@@ -85,7 +85,7 @@ def test_links_between_pages_and_to_files_resolve(page: Path) -> None:
         assert page.stem in NOT_ON_THE_SITE or target.stem not in NOT_ON_THE_SITE, link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_pages_that_are_named_exist(page: Path) -> None:
     """In a line of text, `docs/bi.md` is a promise too."""
     for name in re.findall(r"`(docs/[\w-]+\.md|[A-Z]+\.md)`", page.read_text(encoding="utf-8")):

@@ -6,7 +6,7 @@ import pytest
 
 from etl.config.settings import SETTINGS
 from etl.load.erase import Erased
-from etl.postgres.migrations import folder
+from etl.postgres.package_data import folder
 from etl.postgres.tables import metadata
 from tests.support.paths import ROOT
 

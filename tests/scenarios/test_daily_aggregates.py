@@ -1,6 +1,5 @@
 """The law of day totals: a purge never changes one, whatever the source has been through; and they are the jobs'."""
 
-import os
 from datetime import timedelta
 from random import Random
 
@@ -15,10 +14,11 @@ from etl.testing.chaos import mutations
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
 from etl.testing.emulator.job_version import Generation
+from tests.support.rounds import IS_LONG
 from tests.support.scene import Scene, a_source
 
 # `make prove` lives a thousand.
-LIVES = 1_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 16
+LIVES = 1_000 if IS_LONG else 16
 TOTALS = "SELECT * FROM bi.job_daily ORDER BY source, day, account_code, category_name, sub_category_name, job_status"
 AS_JOBS = """
 SELECT source, created_day, account_code, category_name, sub_category_name, job_status,

@@ -14,6 +14,7 @@ from etl.postgres.connection import Connection, connect
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
 from tests.support.paths import ROOT
+from tests.support.rounds import IS_LONG
 from tests.support.scene import Scene, a_source
 from tests.tools import write_docs
 
@@ -294,7 +295,7 @@ def test_the_calendar_knows_weeks_and_month_ends_whatever_the_sessions_zone(db: 
 @pytest.mark.slow
 def test_readers_are_never_in_the_way_nor_kept_waiting(url: str, db: Connection) -> None:
     """While jobs are rerun, rewritten and purged, it waits for no lock, and sees each job with its own documents."""
-    world = populated(600, seed=2, rate=600, rerun_share=0.5)
+    world = populated(600, seed=2, rate=2_000 if IS_LONG else 600, rerun_share=0.5)
     scene = Scene(db, world)
     scene.sync()
     seen: list[int] = []

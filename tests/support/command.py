@@ -3,21 +3,32 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.processes import Child
 from tests.support.scene import TOKEN
 
-# The same program, whose waits between two attempts are short: for tests of what is said after the last one.
-_IMPATIENT = """
+_WITH_CONSTANTS = """
 import sys
+from importlib import import_module
 from etl.cli import main
-from etl.client import client
-client._LONGEST_WAIT = 0.05
+for place, value in {constants!r}.items():
+    module, _, name = place.rpartition(".")
+    assert hasattr(import_module(module), name), place
+    setattr(import_module(module), name, value)
 sys.argv[0] = "aims360-etl"
 main()
 """
-IMPATIENT = ("-c", _IMPATIENT)
+
+
+def program_with(constants: Mapping[str, object]) -> Sequence[str]:
+    """Return what to start in place of `-m etl`: the same program with other values of these constants."""
+    return ("-c", _WITH_CONSTANTS.format(constants=dict(constants)))
+
+
+# The same program with short waits between retries, for tests of the final message.
+IMPATIENT = program_with({"etl.client.client._LONGEST_WAIT": 0.05})
 
 
 class Command:
@@ -35,9 +46,9 @@ class Command:
         }
         self.folder = folder
 
-    def start(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> Child:
         """The command, running."""
-        return subprocess.Popen(
+        return Child(
             [sys.executable, *program, *arguments],
             env=self.environ,
             cwd=self.folder,
@@ -50,5 +61,5 @@ class Command:
     def run(self, *arguments: str, program: Sequence[str] = ("-m", "etl")) -> tuple[int, str, str]:
         """Exit code, output and errors of the command at its end."""
         with self.start(*arguments, program=program) as process:
-            output, errors = process.communicate(timeout=120)
+            output, errors = process.communicate(timeout=60)
         return process.returncode, output, errors

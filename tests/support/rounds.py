@@ -1,4 +1,4 @@
-"""How long tests by chance go on: `make test` plays few rounds, `make prove` many."""
+"""Randomised tests run few rounds in `make test`, and many in `make prove`."""
 
 import os
 

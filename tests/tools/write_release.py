@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 
 from etl.errors import SourceError
-from etl.postgres import migrations
+from etl.postgres import migrations, package_data
 from etl.postgres.connection import Connection, connect
 from etl.testing.emulator import ABSENT, World, populated
 from tests.support.paths import ROOT
@@ -53,7 +53,7 @@ def main() -> None:
         migrations.migrate(url)
         with connect(url) as db:
             sources = live_and_tell(db)
-        name = max(path.name[:4] for path in (migrations.folder("migrations") / "versions").glob("[0-9]*.py"))
+        name = max(path.name[:4] for path in (package_data.folder("migrations") / "versions").glob("[0-9]*.py"))
         keep(folder / f"{name}.sql.gz", dumped(url))
         keep(folder / f"{name}.json.gz", json.dumps(sources, indent=1))
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from etl.postgres.connection import reading, refusal
-from etl.postgres.migrations import folder
+from etl.postgres.package_data import folder
 
 Row = dict[str, Any]
 _LONGEST = 160

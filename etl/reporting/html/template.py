@@ -1,4 +1,4 @@
-"""The sheet: content to HTML. Pure; every text is escaped here, and nowhere else is HTML written."""
+"""The template: content to HTML. Pure; every text is escaped here, and nowhere else is HTML written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

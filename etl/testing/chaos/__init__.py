@@ -3,7 +3,7 @@
 oracle           mirror against source; imports nothing else of `etl`
 invariants       what always holds of the mirror; imports nothing else of `etl`
 mutations        what the source can do: named functions of its jobs
-scenarios        which of it comes together, and what then must find it
+scenarios        which mutations occur together, and which check must find them
 source_profile   how the source is served in an episode
 fault_injection  what the machine can do: a connection that is killed, cut, or refused by Postgres at any round trip
 resume_check     whether a run asked again for pages that were committed

@@ -1,4 +1,4 @@
-"""A stage: a world, its service with its habits, a clock that is off, and a mirror in a database.
+"""The environment of an episode: a world, its service with its habits, a clock that is off, and a mirror in a database.
 
 Everything happens in one process and by one source of chance, so that an episode can be played again.
 """

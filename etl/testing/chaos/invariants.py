@@ -1,4 +1,4 @@
-"""The laws of the mirror: what holds after any run, also one that failed or was killed, whatever the source shows.
+"""The invariants of the mirror: what holds after any run, also one that failed or was killed, whatever the source does.
 
 As the oracle it shares no code with the pipeline. It remembers what it saw, so that nothing can be forgotten unseen.
 """
