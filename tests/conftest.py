@@ -23,10 +23,11 @@ from tests.support.command import Command
 from tests.support.rounds import PROFILE
 from tests.support.scene import TOKEN
 
-# A shell makes what it starts in the background (`nohup make test &`) ignore SIGINT, and children inherit that: a child
-# that a test ends with SIGINT would go on.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell makes what it starts in the background (`nohup make test &`) ignore SIGINT and SIGQUIT, and children inherit
+# that: a child that a test ends with SIGINT would go on.
+for _signal, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _default)
 
 # HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
 for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
