@@ -11,8 +11,8 @@ from etl.event_log import Log, chosen
 from etl.models import Clock, Exchange, Progress, silent
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Emulator, populated
-from tests.scenarios.test_secrets import leaks
 from tests.support.command import Command
+from tests.support.known_secrets import leaks
 from tests.support.scene import Scene
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -15,9 +15,9 @@ from etl.postgres.connection import Connection
 from etl.reporting import reports
 from etl.reporting.reports import Asked
 from etl.testing.emulator import START, World
-from tests.reporting.test_reports import HOSTILE, busy, ran
 from tests.support.command import Command
 from tests.support.logins import a_login, as_role
+from tests.support.report_data import HOSTILE, busy, ran
 from tests.support.scene import Scene
 
 

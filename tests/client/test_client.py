@@ -21,9 +21,7 @@ from etl.config.settings import Source
 from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
 from etl.models import Clock
 from etl.testing.emulator import Emulator, World, serve
-from tests.support.scene import BASE, TOKEN, a_source
-
-GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
+from tests.support.scene import BASE, GRANT, TOKEN, a_source
 
 
 class Wire:

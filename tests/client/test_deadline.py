@@ -20,10 +20,9 @@ from etl.jobs import wait
 from etl.jobs.documents import download
 from etl.jobs.documents.download import Downloads, Wanted
 from etl.models import Clock
-from tests.support.scene import a_source
+from tests.support.scene import GRANT, a_source
 
 CLOCK = Clock(lambda: datetime.now(UTC), monotonic, lambda _: None)
-GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
 OK = b"HTTP/1.1 200 OK\r\n"
 
 

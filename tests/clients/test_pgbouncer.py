@@ -21,8 +21,8 @@ from etl.postgres import connection, locks, pooler
 from etl.postgres.connection import Connection, connect
 from etl.testing.emulator import Emulator, serve
 from tests.clients.expected import MOVING, VIEWS, Login, all_of, comparable, rows
-from tests.clients.test_prometheus import free_port
 from tests.support.command import Command
+from tests.support.ports import a_free_port
 from tests.support.processes import Child
 
 CONFIG = """
@@ -59,7 +59,7 @@ def pgbouncer(url: str, mode: str, *more: str, users: Iterable[Login] = (), data
     known = conninfo.conninfo_to_dict(url)
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
-    port = free_port()
+    port = a_free_port()
     there = {"host": known.get("host") or "localhost", "server_port": known.get("port") or 5432}
     text = CONFIG.format(mode=mode, port=port, folder=folder, more="\n".join(more), database=database, **there)
     (folder / "pgbouncer.ini").write_text(text)

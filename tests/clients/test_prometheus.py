@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 from etl.testing.emulator import Emulator, Faults
 from tests.support.command import Command
 from tests.support.paths import ROOT
+from tests.support.ports import a_free_port
 from tests.support.processes import Child
 
 _DEPLOY = ROOT / "deploy"
@@ -73,7 +73,7 @@ def test_a_service_is_scraped_and_its_alerts_fire_and_clear(
     command: Command, emulator: Emulator, tmp_path: Path
 ) -> None:
     """A source that refuses everything for a while: behind and failing, then neither; every panel has an answer."""
-    scraped = free_port()
+    scraped = a_free_port()
     with serving(command, scraped), prometheus(tmp_path, scraped) as ask:
         until(lambda: value(ask, 'aims360_etl_rows_total{outcome="inserted"}') == 300)
         until(lambda: not firing(ask))
@@ -119,12 +119,6 @@ def until(is_so: Callable[[], bool]) -> None:
         pause.wait(0.2)
 
 
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def serving(command: Command, port: int) -> Iterator[None]:
     """`sync --every 1s`, as a service manager would run it."""
@@ -147,7 +141,7 @@ def serving(command: Command, port: int) -> Iterator[None]:
 @contextmanager
 def prometheus(folder: Path, scraped: int) -> Iterator[Ask]:
     """A Prometheus with the alert rules, ten seconds in place of their waits; it answers expressions."""
-    port, rules = free_port(), (_DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    port, rules = a_free_port(), (_DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     hasty = re.sub(r"\bfor: \S+", "for: 0s", rules).replace("> 900", "> 10")
     (folder / "alerts.yml").write_text(hasty, encoding="utf-8")
     (folder / "prometheus.yml").write_text(_CONFIG.format(port=scraped), encoding="utf-8")

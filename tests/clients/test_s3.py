@@ -19,7 +19,7 @@ from etl.postgres import migrations
 from etl.postgres.connection import connect
 from etl.testing.emulator import populated
 from tests.conftest import a_database
-from tests.jobs.documents.test_archive import Stage
+from tests.support.documents import Stage
 from tests.support.scene import BASE
 
 

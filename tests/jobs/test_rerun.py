@@ -7,62 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from etl.client.client import Api
-from etl.config.settings import Source
 from etl.errors import ConfigError, Refused, SignInFailed, Unreachable
 from etl.jobs import live, rerun
-from etl.jobs.live import Live
 from etl.jobs.rerun import Fate, hindrance, runs_again
-from etl.models import Clock, JobRow
-from etl.testing.emulator import FAULT_KINDS, Emulator, Job, World, serve
-from etl.transform.flatten import flatten
-from tests.client.test_client import GRANT
-from tests.scenarios import test_secrets as secrets
-from tests.support.scene import TOKEN, a_source
+from etl.testing.emulator import FAULT_KINDS, Emulator, serve
+from tests.support import known_secrets
+from tests.support.ended_job import Desk, a_row
+from tests.support.scene import GRANT, a_source
 
 ACTED_UPON = ("504", "cut", "reset", "slow")
-
-
-class Desk:
-    """A world with one job that has ended, somebody who may run it again, and a client on the world's time."""
-
-    def __init__(self, source: Source | None = None, **fields: Any) -> None:
-        self.world = World(seed=1)
-        self.job = self.world.add(canReRun="Yes", **fields)
-        self.world.advance(timedelta(minutes=1))
-        self.emulator = Emulator(self.world, token=TOKEN, reset=httpx.ReadError)
-        self.clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
-        self.api = self.client(httpx.WSGITransport(app=self.emulator), source)
-
-    def _sleep(self, seconds: float) -> None:
-        self.world.advance(timedelta(seconds=seconds))
-
-    def client(self, transport: httpx.BaseTransport | None, source: Source | None = None) -> Api:
-        """A client by another way."""
-        return Api(source or a_source(), self.clock, transport)
-
-    @property
-    def job_id(self) -> str:
-        """The job's id."""
-        return self.job.job_id
-
-    def ready(self, api: Api | None = None) -> Live:
-        """The job, looked at before."""
-        return rerun.ready(api or self.api, self.clock, self.job_id)
-
-    def send(self, api: Api | None = None) -> rerun.Sent:
-        """The job, looked at and sent."""
-        return rerun.send(api or self.api, self.clock, self.ready(api))
-
-    def posts(self) -> int:
-        """How many reruns were sent."""
-        return sum(request.method == "POST" and request.path.endswith("/rerun") for request in self.emulator.requests)
-
-    def runs(self) -> int:
-        """How often the job was run again."""
-        job = self.world.get(self.job_id)
-        assert job is not None
-        return job.attempts
 
 
 def test_a_rerun_is_sent_once_and_shown() -> None:
@@ -113,13 +66,17 @@ def test_a_token_that_was_turned_away_is_renewed() -> None:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden", "500 Internal Server Error"])
-@pytest.mark.parametrize("kind", secrets.ECHOES)
+@pytest.mark.parametrize("kind", known_secrets.ECHOES)
 def test_what_a_service_repeats_is_not_repeated(kind: str, status: str) -> None:
     """Tokens, passwords, links and people in an answer to a rerun reach no message."""
-    source = a_source(credentials=secrets.GRANT)
+    source = a_source(credentials=known_secrets.GRANT)
     desk = Desk()
     desk.emulator = Emulator(
-        desk.world, token=None, client_secret=secrets.CLIENT_SECRET, username=secrets.PERSON, password=secrets.PASSWORD
+        desk.world,
+        token=None,
+        client_secret=known_secrets.CLIENT_SECRET,
+        username=known_secrets.PERSON,
+        password=known_secrets.PASSWORD,
     )
     refuses = False
 
@@ -127,7 +84,7 @@ def test_what_a_service_repeats_is_not_repeated(kind: str, status: str) -> None:
         if not environ["PATH_INFO"].endswith("/rerun"):
             return desk.emulator(environ, start_response)
         start_response(status, [])
-        return [secrets.ECHOES[kind]]
+        return [known_secrets.ECHOES[kind]]
 
     api = desk.client(httpx.WSGITransport(app=echo), source)
     try:
@@ -135,7 +92,7 @@ def test_what_a_service_repeats_is_not_repeated(kind: str, status: str) -> None:
     except Refused as refused:
         said, refuses = str(refused), True
     assert refuses == (status[0] == "4")
-    assert secrets.leaks(said, secrets.PERSON) == set()
+    assert known_secrets.leaks(said, known_secrets.PERSON) == set()
 
 
 class Unplugged(httpx.BaseTransport):
@@ -239,13 +196,6 @@ def test_a_job_that_is_not_there_is_said() -> None:
     desk.world.delete(desk.job_id)
     with pytest.raises(ConfigError, match="the source has no job"):
         desk.send()
-
-
-def a_row(job: Job | None = None, **changed: Any) -> JobRow:
-    """A job that has ended, with other values."""
-    world = World(seed=1)
-    batch = flatten([(job or world.add(canReRun="Yes")).rendered()])
-    return batch.jobs[0].row._replace(**changed)
 
 
 LATER = datetime(2026, 3, 2, 10, tzinfo=UTC)

@@ -15,7 +15,7 @@ from etl.jobs.wait import Ears, Outcome, Waited, Wish, pause
 from etl.models import ENDED_STATES, OPEN_STATES, Clock
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Emulator, Faults, World
-from tests.jobs.test_rerun import Desk, a_row
+from tests.support.ended_job import Desk, a_row
 from tests.support.scene import TOKEN
 
 

@@ -22,8 +22,8 @@ from etl.postgres.connection import Connection, connect
 from etl.testing.chaos import mutations
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
-from tests.scenarios.test_daily_aggregates import TOTALS
 from tests.support.command import Command
+from tests.support.day_totals import TOTALS_BY_SOURCE
 from tests.support.processes import Child
 from tests.support.scene import Scene, a_source
 
@@ -95,12 +95,12 @@ def everything(db: Connection) -> str:
 
 def gone(scene: Scene, wish: erase.Wish) -> erase.Erased:
     """It is erased; what was told before is what was done, and the totals and laws are as they were."""
-    before, laws = scene.rows(TOTALS), Laws()
+    before, laws = scene.rows(TOTALS_BY_SOURCE), Laws()
     assert laws.broken(scene.db) == []
     found = erase.look(scene.db, wish)
     done = erase.erase(scene.db, wish, scene.clock)
     assert done == found
-    assert scene.rows(TOTALS) == before
+    assert scene.rows(TOTALS_BY_SOURCE) == before
     assert laws.broken(scene.db) == []
     return done
 

@@ -12,13 +12,9 @@ from etl.load import purge, tombstones
 from etl.pipeline.purge_step import DryRun
 from etl.postgres.connection import Connection
 from etl.testing.emulator import World, populated
+from tests.support.day_totals import TOTALS
 from tests.support.scene import Scene, a_source
 
-TOTALS = """
-SELECT day, account_code, category_name, sub_category_name, job_status, to_jsonb(d) - 'source'
-FROM bi.job_daily AS d
-ORDER BY 1, 2, 3, 4, 5
-"""
 DAY = timedelta(days=1)
 
 

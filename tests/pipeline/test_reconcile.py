@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,28 +10,10 @@ from etl.errors import ConfigError, Unreachable
 from etl.models import Run, Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import ABSENT, Generation, World, populated
-from tests.load.test_purge import TOTALS
-from tests.scenarios.test_hostile_answers import behind
+from tests.support.day_totals import TOTALS
+from tests.support.gateway import behind
+from tests.support.quiet_mirror import DAY, HOUR, MINUTE, NEVER, SHALLOW, a_mirror
 from tests.support.scene import Scene, a_source
-
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-NEVER = timedelta()
-SHALLOW: dict[str, Any] = {"reread": NEVER, "reconcile_every": NEVER}
-
-
-def a_mirror(db: Connection, jobs: int = 30, generation: Generation = "2019-06", **settings: Any) -> Scene:
-    """A mirror of jobs that were made one after the other, an hour ago; no deep pass heals it unasked."""
-    world = World(seed=1, generation=generation)
-    for _ in range(jobs):
-        world.advance(MINUTE)
-        world.add()
-    scene = Scene(db, world, a_source(**{**SHALLOW, **settings}))
-    world.advance(HOUR)
-    scene.sync()
-    world.advance(MINUTE)
-    return scene
 
 
 def an_hour_later(scene: Scene) -> None:

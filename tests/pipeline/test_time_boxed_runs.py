@@ -12,7 +12,6 @@ from etl.pipeline.sync import Order, deepen_now, purge_now, sync
 from etl.postgres.connection import Connection
 from etl.state import scan_checkpoints
 from etl.testing.emulator import Faults, World, populated
-from tests.load.test_purge import hold
 from tests.support.scene import Scene
 
 A_PAGE_TAKES, A_MOMENT = timedelta(seconds=2), timedelta(seconds=0.5)
@@ -97,7 +96,7 @@ def test_a_purge_without_time_for_all_asks_again_in_an_hour(db: Connection) -> N
     """Of jobs that are past their date and there still: asking again at once would bring the same answers for ever."""
     scene = Scene(db, populated(900, seed=6, rate=0))
     run(scene, INCREMENT)
-    hold(scene.world)
+    scene.world.stop_life()
     scene.world.advance(timedelta(days=29))
     scene.emulator.between_pages = lambda world: world.advance(A_MOMENT)
     found = purge_now(scene.source, scene.api, db, scene.clock, within=timedelta(seconds=10))

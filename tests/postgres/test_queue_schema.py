@@ -9,9 +9,9 @@ import pytest
 from etl.errors import DatabaseError, SchemaError
 from etl.postgres import migration_sql, migrations, queue_schema, roles
 from etl.postgres.connection import Connection, connect
-from tests.postgres.test_migrations import BRINGING
 from tests.support.command import Command
 from tests.support.logins import a_login, as_role
+from tests.support.migrating import BRINGING
 from tests.support.released import restored
 
 # A release of Procrastinate in which workers already had heartbeats, but jobs were deferred one by one.

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,27 +11,19 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from etl.cli import EXIT_CODES, main
+from etl.cli import EXIT_CODES
 from etl.errors import EtlError
 from etl.models import Counts, DocumentRow, JobRow
 from etl.postgres.connection import Connection
 from etl.postgres.tables import metadata
 from etl.testing.emulator import populated
+from tests.support.cli_commands import commands
 from tests.support.paths import ROOT
 from tests.support.scene import Scene
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 VIEWS = sorted(path.stem for path in (ROOT / "sql" / "views").glob("*.sql"))
-
-
-def commands(group: click.Group = main, words: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command with its words."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{name} ")
-        else:
-            yield words + name, command
 
 
 def test_every_command_and_option_has_help() -> None:
@@ -191,3 +182,14 @@ def test_a_package_lists_its_modules(package: Path) -> None:
     listed = re.findall(r"^ *([a-z_]+)  +", package.read_text("utf-8").split('"""')[1], re.MULTILINE)
     inside = {path.stem for path in package.parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert sorted(listed) == sorted(inside - {"__init__"})
+
+
+def test_tests_lie_in_the_folders_of_what_they_test() -> None:
+    """Of packages of `etl`, or of what crosses them; what several tests share is in tests/support, and in no test."""
+    beside = "bench clients orchestrators project scenarios sql".split()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert (ROOT / "etl" / folder / "__init__.py").is_file() or str(folder) in beside, path
+        assert not re.search(r"^(from|import) tests\.\S*(?: import )?test_", path.read_text("utf-8"), re.MULTILINE), (
+            path
+        )

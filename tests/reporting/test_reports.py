@@ -13,13 +13,13 @@ from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError
 from etl.postgres.connection import Connection
 from etl.reporting import export_formats, reports
 from etl.reporting.reports import Asked
-from etl.testing.emulator import START, World, populated
+from etl.testing.emulator import START, World
 from tests.support.paths import ROOT
+from tests.support.report_data import HOSTILE, busy, ran, seconds
 from tests.support.scene import Scene, a_source
 
 NAMES = reports.names()
 FILES = ROOT / "sql" / "reports"
-HOSTILE = "'; DROP TABLE aims360.jobs; --"
 PAST = Asked(since=date(2026, 1, 1))  # START is long ago by the database's clock
 Ask = Callable[..., list[dict[str, Any]]]
 
@@ -33,19 +33,6 @@ def ask(url: str) -> Ask:
         return rows
 
     return asking
-
-
-def seconds(count: float) -> timedelta:
-    """A span, briefly."""
-    return timedelta(seconds=count)
-
-
-def ran(created: datetime, waited: float = 1, took: float = 1, **fields: Any) -> dict[str, Any]:
-    """The fields of a job that was created then, waited and ran so many seconds."""
-    started = created + seconds(waited)
-    dates = {"createdDate": created, "startDate": started, "completedDate": started + seconds(took)}
-    kind = {"categoryName": "Exports", "subCategoryName": "EDI", "responseType": "Publishlink"}
-    return {**dates, **kind, "accountCode": "A1", **fields}
 
 
 def document(name: str, expires: datetime | None, megabytes: float = 1.5) -> dict[str, Any]:
@@ -77,20 +64,6 @@ def test_reports_read_bi_and_nothing_else() -> None:
         schemas = set(re.findall(r"^ *(?:[A-Z]+ )*(?:FROM|JOIN) (\w+)\.", text, re.MULTILINE))
         assert schemas == ({"aims360", "etl"} if name == "inline_json" else {"bi"}), name
         assert bool(reports.describe(name).rights) == (name == "inline_json")
-
-
-def busy(db: Connection) -> World:
-    """A month of jobs up to now, one that hangs and one that was run again, and their mirror."""
-    now = datetime.now(UTC)
-    world = populated(400, seed=3, now=now, rate=0)
-    world.add(jobStatus="Inprogress", completedDate=None, modifiedDate=now - timedelta(hours=3))
-    failed = world.add(jobStatus="Failed", createdDate=now - timedelta(days=1))
-    world.add(jobStatus="Failed", canReRun="Yes", accountCode="AZ031")
-    scene = Scene(db, world)
-    scene.sync()
-    world.change(failed, jobStatus="Completed", numberOfAttempts=1)
-    scene.sync()
-    return world
 
 
 def test_every_report_answers_with_its_columns_and_within_its_limits(url: str, db: Connection) -> None:

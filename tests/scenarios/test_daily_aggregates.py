@@ -14,12 +14,12 @@ from etl.testing.chaos import mutations
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
 from etl.testing.emulator.job_version import Generation
+from tests.support.day_totals import TOTALS_BY_SOURCE
 from tests.support.rounds import IS_LONG
 from tests.support.scene import Scene, a_source
 
 # `make prove` lives a thousand.
 LIVES = 1_000 if IS_LONG else 16
-TOTALS = "SELECT * FROM bi.job_daily ORDER BY source, day, account_code, category_name, sub_category_name, job_status"
 AS_JOBS = """
 SELECT source, created_day, account_code, category_name, sub_category_name, job_status,
        count(*), sum(attempts), sum(documents), count(queued_seconds), count(run_seconds),
@@ -71,9 +71,9 @@ def a_life(db: Connection, rng: Random) -> int:
         live(scene, rng)
         scene.sync()
         world.advance(timedelta(days=rng.expovariate(1 / 3)))
-        before = scene.rows(TOTALS)
+        before = scene.rows(TOTALS_BY_SOURCE)
         purged += scene.purge().counts.purged
-        assert scene.rows(TOTALS) == before, seed
+        assert scene.rows(TOTALS_BY_SOURCE) == before, seed
         assert laws.broken(db) == [], seed
     return purged
 
@@ -146,10 +146,10 @@ def test_totals_can_be_counted_anew_at_any_time(db: Connection) -> None:
     """What `migrate` does after a change of definitions: the same, where they are."""
     scene = Scene(db, populated(200, seed=4))
     scene.sync()
-    before = scene.rows(TOTALS)
+    before = scene.rows(TOTALS_BY_SOURCE)
     with db.transaction():
         daily_aggregates.count_all(db, 1)
-    assert scene.rows(TOTALS) == before
+    assert scene.rows(TOTALS_BY_SOURCE) == before
 
 
 def test_the_histogram_is_read_back_as_it_was_counted(db: Connection) -> None:

@@ -20,8 +20,8 @@ from etl.pipeline.reconcile import Wish
 from etl.pipeline.sync import reconcile_now
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Comparison, Faults, Generation, NextLink, World, populated
-from tests.scenarios.test_hostile_answers import GRANT, App, behind
-from tests.support.scene import BASE, TOKEN, Scene, a_source
+from tests.support.gateway import App, behind
+from tests.support.scene import BASE, GRANT, TOKEN, Scene, a_source
 
 KEYS = frozenset({"ID", "jobID"})
 HOUR = timedelta(hours=1)

@@ -1,7 +1,6 @@
 """The ten mistakes of a new user, each as it is met: what is said names what is wrong and what to do, and no secret."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from etl.testing.emulator import Emulator, Server, World, populated, serve
 from tests.support.command import IMPATIENT, Command
 from tests.support.logins import a_login, as_role
 from tests.support.old_postgres import a_postgres_of
+from tests.support.ports import a_free_port
 from tests.support.scene import TOKEN
 from tests.support.tls import secured
 
@@ -401,10 +401,3 @@ def asking_who_asks() -> Iterator[str]:
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-def a_free_port() -> int:
-    """One where nothing listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

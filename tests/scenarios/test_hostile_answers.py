@@ -15,32 +15,17 @@ from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, Unreachab
 from etl.models import Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Generation, World
-from tests.support.scene import Scene, a_source
+from tests.support.gateway import App, behind
+from tests.support.scene import GRANT, Scene, a_source
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MARK = 123456789  # a value that `put` finds in an answer
-GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
-App = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 def put(scene: Scene, value: bytes) -> App:
     """The service, with something in the place of MARK that the emulator itself wouldn't say."""
     return behind(scene, lambda _, body: ("200 OK", body.replace(str(MARK).encode(), value)))
-
-
-def behind(scene: Scene, answer: Callable[[dict[str, Any], bytes], tuple[str, bytes]]) -> App:
-    """The service behind something that changes its answers: status line and body."""
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        started: list[Any] = []
-        body = b"".join(scene.emulator(environ, lambda *given: started.extend(given)))
-        status, changed = answer(environ, body)
-        headers = [(name, value) for name, value in started[1] if name != "Content-Length"]
-        start_response(status if status != "200 OK" else started[0], headers)
-        return [changed]
-
-    return app
 
 
 def refusing(message: bytes) -> Callable[[dict[str, Any], bytes], tuple[str, bytes]]:

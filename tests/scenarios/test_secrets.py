@@ -4,12 +4,11 @@ import json
 import os
 import re
 import signal
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
@@ -29,35 +28,25 @@ from etl.postgres import migrations
 from etl.postgres.connection import Connection, connect
 from etl.reporting import reports
 from etl.testing.emulator import FAULT_KINDS, Emulator, Server, World, serve
-from tests.project.test_consistency import commands
+from tests.support.cli_commands import commands
 from tests.support.command import Command
+from tests.support.known_secrets import (
+    ACCESS_KEY,
+    CLIENT_SECRET,
+    DATABASE_PASSWORD,
+    ECHOES,
+    GRANT,
+    LINK,
+    PASSWORD,
+    PERSON,
+    SECRETS,
+    TOKEN,
+    leaks,
+)
 from tests.support.scene import Scene, a_source
 
-TOKEN = "eyT0k3n/of+the-h0use.0123456789.abcdef=="
-CLIENT_SECRET = "Cl1ent+S3cret/of&ours"
-PASSWORD = "P4ss%word of=ours".replace(" ", "_")
-DATABASE_PASSWORD = "Dat4base-Passw0rd-of-ours"
-ACCESS_KEY = "Acc3ssKeyOfALink9876543210XYZ"
-PERSON = "hidden.person@example.com"
-LINK = f"https://files.example/documentmanagement/v1.0/aimsdocument/one/{ACCESS_KEY}"
-OUR_OWN = (TOKEN, CLIENT_SECRET, PASSWORD, DATABASE_PASSWORD)
-SECRETS = (*OUR_OWN, ACCESS_KEY)
-PIECE = 10  # characters of a secret that are too many to be there by chance
-GRANT = PasswordGrant("client", Secret(CLIENT_SECRET), PERSON, Secret(PASSWORD))
 OWNERS = "aims360.jobs aims360.job_documents aims360.purged_jobs aims360.job_status_history".split()
 Answer = Callable[[dict[str, Any], bytes], tuple[str, bytes]]
-
-# What a service, or a gateway before it, may repeat of what it was sent and what it keeps.
-ECHOES = {
-    "json": json.dumps({"error": {"message": f"no: {TOKEN} {CLIENT_SECRET} {PASSWORD} {LINK} {PERSON}"}}).encode(),
-    "words": f"denied Bearer {TOKEN}, client_secret={CLIENT_SECRET} password={PASSWORD}\n{LINK} {PERSON}".encode(),
-    "urlencoded": "&".join(f"x={form(s)}" for s in (*SECRETS, LINK) for form in (quote, quote_plus)).encode(),
-    "base64": b" ".join(b64encode(b"client"[:n] + s.encode()) for s in (TOKEN, LINK, PASSWORD) for n in range(3)),
-    "html": f"<html><body>{TOKEN} {LINK}</body></html>".encode(),
-    "a page": json.dumps({"value": [{"jobID": LINK, "modifiedDate": TOKEN}], "error": {"message": LINK}}).encode(),
-    "cut": json.dumps({"value": [{"publishLink": LINK, "createdBy": PERSON}]}).encode()[:-9],
-    "no rows": json.dumps({"value": LINK}).encode(),
-}
 
 
 def a_world() -> World:
@@ -78,27 +67,6 @@ def a_world() -> World:
     world.add(**secret, response=json.dumps([{"DownloadLink": LINK, "SizeInMB": LINK}]))
     world.add(**secret, response=documents)
     return world
-
-
-def forms(secret: str) -> Iterator[str]:
-    """A secret as it is, in an address, in a form, and in base64 wherever it begins."""
-    yield from (secret, quote(secret, safe=""), quote_plus(secret))
-    for before in range(3):
-        for encode in (b64encode, urlsafe_b64encode):
-            yield encode(b"." * before + secret.encode()).decode()[4:-4]
-
-
-@cache
-def pieces(secret: str) -> frozenset[str]:
-    """All pieces of a secret in all its forms, in small letters."""
-    return frozenset(form[at : at + PIECE].lower() for form in forms(secret) for at in range(len(form) - PIECE + 1))
-
-
-def leaks(text: str, *also: str) -> set[str]:
-    """The secrets of which a piece stands in a text, also over the ends of its lines."""
-    joined = re.sub(r"\\n|\s|aims360-etl:", "", text).lower()
-    said = {joined[at : at + PIECE] for at in range(len(joined) - PIECE + 1)}
-    return {secret for secret in (*SECRETS, *also) if not said.isdisjoint(pieces(secret))}
 
 
 def kept(db: Connection) -> str:

@@ -13,7 +13,7 @@ from etl.models import Cursor, Scan, ScanKind, Window
 from etl.postgres.connection import Connection
 from etl.state import seen_keys
 from etl.testing.emulator import World
-from tests.pipeline.test_reconcile import DAY, HOUR, MINUTE, a_mirror
+from tests.support.quiet_mirror import DAY, HOUR, MINUTE, a_mirror
 from tests.support.scene import Scene
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

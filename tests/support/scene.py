@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from etl.client.client import Api
+from etl.config.secrets import PasswordGrant, Secret
 from etl.config.settings import Source, read
 from etl.models import Clock, Run
 from etl.pipeline.purge_step import DryRun, what_is_due
@@ -20,6 +21,7 @@ from etl.testing.emulator import Emulator, World
 
 BASE = "https://api.aims360.example"
 TOKEN = "static-token"
+GRANT = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("password"))
 _KEEP = """
 INSERT INTO aims360.document_archive (
     source_id, job_id, position, document_name, account_code, link_sha256, path, bytes, sha256, fetched_at

@@ -19,57 +19,20 @@ import pytest
 from etl.config.secrets import PasswordGrant, Secret
 from etl.errors import ArchiveError, ConfigError
 from etl.jobs.documents import partial_files, selection, stores
-from etl.jobs.documents.archive import Archive, Failure, Fetched, reasons
-from etl.jobs.documents.download import Downloads
+from etl.jobs.documents.archive import Failure, Fetched, reasons
 from etl.jobs.documents.selection import Wish
-from etl.models import Clock
 from etl.postgres.connection import Connection, connected
 from etl.testing.emulator import Emulator, World, populated, serve
-from tests.scenarios import test_secrets
+from tests.support import known_secrets
 from tests.support.command import Command
+from tests.support.documents import Stage
+from tests.support.gateway import App
 from tests.support.logins import a_login, as_role
 from tests.support.paths import ROOT
-from tests.support.scene import BASE, TOKEN, Scene
+from tests.support.scene import BASE, TOKEN
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 FILES = "https://files.example"
-App = Callable[[dict[str, Any], Callable[..., Any]], Any]
-
-
-class Stage(Scene):
-    """A mirror, and a folder to fetch into."""
-
-    def __init__(self, db: Connection, world: World, to: str, **emulator: Any) -> None:
-        super().__init__(db, world, **emulator)
-        self.to = to
-        self.resolved: dict[str, list[str]] = {}
-
-    def downloads(self, app: App | None = None) -> Downloads:
-        """The way to the outputs, at the world's pace."""
-        clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
-        transport = httpx.WSGITransport(app=app or self.emulator)
-        return Downloads(self.source, clock, transport, lambda host: self.resolved.get(host, []))
-
-    def fetch(self, app: App | None = None, at_most: int | None = None, **wish: Any) -> Fetched:
-        """One call."""
-        number = selection.source_id(self.db, self.source.name)
-        wanted = selection.choose(self.db, number, Wish(**wish), self.world.now)
-        store = stores.at(self.to, lambda: Path(self.to.replace("://", "-")))
-        with self.downloads(app) as downloads:
-            return Archive(self.db, (number, self.source.name), store, downloads, self.clock).fetch(wanted, at_most)
-
-    def emulator_that_admits(self, token: str) -> Emulator:
-        """The source, with another long-lived token."""
-        return Emulator(self.world, token=token, reset=httpx.ReadError)
-
-    def document(self, scope: str = "Public", **given: Any) -> str:
-        """Adds a completed job with a document, and gives its link."""
-        job = self.world.add(responseType="File Attachment", publishLink=None, publishLinkAccessScope=scope)
-        own = f"{self.world.links}/documentmanagement/v1.0/aimsdocument/{job['jobID']}/key-{job['ID']}"
-        link = str(given.pop("link", own))
-        document = {"documentName": "a report.xlsx", "DownloadLink": link, "SizeInMB": 0.02, "Type": ".xlsx", **given}
-        self.world.change(job, response=json.dumps([document]))
-        return link
 
 
 @pytest.fixture
@@ -353,17 +316,17 @@ def test_what_the_network_does_is_gone_through(db: Connection, world: World, tmp
 @pytest.mark.parametrize("scope", ["Public", "Private"])
 def test_what_a_server_repeats_of_secrets_is_not_told(stage: Stage, status: str, scope: str) -> None:
     """Token and link come back in a body, in headers, in a redirect: no reason, note or row has a piece of them."""
-    stage.set(credentials=Secret(test_secrets.TOKEN))
-    stage.document(scope, link=f"{BASE}/{test_secrets.ACCESS_KEY}")
-    stage.sync(stage.emulator_that_admits(test_secrets.TOKEN))
-    echo = f"{test_secrets.TOKEN} {test_secrets.ACCESS_KEY}"
+    stage.set(credentials=Secret(known_secrets.TOKEN))
+    stage.document(scope, link=f"{BASE}/{known_secrets.ACCESS_KEY}")
+    stage.sync(stage.emulator_that_admits(known_secrets.TOKEN))
+    echo = f"{known_secrets.TOKEN} {known_secrets.ACCESS_KEY}"
     for answer in (
         answering(status, echo.encode(), "text/html", Location=f"http://x.example/{echo}", WWW_Authenticate=echo),
         answering(status, echo.encode(), f"text/html; {echo}", Location=f"{echo}://\\@", Retry_After=echo),
         answering(status, echo.encode(), "application/json", Content_Length=echo, Content_Range=echo, ETag=echo),
     ):
         fetched = stage.fetch(answer)
-        assert test_secrets.leaks(str(fetched)) == set()
+        assert known_secrets.leaks(str(fetched)) == set()
         assert (fetched.fetched, stage.rows("SELECT FROM aims360.document_archive")) == (0, [])
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from etl.reporting.metrics import exporter, families
 from etl.reporting.metrics.exporter import Metrics
 from etl.testing.emulator import Emulator, populated, serve
 from tests.support.command import Command
+from tests.support.ports import a_free_port
 from tests.support.scene import TOKEN, Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -297,7 +297,7 @@ def serving(command: Command, port: int, until: str) -> Iterator[Callable[[], in
 
 def test_a_service_is_scraped(command: Command) -> None:
     """From its beginning until SIGTERM; a second one at the same port is told so, and a single run has no port."""
-    port = free_port()
+    port = a_free_port()
     with serving(command, port, "run") as end:
         found = scraped(port)
         code, _, errors = command.run("sync", "--every", "1s", "--metrics-port", str(port))
@@ -313,18 +313,12 @@ def test_a_service_is_scraped(command: Command) -> None:
 def test_a_service_that_starts_anew_knows_how_far_the_mirror_is(command: Command) -> None:
     """The source is down: its lag is told all the same, from the first scrape on."""
     assert command.run("sync")[0] == 0
-    port = free_port()
-    command.environ["AIMS360_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
+    port = a_free_port()
+    command.environ["AIMS360_BASE_URL"] = f"http://127.0.0.1:{a_free_port()}"
     with serving(command, port, "service"):
         found = scraped(port)
     assert found[families.LAG, "aims360"] > 0
     assert (families.LAST_RUN, "aims360") not in found
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def scraped(port: int) -> dict[tuple[str, ...], float]:
