@@ -53,7 +53,8 @@ DO $$
 DECLARE filled text := (
     SELECT string_agg(DISTINCT name, ', ')
     FROM unnest({tables}::text[]) AS name
-    LEFT JOIN pg_depend AS d ON d.refobjid = name::regclass AND d.deptype IN ('a', 'i')
+    LEFT JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = name::regclass
+        AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
     LEFT JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
     WHERE pg_relation_size(name::regclass) > 0 OR (s.oid IS NOT NULL AND pg_sequence_last_value(s.oid) IS NOT NULL)
 );

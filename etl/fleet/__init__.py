@@ -4,11 +4,11 @@ source_registry  all sources, of the file and of the database, validated as a wh
 source_store     sources that are stored in the database: the rows of etl.roster
 reachability     whether each of them can be reached
 scheduler        when a source's turn comes, and what is due for it
-executor         where a task is run: connections and tokens that stay from one to the next
+executor         run a task, with connections and tokens that are kept between runs
 sync_all         `sync --all`: all sources once, on one machine
-results          what `sync --all` came to; pure
+results          the result of `sync --all`, and its exit code; pure
 task_queue       Procrastinate: the queue that workers share
-worker           what a worker does when the queue says so
-interval_loop    `sync --every`: one source again and again
-sd_notify        what a service tells systemd
+worker           a worker of the fleet
+interval_loop    the loop of `sync --every`
+sd_notify        systemd's notify protocol
 """

@@ -5,6 +5,6 @@ merge_policy    which of two versions of a row is kept; pure
 version_filter  drop rows whose version is stored already
 copy_writer     binary COPY, UPDATE, documents as a set, status history
 purge           delete, scrub or keep the jobs that are due
-tombstones      what stays of a deleted job, and its way back
+tombstones      what remains of a deleted job, and how a job returns
 erase           remove an account or a person on request
 """

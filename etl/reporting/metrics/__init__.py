@@ -1,8 +1,8 @@
-"""Metrics for Prometheus, of runs that came to their end, whatever that was.
+"""Metrics for Prometheus, of runs that have ended, in whatever way.
 
-Commands keep a `Metrics` for as long as they run, and tell it of each end of a run:
+A command keeps a `Metrics` for as long as it runs, and reports the end of each run to it:
 
     families        the metric families, and what a run adds to them; pure
-    exporter        how they get out: a file for node_exporter's textfile collector, or over HTTP
-    worker_metrics  what a worker of a fleet tells, of all its sources together
+    exporter        export them: a file for node_exporter's textfile collector, or HTTP
+    worker_metrics  metrics of a fleet worker, over all its sources
 """

@@ -5,10 +5,10 @@ Postgres is the embedded one, with a database of its own; the source is the emul
 
     runner           what happens in which order: a first pass, phases, the quiet end
     environment      what takes part: the database, the fleet, the workers
-    processes        start and kill them
-    emulator_client  the fleet's emulator, controlled and asked
-    freshness        how old mirrors are, and what that is over sources and samples
+    processes        subprocesses: start and kill them
+    emulator_client  the HTTP client of the emulator's control API
+    freshness        percentiles of how old the mirrors are
     cpu_time         the seconds of CPU that processes used
     checks           what is checked at the end: no two runs of a source at once, mirrors equal
-    report           what people read of it
+    report           the result for people and as JSON
 """
