@@ -20,6 +20,8 @@ from etl.postgres import embedded
 from etl.testing.chaos import runner
 from etl.testing.chaos.environment import Stage
 from etl.testing.chaos.fault_injection import Blow, Plan
+from etl.testing.chaos.mutations import LOOK_BACK
+from etl.testing.chaos.process_kills import Killings
 from etl.testing.chaos.runner import Proof
 from etl.testing.chaos.scenarios import BY_NAME, STRATEGIES
 from etl.testing.chaos.source_profile import Habits, Tally
@@ -159,6 +161,18 @@ def test_a_round_of_the_command_ends_at_zero_and_prints_what_it_tried(data_dir: 
     assert "seed 1\n" in done.stderr
     for name in (*runner.names(), "pages fetched twice", "all"):
         assert name in done.stdout
+
+
+def test_jobs_that_fall_due_while_all_is_quiet_are_purged_by_the_last_process(url: str) -> None:
+    """Killed processes: their clock stands still while hours pass at the source, and still none of these is left."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(runner.EMPTY)
+    killings = Killings(url, "due")
+    due = killings.world.now + timedelta(hours=3) - LOOK_BACK
+    for place, job in enumerate(list(killings.world.jobs())[:200]):
+        killings.world.change(job, purgeDateTime=due + timedelta(seconds=(place - 150) / 20))
+    killings.play()
+    assert killings.said == []
 
 
 def test_a_mirror_that_differs_is_told_with_its_seed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,8 +245,7 @@ class Stage:
 
     def _compare(self) -> None:
         there = {str(job["jobID"]): self.world.payload(job) for job in self.world.jobs()}
-        heard = self.world.now.replace(microsecond=0)  # the source tells its time to the second
-        found = oracle.compare(self.db, there, (heard - LOOK_BACK, self.world.now))
+        found = oracle.compare(self.db, there, oracle.may_wait(self.world.now, LOOK_BACK))
         self.tally.count(found)
         self.said += found.sentences
 

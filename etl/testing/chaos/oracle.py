@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -116,6 +116,11 @@ def compare(
         ghosts=[row["job_id"] for row in gone if row["job_id"] not in waiting],
         waiting=waiting,
     )
+
+
+def may_wait(now: datetime, look_back: timedelta) -> tuple[datetime, datetime]:
+    """Return between which purge dates jobs may still be in the mirror; the source tells its time to the second."""
+    return now.replace(microsecond=0) - look_back, now
 
 
 def _is_between(moment: datetime | None, bounds: tuple[datetime, datetime] | None) -> bool:
