@@ -21,16 +21,38 @@ from etl.config import settings
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from etl.testing.emulator import Mood, Tenant
+    from etl.testing.emulator import Mood, ServiceOptions, Tenant
 
 _OF_A_FLEET = ("moods", "skew", "folder")
-_OF_ONE_ACCOUNT = ("jobs", "generation", "page_size", "next_link", "comparison", "late_share", "fault_rate", "faults")
+_OF_ONE_ACCOUNT = (
+    "jobs",
+    "generation",
+    "page_size",
+    "next_link",
+    "comparison",
+    "service",
+    "late_share",
+    "fault_rate",
+    "faults",
+)
+_NEXT_LINKS = "standard always never on-last on-full foreign inner no-prefix inner-no-prefix negative-top".split()
 
 
 def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) -> dict[Any, int]:
     from etl.testing.emulator import MOODS
 
     return as_numbers(value, MOODS)
+
+
+def _as_service_options(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> ServiceOptions:
+    from etl.testing.emulator import read_service_options
+
+    if any(text.startswith("next_link=") for text in texts):
+        raise click.BadParameter("next_link has an option of its own: --next-link")
+    try:
+        return read_service_options(texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @main.command(context_settings=WITH_DEFAULTS)
@@ -101,9 +123,16 @@ def prove(ctx: click.Context, minutes: float, seed: int | None, as_json: bool) -
 @click.option("--page-size", type=click.IntRange(1), default=100, help="Rows a page.")
 @click.option(
     "--next-link",
-    type=click.Choice(["standard", "always", "never", "foreign"]),
+    type=click.Choice(_NEXT_LINKS),
     default="always",
     help="When a page shows a nextLink.",
+)
+@click.option(
+    "--service",
+    multiple=True,
+    callback=_as_service_options,
+    metavar="NAME=VALUE",
+    help="A habit of the service, such as pagesize=capped or refused=top,orderby; may be repeated.",
 )
 @click.option(
     "--comparison",
@@ -131,6 +160,7 @@ def emulator(
     jobs: int,
     seed: int,
     generation: Any,
+    service: ServiceOptions,
     late_share: float,
     fault_rate: float,
     faults: tuple[str, ...],
@@ -148,7 +178,16 @@ def emulator(
     With --accounts it is a fleet in two regions, at --port and the two after it; most accounts are small and quiet,
     few large. Moods: well, hangs, throttles, refuses, fails.
     """
-    from etl.testing.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, populated, serve, tenants
+    from etl.testing.emulator import (
+        ALL_FAULT_KINDS,
+        CREDENTIALS,
+        FAULT_KINDS,
+        Emulator,
+        Faults,
+        populated,
+        serve,
+        tenants,
+    )
 
     if accounts is not None:
         _refuse(ctx, _OF_ONE_ACCOUNT, "goes with a single account, not with --accounts")
@@ -157,13 +196,13 @@ def emulator(
         _serve_fleet(tenants(accounts, seed=seed, moods=moods, skew=skew, latency=latency), port, folder)
         return
     _refuse(ctx, _OF_A_FLEET, "goes with --accounts")
-    if unknown := set(faults).difference(FAULT_KINDS):
-        raise ConfigError(f"--fault: {', '.join(sorted(unknown))}: none of {', '.join(sorted(FAULT_KINDS))}")
+    if unknown := set(faults).difference(ALL_FAULT_KINDS):
+        raise ConfigError(f"--fault: {', '.join(sorted(unknown))}: none of {', '.join(sorted(ALL_FAULT_KINDS))}")
     clock = context.clock()
     token = "emulator"  # noqa: S105 - opens nothing else
     world = populated(jobs, seed=seed, now=clock.now(), generation=generation, late_share=late_share)
     plan = Faults(rate=fault_rate, kinds=faults or FAULT_KINDS, seed=seed)
-    pretend = Emulator(world, token=token, faults=plan, clock=clock.now, **habits)
+    pretend = Emulator(world, token=token, faults=plan, clock=clock.now, options=service, **habits)
     try:
         server = serve(pretend, port=port, latency=latency)
     except OSError as error:

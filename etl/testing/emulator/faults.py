@@ -1,7 +1,7 @@
 """What goes wrong between a client and the service: on demand, or by a share of the calls, always the same by seed."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -20,12 +20,27 @@ KINDS = (
     "slow",
     "expired-token",
 )
-"""Every fault there is.
+"""The faults that `Faults` draws by default. Seeds depend on this list: add new kinds to `MORE_KINDS`.
 
 `429-…` with Retry-After in seconds (2), as an HTTP date, or without; `html`: 200 and a page of HTML; `error-in-200`;
 `cut`: half the body under the full Content-Length; `reset`: the connection is reset; `slow`: the body drips;
 `expired-token`: 401, and all granted tokens are forgotten.
 """
+
+MORE_KINDS = ("overload", "overload-bare", "408", "403-html", "404-html")
+"""Faults that happen only if they are named.
+
+`overload`: 400 with `requestId` and code Request_ProcessingFailed; `overload-bare`: 400 whose JSON has no `error`;
+`403-html`, `404-html`: with a page of HTML.
+"""
+
+ALL_KINDS = (*KINDS, *MORE_KINDS)
+
+SIGN_IN_KINDS = (*(kind for kind in ALL_KINDS if kind != "expired-token"), "invalid_grant")
+"""Faults of the password grant. `invalid_grant`: refused as if the password were wrong."""
+
+IN_FLIGHT, POISONED, TOO_MANY_ROWS, BOMB = "in-flight", "poisoned", "too-many-rows", "bomb"
+"""Names in the log for failures that `ServiceOptions` causes."""
 
 ACTED_UPON = frozenset({"504", "cut", "reset", "slow"})
 """Faults that hit the answer: the service has done what was asked (a rerun!) when they happen."""
@@ -61,8 +76,8 @@ class FaultPlan:
         return ""
 
 
-def check(kinds: Iterable[str]) -> None:
+def check(kinds: Iterable[str], known: Collection[str] = ALL_KINDS) -> None:
     """ValueError for a kind of fault that there isn't."""
     for kind in kinds:
-        if kind not in (*KINDS, ""):
-            raise ValueError(f"no such fault: {kind!r}; there are {', '.join(KINDS)}")
+        if kind not in (*known, ""):
+            raise ValueError(f"no such fault: {kind!r}; there are {', '.join(known)}")

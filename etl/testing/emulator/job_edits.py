@@ -63,9 +63,10 @@ def born(home: Home, rng: Random, number: int, tick: int) -> Job:
     )
 
 
-def queued(job: Job, tick: int, life: int, version: int) -> Job:
+def queued(job: Job, tick: int, life: int, version: int, *, moves_purge: bool = True) -> Job:
     """The job put on the queue: for the first time if it was never committed, else once more, with a later purge."""
     again = job.version > 0
+    is_put_off = moves_purge or not again
     new = job.but(
         status="Queued",
         text="Waiting to run again" if again else "Waiting in the queue",
@@ -73,12 +74,12 @@ def queued(job: Job, tick: int, life: int, version: int) -> Job:
         started=None,
         completed=None,
         modified=tick,
-        purge=tick + job.home.purge_days * TICKS_A_DAY,
+        purge=tick + job.home.purge_days * TICKS_A_DAY if is_put_off else job.purge,
         attempts=job.attempts + again,
         life=life,
         version=version,
     )
-    return _showing(new, _QUEUED)
+    return _showing(new, _QUEUED if is_put_off else _QUEUED - {"purgeDateTime"})
 
 
 def passed(job: Job, stage: Stage, tick: int, version: int) -> Job:

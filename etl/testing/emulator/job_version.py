@@ -91,11 +91,15 @@ class Job:
 
     def rendered(self, select: Collection[str] = ()) -> bytes:
         """The row as JSON, or these properties of it; lone surrogates stay, as escapes."""
-        row = self.payload(select)
-        try:
-            return _as_text(row).encode()
-        except UnicodeEncodeError:
-            return json.dumps(row, separators=(",", ":")).encode()
+        return as_json(self.payload(select))
+
+
+def as_json(value: Any) -> bytes:
+    """Any JSON as the service writes it; lone surrogates stay, as escapes."""
+    try:
+        return _as_text(value).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _chosen(names: Iterable[str], select: Collection[str]) -> Iterable[str]:

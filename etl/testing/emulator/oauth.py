@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs
 
+from etl.testing.emulator.service_options import ExpiresIn
+
 
 @dataclass(slots=True)
 class Credentials:
@@ -52,3 +54,17 @@ class Tokens:
         if scheme.lower() != "bearer" or not token:
             return False
         return token == self.accepted.token or self.granted.get(token, now) > now
+
+
+def has_token(authorization: str) -> bool:
+    """Return whether an Authorization header has a token, valid or not."""
+    scheme, _, token = authorization.partition(" ")
+    return scheme.lower() == "bearer" and bool(token.strip())
+
+
+def write_expiry(granted: dict[str, object], form: ExpiresIn, lifetime: int, now: datetime) -> dict[str, object]:
+    """Return the answer to a token request with its `expires_in` in this form. `lifetime` is in seconds."""
+    if form == "absent":
+        return {name: value for name, value in granted.items() if name != "expires_in"}
+    moment = int(now.timestamp()) + lifetime
+    return {**granted, "expires_in": {"seconds": lifetime, "moment": moment, "text": str(lifetime)}[form]}

@@ -4,11 +4,13 @@ Written from the OData 4 grammar and from nothing else of this project. Whatever
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
+from etl.testing.emulator.odata_query import BadQuery, Chain, Compare, Filter, Literal, Not, Query
+from etl.testing.emulator.service_options import NodeCost, PropertyNames
 from etl.testing.emulator.sql_datetime import read_hns
 
 MAX_DEPTH = 60
@@ -29,55 +31,16 @@ _TOKEN = re.compile(
 _FLIPPED = {"eq": "eq", "ne": "ne", "gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
 
 
-class BadQuery(Exception):
-    """The service refuses the query with a 400; the text is its message."""
-
-
 @dataclass(frozen=True, slots=True)
-class Literal:
-    """A constant; `kind` is string, number, date (in units of 100 ns), boolean, binary or null."""
+class Dialect:
+    """How queries are read. `names` is `property_names` of `ServiceOptions`, the others are its fields too."""
 
-    kind: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """`name op literal`, the property always on the left and in the source's spelling."""
-
-    op: str
-    name: str
-    literal: Literal
+    max_nodes: int = 100
+    node_cost: NodeCost = "5n-1"
+    names: PropertyNames = "any-case"
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The opposite."""
-
-    part: "Filter"
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Filters joined by one word, `and` or `or`."""
-
-    word: str
-    parts: "tuple[Filter, ...]"
-
-
-Filter = Compare | Not | Chain
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What a request asks of the collection. `orderby` holds (property, descending)."""
-
-    filter: Filter | None = None
-    orderby: tuple[tuple[str, bool], ...] = ()
-    top: int | None = None
-    skip: int = 0
-    count: bool = False
-    select: tuple[str, ...] = ()
+FRAMEWORK = Dialect()
 
 
 def split_query(text: str) -> dict[str, str]:
@@ -95,8 +58,12 @@ def split_query(text: str) -> dict[str, str]:
     return options
 
 
-def read_query(options: Mapping[str, str], properties: Mapping[str, str], max_nodes: int = 100) -> Query:
+def read_query(options: Mapping[str, str], properties: Mapping[str, str], dialect: Dialect = FRAMEWORK) -> Query:
     """The options understood. `properties` maps lower-case names to the source's spelling."""
+
+    def named(name: str) -> str:
+        return _property(name, properties, dialect.names)
+
     for name in options:
         if name.startswith("$") and name not in OPTIONS:
             raise BadQuery(f"The query parameter '{name}' is not supported.")
@@ -104,27 +71,13 @@ def read_query(options: Mapping[str, str], properties: Mapping[str, str], max_no
     if count not in ("true", "false"):
         raise BadQuery(f"Invalid value '{count}' for $count query option found.")
     return Query(
-        filter=_Parser(options["$filter"], properties, max_nodes).read() if "$filter" in options else None,
-        orderby=_orderby(options["$orderby"], properties) if "$orderby" in options else (),
+        filter=_Parser(options["$filter"], named, dialect).read() if "$filter" in options else None,
+        orderby=_orderby(options["$orderby"], named) if "$orderby" in options else (),
         top=_whole(options, "$top"),
         skip=_whole(options, "$skip") or 0,
         count=count == "true",
-        select=tuple(_property(name.strip(), properties) for name in options["$select"].split(","))
-        if "$select" in options
-        else (),
+        select=tuple(named(name.strip()) for name in options["$select"].split(",")) if "$select" in options else (),
     )
-
-
-def names_in(part: Filter | None) -> set[str]:
-    """The properties a filter speaks of."""
-    match part:
-        case None:
-            return set()
-        case Not():
-            return names_in(part.part)
-        case Chain():
-            return set().union(*map(names_in, part.parts))
-    return {part.name}
 
 
 def _whole(options: Mapping[str, str], name: str) -> int | None:
@@ -135,20 +88,21 @@ def _whole(options: Mapping[str, str], name: str) -> int | None:
     return int(options[name])
 
 
-def _property(name: str, properties: Mapping[str, str]) -> str:
+def _property(name: str, properties: Mapping[str, str], names: PropertyNames) -> str:
     known = properties.get(name.lower())
-    if known is None:
+    spelt = "jobId" if names == "jobId" and known == "jobID" else known
+    if known is None or (names != "any-case" and name != spelt):
         raise BadQuery(f"Could not find a property named '{name}' on type 'AIMS360.BackgroundJob'.")
     return known
 
 
-def _orderby(text: str, properties: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
+def _orderby(text: str, named: Callable[[str], str]) -> tuple[tuple[str, bool], ...]:
     keys = []
     for part in text.split(","):
         name, *direction = part.split()[:3] or [""]
         if len(direction) > 1 or (direction and direction[0] not in ("asc", "desc")):
             raise BadQuery(f"Syntax error in '$orderby' at '{part}'.")
-        keys.append((_property(name, properties), direction == ["desc"]))
+        keys.append((named(name), direction == ["desc"]))
     return tuple(keys)
 
 
@@ -166,11 +120,12 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 class _Parser:
     """Recursive descent over one filter: or, and, not, parentheses, comparison."""
 
-    def __init__(self, text: str, properties: Mapping[str, str], max_nodes: int) -> None:
+    def __init__(self, text: str, named: Callable[[str], str], dialect: Dialect) -> None:
         self.tokens = _tokens(text)
         self.place = 0
-        self.properties = properties
-        self.nodes_left = max_nodes
+        self.named = named
+        self.dialect = dialect
+        self.nodes = 0
         self.depth = 0
 
     def read(self) -> Filter:
@@ -226,8 +181,11 @@ class _Parser:
         self.place += 1
         self.node()
         if kind != "word" or text in ("null", "true", "false"):
+            if self.dialect.node_cost == "6n-1":
+                self.node()  # the conversion
             return _literal(kind, text)
-        return _property(text, self.properties)
+        self.node()  # the row that has the property
+        return self.named(text)
 
     def take(self, kind: str, text: str) -> bool:
         found = self.tokens[self.place] == (kind, text)
@@ -235,9 +193,12 @@ class _Parser:
         return found
 
     def node(self) -> None:
-        self.nodes_left -= 1
-        if self.nodes_left < 0:
-            raise BadQuery("The node count limit of the filter has been exceeded.")
+        self.nodes += 1
+        if self.nodes > self.dialect.max_nodes:
+            raise BadQuery(
+                f"The node count limit of '{self.dialect.max_nodes}' has been exceeded. To increase the limit, set the "
+                "'MaxNodeCount' property on EnableQueryAttribute or ODataValidationSettings."
+            )
 
     def refuse(self) -> NoReturn:
         kind, text = self.tokens[self.place]

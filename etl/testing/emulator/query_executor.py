@@ -6,7 +6,7 @@ from itertools import chain, islice
 from typing import Any
 
 from etl.testing.emulator.job_version import Job
-from etl.testing.emulator.odata_parser import BadQuery, Chain, Compare, Filter, Not, Query
+from etl.testing.emulator.odata_query import BadQuery, Chain, Compare, Filter, Not, Query
 from etl.testing.emulator.property_readers import BINARIES, kind_of, reader
 from etl.testing.emulator.sorted_index import Entries
 from etl.testing.emulator.sql_datetime import Comparison, literal_hns

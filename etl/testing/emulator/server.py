@@ -4,6 +4,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from io import BufferedIOBase, BytesIO
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 from threading import Event, Lock, Thread
@@ -116,11 +117,21 @@ class _Handler(StreamRequestHandler):
                 self.connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
             self.goes_on = asked.keeps_alive
+            with ExitStack() as in_flight:
+                self._serve(asked, in_flight)
+
+    def _serve(self, asked: "_Asked", in_flight: ExitStack) -> None:
+        faults: list[str] = []
+        environ = self._environ(asked, faults.append)
+        is_admitted = in_flight.enter_context(_arrive(self.server.emulator))
+        if is_admitted is not None:
+            environ["emulator.is_admitted"] = is_admitted
+        if is_admitted is not False:  # a refusal comes at once
             self.server.over.wait(self.server.latency)
-            faults: list[str] = []
-            status, headers, body = self._answer(self._environ(asked, faults.append))
-            head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-            self._send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1"), body, faults[0] if faults else "")
+        status, headers, body = self._answer(environ)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        fault = faults[0] if faults else ""
+        self._send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1"), body, fault, in_flight.close)
 
     def _answer(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         started: list[Any] = []
@@ -142,7 +153,10 @@ class _Handler(StreamRequestHandler):
             "emulator.over": self.server.over,
         }
 
-    def _send(self, head: bytes, body: bytes, fault: str) -> None:
+    def _send(self, head: bytes, body: bytes, fault: str, end: Callable[[], None]) -> None:
+        """Send an answer. `end` is called before its last piece: a client that has it may ask again at once."""
+        if fault != "slow":
+            end()
         match fault:
             case "reset":
                 self._reset()
@@ -150,13 +164,15 @@ class _Handler(StreamRequestHandler):
                 self.connection.sendall(head + body[: len(body) // 2])
                 self.goes_on = False
             case "slow":
-                self._drip(head + body)
+                self._drip(head + body, end)
             case _:
                 self.connection.sendall(head + body)
 
-    def _drip(self, whole: bytes) -> None:
+    def _drip(self, whole: bytes, end: Callable[[], None]) -> None:
         size = len(whole) // DRIPS + 1
         for start in range(0, len(whole), size):
+            if start + size >= len(whole):
+                end()
             self.connection.sendall(whole[start : start + size])
             self.server.over.wait(self.server.drip)
 
@@ -167,6 +183,12 @@ class _Handler(StreamRequestHandler):
         self.server.closed(self.connection)
         self.connection.close()
         self.goes_on = False
+
+
+def _arrive(emulator: Application) -> AbstractContextManager[bool | None]:
+    """Count a request until the end of the context: whether it is admitted, or None if the application has no limit."""
+    arrive: Callable[[], AbstractContextManager[bool]] | None = getattr(emulator, "arrive", None)
+    return nullcontext() if arrive is None else arrive()
 
 
 _NO_METHOD = ""

@@ -50,7 +50,7 @@ class World:
 
     `rate`: jobs that arrive by themselves per simulated day. `rerun_share`, `late_share`: the part of finished jobs
     that someone runs again, and of life's changes that commit up to `late_by` after they are stamped. `accounts`: whose
-    the jobs are. `rendered_at_most`: rows kept as JSON.
+    the jobs are. `rendered_at_most`: rows kept as JSON. An `Emulator` sets `moves_purge`: whether reruns put it off.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class World:
         self.rng = Random(seed)
         self.rate, self.rerun_share = rate, rerun_share
         self.late_share, self.late_by = late_share, late_by
+        self.moves_purge = True
         self.version = FIRST_VERSION
         self.number = FIRST_ID - 1
         self._now, self._tick = now.astimezone(UTC), tick_of(now)
@@ -200,7 +201,7 @@ class World:
         return self._hold(self._changed(self._unlocked(job), given, True), delay)
 
     def rerun(self, job: Key) -> Job:
-        """Back to Queued: outputs replaced, one more attempt, purge moved on; then it lives again."""
+        """Back to Queued: outputs replaced, one more attempt, purge put off (`moves_purge`); then it lives again."""
         return self._queue(self._unlocked(job))
 
     def extend(self, job: Key, days: float) -> Job:
@@ -301,7 +302,7 @@ class World:
 
     def _queue(self, job: Job) -> Job:
         self._order += 1
-        new = queued(job, self._tick, self._order, self.next_version())
+        new = queued(job, self._tick, self._order, self.next_version(), moves_purge=self.moves_purge)
         self._commit([new])
         stages = course(new.kind, self.rng)
         self.expect(self._tick + stages[0].after, "stage", new.number, new.life, stages, self._tick)

@@ -13,45 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.testing.emulator import ABSENT, FAULT_KINDS, START, Emulator, Faults, World, populated, serve
-from etl.testing.emulator.odata_parser import BadQuery, read_query, split_query
+from etl.testing.emulator import (
+    ABSENT,
+    ALL_FAULT_KINDS,
+    START,
+    Emulator,
+    Faults,
+    ServiceOptions,
+    World,
+    populated,
+    serve,
+)
+from etl.testing.emulator.odata_parser import read_query, split_query
+from etl.testing.emulator.odata_query import BadQuery
 from etl.testing.emulator.sql_datetime import moment_of, nearest_tick, read_hns, read_stored, shown, stored_hns, tick_of
 from tests.support.paths import ROOT
+from tests.testing.emulator.asking import BEARER, COLLECTION, GOOD_FORM, JOB, TOKEN, ask, ids, in_process, shown_by
 
-COLLECTION = "/jobsmanagement/odata/v1.0/backgroundjob"
-JOB = "/jobsmanagement/v1.0/backgroundjob"
-TOKEN = "/authentication/v1/authentication/token"
-BEARER = {"Authorization": "Bearer static-token"}
-GOOD_FORM = {
-    "client_id": "client",
-    "client_secret": "secret",
-    "username": "operator@example.com",
-    "password": "password",
-    "grant_type": "password",
-}
 SECOND = timedelta(seconds=1)
-
-
-def in_process(emulator: Emulator, **headers: str) -> httpx.Client:
-    transport = httpx.WSGITransport(app=emulator)
-    return httpx.Client(transport=transport, base_url="https://aims.test", headers=headers or BEARER)
-
-
-def ask(client: httpx.Client, headers: dict[str, str] | None = None, /, **options: str) -> httpx.Response:
-    query = "&".join(f"${name}={quote(value)}" for name, value in options.items())
-    return client.get(f"{COLLECTION}?{query}" if query else COLLECTION, headers=headers)
-
-
-def shown_by(emulator: Emulator, prop: str = "ID", **options: str) -> list[Any]:
-    answer = ask(in_process(emulator), None, **options)
-    assert answer.status_code == 200, answer.text
-    return [row[prop] for row in answer.json()["value"]]
-
-
-def ids(world: World, text: str, **options: Any) -> list[int]:
-    """The IDs a filter leaves, counted from 1."""
-    found = shown_by(Emulator(world, page_size=1000, **options), filter=text, orderby="ID")
-    return [number - 50_000 for number in found]
 
 
 # -- times -------------------------------------------------------------------------------------------------------------
@@ -164,7 +143,8 @@ def test_filters(five: World, text: str, found: list[int]) -> None:
 )
 def test_what_the_service_cannot_read_is_a_400(five: World, query: str) -> None:
     """Bad syntax, unknown names, wrong types, form-encoded blanks and hostile depth get an OData error."""
-    answer = in_process(Emulator(five)).get(f"{COLLECTION}?{query}")
+    long = ServiceOptions(max_query=100_000)
+    answer = in_process(Emulator(five, options=long)).get(f"{COLLECTION}?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
 
@@ -753,7 +733,7 @@ def test_faults_of_the_wire(wire: Wire) -> None:
 def test_every_fault_can_happen_on_a_socket(wire: Wire) -> None:
     """Whatever goes wrong, the next call is fine."""
     emulator, _, page = wire
-    for kind in FAULT_KINDS:
+    for kind in ALL_FAULT_KINDS:
         emulator.fail_next(kind)
         try:
             page()
