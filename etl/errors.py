@@ -8,8 +8,10 @@
     |  |- Unreachable        1   no good answer after every retry
     |  |  `- OutOfTime       1   none in the time that a run of a fleet may take
     |  |- SignInFailed       1   credentials or token refused
+    |  |  `- CredentialsRefused  1   by the token endpoint: not tried again for a while, or accounts get locked
     |  |- Refused            1   the service understood the request and said no (4xx)
     |  |  `- KeyRefused      1   it can't be asked by its keys: scans then go by pieces of time
+    |  |- AskForLess         1   it can't serve so much in one answer: asked again for less, where that can be
     |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
     |  `- BrokenPromise      1   a page that contradicts what was asked of it
     |- DatabaseError         1   Postgres can't be reached, or refuses us
@@ -48,7 +50,9 @@ class Locked(EtlError):
 
 
 class SourceError(EtlError):
-    """The service can't be used."""
+    """The service can't be used. `request_id`: what AIMS360's support looks the request up by."""
+
+    request_id: str | None = None
 
 
 class Unreachable(SourceError):
@@ -63,12 +67,28 @@ class SignInFailed(SourceError):
     """The service refused the credentials or the token."""
 
 
-class Refused(SourceError):
-    """The service refused a request: `status` is its HTTP status."""
+class CredentialsRefused(SignInFailed):
+    """The token endpoint refused the credentials: signing in again with the same may lock the account."""
 
-    def __init__(self, message: str, status: int) -> None:
+
+class Refused(SourceError):
+    """The service refused a request: `status` is its HTTP status.
+
+    `is_query`: it answers other requests, so that it is this query which it doesn't support; `option` names what of it,
+    where the service does.
+    """
+
+    def __init__(self, message: str, status: int, *, is_query: bool = False, option: str | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.is_query, self.option = status, is_query, option
+
+
+class AskForLess(SourceError):
+    """The service can't serve so much in one answer. `is_too_large`: for its size or time, else for a bad record."""
+
+    def __init__(self, message: str, *, is_too_large: bool) -> None:
+        super().__init__(message)
+        self.is_too_large = is_too_large
 
 
 class KeyRefused(Refused):

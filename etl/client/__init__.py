@@ -1,9 +1,12 @@
 """The AIMS360 API over HTTP.
 
-client          a page, a job, a rerun; retries and throttling
+client          a page, a job, a rerun; retries
+answers         what an answer means: retry, sign in, refused, ask for less, failed
 auth            bearer token and OAuth2 password grant, as httpx.Auth
+sender          one request and its whole answer, within a time limit and a size
+throttle        requests in flight: of a client, and of this process to one host
 transport       HTTP clients and shared connections: proxies, TLS
-retry           which status is retried, Retry-After, backoff
+retry           an attempt that failed, Retry-After, backoff
 deadline        a time limit for a whole response
 network_errors  why a host can't be reached: DNS, TLS, proxy
 odata           the dialect: queries, literals, keys, dates, rowversions

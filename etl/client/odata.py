@@ -16,9 +16,12 @@ from etl.models import Key
 
 _SAFE = ",()':/*-._~"  # readable in a request log, and unambiguous inside a query's value
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-\d{17}", re.ASCII)
-_ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=]+)\"""")
+_ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=_-]+)\"""")
+_URL_SAFE = str.maketrans("-_", "+/")
 LONGEST_JOB_ID = 250  # characters; an index entry has an end, and so has an address
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_FIRST_YEAR = "1980"  # of a date; what lies before is "no date" (api.md: 0001-01-01, 1899-12-30)
+FIRST_DATE = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -45,9 +48,16 @@ class Stamp(Place, frozen=True):
     """What else steers a run, likewise."""
 
     createdDate: object = None
+    purgeDateTime: object = None
     clientID: object = None
     rowversion: object = None
-    etag: object = msgspec.field(default=None, name="@odata.etag")
+    odata_etag: object = msgspec.field(default=None, name="@odata.etag")
+    plain_etag: object = msgspec.field(default=None, name="@etag")  # its name in OData 4.01
+
+    @property
+    def etag(self) -> object:
+        """The row's etag, of whatever type it came."""
+        return self.plain_etag if self.odata_etag is None else self.odata_etag
 
     @property
     def created(self) -> datetime | None:
@@ -55,7 +65,8 @@ class Stamp(Place, frozen=True):
         return readable_instant(self.createdDate)
 
 
-_UNREADABLE = Stamp(modifiedDate="of no known form")  # which is another thing than null
+_OF_NO_KNOWN_FORM = "of no known form"  # a modifiedDate that can't be read is another thing than null
+_SOUGHT = ("ID", "jobID", "modifiedDate", "createdDate", "purgeDateTime")  # in a row that is no JSON
 _stamp = msgspec.json.Decoder(Stamp)
 _places = msgspec.json.Decoder(list[Place])
 
@@ -68,8 +79,9 @@ def query(
     skip: int = 0,
     count: bool = False,
     select: Sequence[str] = (),
+    page_size: int | None = None,
 ) -> str:
-    """A complete query string: conditions joined by `and`, spaces as %20."""
+    """A complete query string: conditions joined by `and`, spaces as %20. `page_size`: the vendor's own wish."""
     options = {
         "$filter": " and ".join(where),
         "$orderby": order,
@@ -77,6 +89,7 @@ def query(
         "$skip": str(skip or ""),
         "$count": "true" if count else "",
         "$select": ",".join(select),
+        "pagesize": str(page_size or ""),
     }
     return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
 
@@ -120,31 +133,72 @@ def readable_instant(value: object) -> datetime | None:
         return None
 
 
-def rowversion(text: str) -> int:
-    """The unsigned big-endian number in eight base64 bytes. Raises ValueError, above 2^63 - 1 too (bigint's end)."""
+def read_date(text: str) -> datetime | None:
+    """Return a time as it is stored: None where the text says "no date", being empty or before 1980. Raises ValueError.
+
+    Filters, slices and the watermark go by `instant`: there a date counts as it is written.
+    """
+    if text < _FIRST_YEAR:  # a year has four digits; in UTC such a date may lie before the year 1
+        if text:
+            datetime.fromisoformat(text)
+        return None
+    value = datetime.fromisoformat(text)
+    if value.tzinfo is UTC:  # as nearly all are
+        return value
+    value = instant(text)
+    return None if value < FIRST_DATE else value
+
+
+def find_date(value: object) -> datetime | None:
+    """Return a time as it is stored, None where the value is none, or can't be read as one."""
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        return read_date(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def rowversion(text: str) -> int:
+    """Return the unsigned big-endian number in eight bytes of base64 or base64url, padded or not.
+
+    Raises ValueError, above 2^63 - 1 too (bigint's end).
+    """
+    try:
+        raw = _decode_base64(text)
     except ValueError:  # binascii's errors are ValueErrors
         raise ValueError("rowversion is not base64") from None
     if len(raw) != 8:
         raise ValueError(f"rowversion has {len(raw)} bytes instead of 8")
+    return _to_number(raw)
+
+
+def etag_rowversion(etag: str) -> int | None:
+    """Return the rowversion in an etag W/"base64 of binary'base64'"; None for an etag of another form.
+
+    Raises ValueError where the form is right and the number is 2^63 or more.
+    """
+    match = _ETAG.fullmatch(etag)
+    try:
+        inner = _decode_base64(match[1]).decode("ascii") if match else ""
+        raw = _decode_base64(inner[7:-1]) if inner.startswith("binary'") and inner.endswith("'") else b""
+    except ValueError:
+        return None
+    return _to_number(raw) if len(raw) == 8 else None
+
+
+def _to_number(raw: bytes) -> int:
     number = int.from_bytes(raw, "big")
     if number >= 2**63:
         raise ValueError("rowversion is 2^63 or more")
     return number
 
 
-def etag_rowversion(etag: str) -> int | None:
-    """The rowversion in an `@odata.etag` W/"base64 of binary'base64'"; None for an etag of another form.
-
-    Raises ValueError where the form is right and the number isn't.
-    """
-    match = _ETAG.fullmatch(etag)
+def _decode_base64(text: str) -> bytes:
+    """Return the bytes of base64 or base64url, padded or not. Raises ValueError."""
     try:
-        inner = binascii.a2b_base64(match[1], strict_mode=True).decode("ascii") if match else ""
+        return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        return None
-    return rowversion(inner[7:-1]) if inner.startswith("binary'") and inner.endswith("'") else None
+        plain = text.translate(_URL_SAFE)
+        return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
 
 
 def comparable(key: Key) -> bool:
@@ -169,13 +223,16 @@ def places(rows: Sequence[bytes]) -> Sequence[Place]:
 
 
 def stamp(row: bytes) -> Stamp:
-    """What steers a run, out of a raw row."""
+    """Return what steers a run, out of a raw row: of one that is no JSON key and dates, as far as they can be found."""
     try:
         return _stamp.decode(row)
     except RecursionError:
         return stamp(payload.shallow(row))
     except (msgspec.MsgspecError, UnicodeError):
-        return _UNREADABLE
+        found = payload.read_loosely(row, _SOUGHT)
+        if not isinstance(found.get("modifiedDate"), str):
+            found["modifiedDate"] = _OF_NO_KNOWN_FORM
+        return Stamp(**found)
 
 
 def plus(moment: datetime, delta: timedelta) -> datetime:

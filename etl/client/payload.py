@@ -4,7 +4,11 @@ Rows stay raw here: a row that can't be read is its own fault, and never the pag
 """
 
 import json
+import math
 import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -32,12 +36,30 @@ _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
+# A token of a row that is no JSON: a text, whatever stands in it, a bracket or a mark, a word such as NaN or 0100.
+_LOOSE_TOKEN = re.compile(rb'\s*+("(?:[^"\\]|\\.)*+"|[\[\]{},:]|[\w.+-]++)', re.DOTALL)
+_OPENING = {b"}": b"{", b"]": b"["}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
+_LONGEST_INTEGER = 4_300  # digits; Python's int and msgspec's have an end there
+
+
+class Unbounded:
+    """A number that no double holds, as it is written."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class TooDeepError(ValueError):
+    """JSON that is nested deeper than this program, or Postgres, can hold."""
 
 
 class Answer(NamedTuple):
-    """A good page: its rows as raw JSON, its `@odata.count` where asked, and the characters that were replaced."""
+    """A good page: its rows as raw JSON, its count where asked, and the characters that were replaced.
+
+    A row may be no JSON at all: then `flatten` makes a reject of it.
+    """
 
     rows: tuple[bytes, ...]
     total: int | None
@@ -48,13 +70,27 @@ class _Envelope(msgspec.Struct):
     value: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     count: object = msgspec.field(default=None, name="@odata.count")
+    plain_count: object = msgspec.field(default=None, name="@count")  # its name in OData 4.01
+
+    @property
+    def total(self) -> int | None:
+        """How many rows the source counts: a number, or one as text, as of a service with IEEE754Compatible."""
+        count = self.plain_count if self.count is None else self.count
+        if isinstance(count, str):
+            return int(count) if re.fullmatch(r"[0-9]{1,18}", count) else None
+        return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: value.text)
+_raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 def decode(data: bytes | str) -> tuple[object, int]:
-    """Any JSON, with the characters that Postgres can't store replaced, and how many they were. Raises ValueError."""
+    """Return any JSON, with the characters that Postgres can't store replaced, and how many they were.
+
+    A number that no double holds comes as its text, Unbounded. Raises ValueError: TooDeepError among them.
+    """
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -65,8 +101,16 @@ def decode(data: bytes | str) -> tuple[object, int]:
     return _storable(value)
 
 
+def encode(value: object) -> str:
+    """Return what `decode` gives as JSON text for a jsonb column; a number that no double holds is a text there."""
+    return _encoder.encode(value).decode()
+
+
 def parse_page(body: bytes) -> Answer:
-    """The rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error."""
+    """Return the rows of an answer of the collection. Raises BadAnswer unless it is an object with a list and no error.
+
+    Rows that are no JSON are cut out of it where nothing else is wrong with it; one that was cut short stays bad.
+    """
     replaced = 0
     try:
         envelope, rows = _opened(body)
@@ -84,9 +128,7 @@ def parse_page(body: bytes) -> Answer:
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
     if envelope.value is msgspec.UNSET:
         raise BadAnswer("the answer has no list of jobs")
-    count = envelope.count
-    is_count = isinstance(count, int) and not isinstance(count, bool)
-    return Answer(rows, count if is_count else None, replaced)  # type: ignore[arg-type]
+    return Answer(rows, envelope.total, replaced)
 
 
 class _Acceptance(msgspec.Struct):
@@ -150,12 +192,101 @@ def _opened(body: bytes) -> tuple[_Envelope, tuple[bytes, ...]]:
 
 
 def _opened_by_hand(body: bytes) -> tuple[_Envelope, tuple[bytes, ...]]:
-    """The same, where a row that is nested too deeply is its own fault alone."""
+    """The same, where a row that is nested too deeply, or is no JSON, is its own fault alone."""
     try:
         return _opened(body)
+    except (msgspec.MsgspecError, RecursionError):
+        around, rows = _split(body)
+        envelope, inside = _opened(around)
+        if inside or not _are_certain(rows):
+            raise
+        return envelope, rows
+
+
+def _are_certain(rows: Sequence[bytes]) -> bool:
+    """Whether the rows that a page was cut into are its rows.
+
+    Where one is no JSON, a quote that isn't escaped may have made text of brackets, or brackets of text. So all of them
+    must be objects, and each that is no JSON must have the form of one, to which such a quote doesn't lead unless its
+    text was made for that. Then it doesn't matter how many they are. Any other page can only be asked for in parts.
+    """
+    spoilt = [row for row in rows if not _is_json(row)]
+    return not spoilt or (
+        all(row.lstrip().startswith(b"{") for row in rows) and all(_members(row) is not None for row in spoilt)
+    )
+
+
+def _is_json(row: bytes) -> bool:
+    """Whether a row is JSON; one that is nested too deeply counts as such."""
+    try:
+        _raw.decode(row)
     except RecursionError:
-        body, rows = _split(body)
-        return _opened(body)[0], rows
+        return True
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def read_loosely(row: bytes, names: Collection[str]) -> dict[str, object]:
+    """Return what these properties of a row that is no JSON hold, as far as each can be read by itself.
+
+    Only the row's own are looked at, never what stands in its texts, lists and objects; one that is there twice is left
+    out. Nothing is read of a row that hasn't the form of an object.
+    """
+    wanted = {f'"{name}"'.encode(): name for name in names}
+    members = [(wanted[name], value) for name, value in _members(row) or () if name in wanted]
+    counted = Counter(name for name, _ in members)
+    found: dict[str, object] = {}
+    for name, value in members:
+        if counted[name] == 1 and value:
+            with suppress(msgspec.MsgspecError, UnicodeError):
+                found[name] = msgspec.json.decode(value)
+    return found
+
+
+def _members(row: bytes) -> list[tuple[bytes, bytes]] | None:
+    """The names and values, raw, of a row that has the form of an object; None where it hasn't.
+
+    Its texts may hold anything, escapes that there aren't and line ends too; there may be words that JSON doesn't know,
+    a comma too many, or a value too few. Lists and objects inside of it are empty here.
+    """
+    if not row.lstrip().startswith(b"{"):
+        return None
+    members: list[tuple[bytes, bytes]] = []
+    opened: list[bytes] = []
+    wanted, name, end = "value", b"", 0
+    while match := _LOOSE_TOKEN.match(row, end):
+        token, end = match[1], match.end()
+        if token in b"{[":
+            if wanted != "value":
+                return None
+            opened.append(token)
+            wanted = "name" if token == b"{" else "value"
+        elif token in b"}]":
+            if not opened or opened.pop() != _OPENING[token] or wanted == "colon":
+                return None
+            wanted = "comma" if opened else "end"
+            if len(opened) == 1:
+                members.append((name, b""))
+        elif token == b":":
+            if wanted != "colon":
+                return None
+            wanted = "value"
+        elif not opened:
+            return None
+        elif token == b",":
+            if wanted == "colon":
+                return None
+            wanted = "name" if opened[-1] == b"{" else "value"
+        elif wanted == "name" and token[:1] == b'"':
+            wanted, name = "colon", token if len(opened) == 1 else name
+        elif wanted == "value":
+            wanted = "comma"
+            if len(opened) == 1:
+                members.append((name, token))
+        else:
+            return None
+    return members if wanted == "end" and not row[end:].strip() else None
 
 
 def _split(body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
@@ -172,7 +303,7 @@ def _split(body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
             depth -= 1
             if depth == 1 and begin:
                 rows.append(body[begin : token.start()])
-                return body[:first] + body[token.start() :], tuple(row for row in rows if row.strip())
+                return body[:first] + body[token.start() :], tuple(rows if any(map(bytes.strip, rows)) else ())
         elif mark == b"," and depth == 2 and begin:
             rows.append(body[begin : token.start()])
             begin = token.end()
@@ -217,20 +348,22 @@ def shallow(row: bytes) -> bytes:
 
 def _decode_leniently(data: bytes | str) -> object:
     try:
-        return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(data, parse_constant=_refuse_constant, parse_float=_read_float, parse_int=_read_integer)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise TooDeepError("nested too deeply") from None
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _read_float(text: str) -> float | Unbounded:
     number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{text[:20]} is beyond the range of numbers")
-    return number
+    return number if math.isfinite(number) else Unbounded(text)
+
+
+def _read_integer(text: str) -> int | Unbounded:
+    return int(text) if len(text) <= _LONGEST_INTEGER else Unbounded(text)
 
 
 def storable(text: str) -> str:

@@ -1,6 +1,7 @@
 """When a request is worth another attempt, or a run is; how long to wait. Pure: headers and times are handed in."""
 
 import random
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -8,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from etl.client.network_errors import Hindrance
 from etl.errors import SourceError
 
-AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 900.0  # seconds; whoever asks for more ends the attempts
 PAUSE = 1.0  # seconds for all requests where a 429 doesn't say how long
 _LONGEST_BACK_OFF = 300.0  # seconds; what comes back is noticed within that
@@ -16,7 +16,11 @@ _LONGEST_TURNED_AWAY = 1800.0  # seconds; a wrong password, tried too often, loc
 
 
 class Again(SourceError):
-    """An attempt failed in a way that another may not. Not `was_sent`: it never left, since no connection was made."""
+    """An attempt failed in a way that another may not. Not `was_sent`: it never left, since no connection was made.
+
+    `is_too_large`: it took too long or was too large, so that half of it may be answered. `is_spoilt`: the service
+    failed at it, for what it holds perhaps.
+    """
 
     def __init__(
         self,
@@ -25,9 +29,12 @@ class Again(SourceError):
         *,
         was_sent: bool = True,
         hindrance: Hindrance | None = None,
+        is_too_large: bool = False,
+        is_spoilt: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after, self.was_sent, self.hindrance = retry_after, was_sent, hindrance
+        self.is_too_large, self.is_spoilt = is_too_large, is_spoilt
 
 
 def jitter(attempt: int, longest: float) -> float:
@@ -51,10 +58,10 @@ def held_for(asked: float | None) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Retry-After in seconds: a number, a date by the source's clock (ours where it has none), or none."""
+    """Retry-After in seconds: a number, with a fraction too, a date by the source's clock (else by ours), or none."""
     text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text[:9])
+    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text, re.ASCII):
+        return float(text)
     moment = _http_date(text)
     return None if moment is None else max(0.0, (moment - (given_at(headers) or now)).total_seconds())
 

@@ -11,7 +11,13 @@ from etl.config import secrets
 from etl.errors import ConfigError
 
 DURATIONS = ("look_back", "reread", "reread_every", "reconcile_every", "keep_runs", "fold_after", "every", "time_limit")
-SHARED = (*DURATIONS, "concurrency", "purge", "time_zone")  # the environment's go for every source of a file
+SHARED = (
+    *DURATIONS,
+    "concurrency",
+    "page_size",
+    "purge",
+    "time_zone",
+)  # the environment's go for every source of a file
 GRANT = ("client_id", "client_secret", "username", "password")
 SECRETS = ("token", "client_secret", "password")
 PLAIN = ("base_url", "client_id", "username", *SHARED)
@@ -21,11 +27,15 @@ IN_FILE = "_FILE"  # the ending of a variable that names the file in which a sec
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Given:
-    """What is set for one source, not yet judged: values by key, and what each is called where it was set."""
+    """What is set for one source, not yet judged: values by key, and what each is called where it was set.
+
+    `token_file`: the file that holds the token, where one does; it may hold another one later.
+    """
 
     values: Mapping[str, str]
     names: Mapping[str, str]
     problems: tuple[str, ...] = ()
+    token_file: Path | None = None
 
 
 def variable(key: str) -> str:
@@ -45,7 +55,8 @@ def from_environment(environ: Mapping[str, str], directory: Path) -> Given:
     problems: list[str] = []
     for key in SECRETS:
         values[key], names[key] = find_secret(names[key], environ, directory, problems)
-    return Given(values, names, tuple(problems))
+    in_file = environ.get(variable("token") + IN_FILE)
+    return Given(values, names, tuple(problems), directory / in_file if in_file else None)
 
 
 def secret(name: str, environ: Mapping[str, str], directory: Path) -> tuple[str, Path | None]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from etl.config import environment, toml_file, validation
+from etl.config import environment, secrets, toml_file, validation
 from etl.config.environment import DURATIONS, GRANT, IN_FILE, SECRETS, Given, find_secret, variable
 from etl.config.secrets import PasswordGrant, Secret
 from etl.config.toml_file import NOTHING_INHERITED, Inherited
@@ -46,9 +46,10 @@ SETTINGS = (
     Setting("AIMS360_LOOK_BACK", "15m", "how late a change may be committed, plus twice the clocks' difference"),
     Setting(
         "AIMS360_CONCURRENCY",
-        "8",
-        "pages requested at a time at most, 1 to 32; fewer where the source is fast or busy, or its pages large",
+        "4",
+        "requests in flight at most, 1 to 32; fewer where the source is fast or busy, or its pages are large",
     ),
+    Setting("AIMS360_PAGE_SIZE", "", "rows a page is asked for, 1 to 1000; by default the service decides"),
     Setting("AIMS360_PURGE", "delete", "what happens at the purge date: `delete`, `scrub` or `keep`"),
     Setting("AIMS360_TIME_ZONE", "UTC", "IANA zone of the days in `bi.job_daily`; fixed after the first purge"),
     Setting("AIMS360_REREAD", "48h", "how far back the deep pass reads again that runs once a day; `0` for none"),
@@ -84,6 +85,7 @@ class Source:
     credentials_from: str  # the settings to look at when the service refuses them
     look_back: timedelta
     concurrency: int
+    page_size: int | None  # rows a page is asked for; None: a first scan offers to take more than is usual
     purge: str
     time_zone: str
     reread: timedelta  # zero: never
@@ -93,6 +95,7 @@ class Source:
     fold_after: timedelta
     every: timedelta  # how often a fleet syncs it
     time_limit: timedelta  # of one run of a fleet
+    token_file: Path | None = None  # where the token is read again when the service says that it has ended
 
     @property
     def is_in_the_clear(self) -> bool:
@@ -228,14 +231,32 @@ def judge(name: str, found: Given, insecure_http: bool) -> Source:
     credentials = None if found.problems else _credentials(text, wrong, found.names)
     durations = {key: validation.length(key, text(key), wrong) for key in DURATIONS}
     validation.concurrency(text("concurrency"), wrong)
+    validation.page_size(text("page_size"), wrong)
     validation.purge(text("purge"), wrong)
     validation.time_zone(text("time_zone"), wrong)
     if problems or credentials is None:
         raise ConfigError("\n".join(problems))
     keys = ("token",) if isinstance(credentials, Secret) else GRANT
     credentials_from = _listed([found.names[key] for key in keys])
-    shared = {"concurrency": int(text("concurrency")), "purge": text("purge"), "time_zone": text("time_zone")}
+    shared = {
+        "concurrency": int(text("concurrency")),
+        "page_size": int(text("page_size")) if text("page_size") else None,
+        "purge": text("purge"),
+        "time_zone": text("time_zone"),
+        "token_file": found.token_file if isinstance(credentials, Secret) else None,
+    }
     return Source(name, base_url, credentials, credentials_from, **durations, **shared)  # type: ignore[arg-type]
+
+
+def read_token(source: Source) -> Secret | None:
+    """Return the token that a source's file holds by now; None where it has no file, or none that can be read."""
+    if source.token_file is None:
+        return None
+    try:
+        text = validation.without_scheme(secrets.read(source.token_file.name, source.token_file.parent))
+    except secrets.Unfit:
+        return None
+    return Secret(text) if validation.is_token(text) else None
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -246,9 +267,10 @@ def _listed(names: Sequence[str]) -> str:
 
 def _credentials(text: _Text, wrong: validation.Wrong, names: Mapping[str, str]) -> Secret | PasswordGrant | None:
     if text("token"):
-        if not validation.is_token(text("token")):
+        token = validation.without_scheme(text("token"))
+        if not validation.is_token(token):
             wrong("token", "holds a space, a line break or another character that no token has")
-        return Secret(text("token"))
+        return Secret(token)
     missing = [key for key in GRANT if not text(key)]
     if len(missing) == len(GRANT):
         wrong("token", f"is not set, nor are {', '.join(names[key] for key in GRANT)}: set the one or all four")

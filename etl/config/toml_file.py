@@ -79,12 +79,14 @@ class Tables(Mapping[str, Given]):
         names = {key: f"{where} {key}" for key in PLAIN} | {key: f"{where} {key}_env" for key in SECRETS}
         names |= {key: variable(key) for key in SHARED if values[key]}
         own = [(f"{where} {key}", key, value) for key, value in table.items() if key not in misled]
+        token_file: Path | None = None
         for setting, key, value in (*self._inherited.lines(name, table, problems), *own):
             if key in PLAIN and _is_text(value):
                 values[key], names[key] = str(value), setting
-            elif (secret := _bare(key)) in SECRETS and secret != key and isinstance(value, str):
-                values[secret], names[secret] = self._secret(setting, value, problems)
-        return Given(values, names, tuple(problems))
+            elif (bare := _bare(key)) in SECRETS and bare != key and isinstance(value, str):
+                values[bare], names[bare] = self._secret(setting, value, problems)
+                token_file = self._find_file(key, value) if bare == "token" else token_file
+        return Given(values, names, tuple(problems), token_file)
 
     def disabled(self) -> list[str]:
         """Those that are to be left alone."""
@@ -97,6 +99,11 @@ class Tables(Mapping[str, Given]):
         shared = [value for key, value in self._inherited.defaults.items() if key.endswith("_env")]
         filled = {value.replace(_NAME, name) for value in shared if isinstance(value, str) for name in self._tables}
         return filled | {value for value in own if isinstance(value, str)}
+
+    def _find_file(self, key: str, named: str) -> Path | None:
+        """Return the file that a secret's line leads to, by itself or by its variable; None where none does."""
+        in_file = named if key.endswith("_file") else self._inherited.environ.get(named + IN_FILE)
+        return self._inherited.folder / in_file if in_file else None
 
     def _secret(self, setting: str, named: str, problems: list[str]) -> tuple[str, str]:
         """The secret that a line names by a variable (`_env`) or by a path (`_file`), and what it is called there."""

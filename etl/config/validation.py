@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 MOST_REQUESTS = 32  # at a time, of any source
+MOST_ROWS = 1000  # of a page
 PURGE_MODES = ("delete", "scrub", "keep")
 _LONGEST = timedelta(days=36_500)
 _AT_LEAST = {
@@ -68,6 +69,17 @@ def base_url(text: str, wrong: Wrong, insecure_http: bool) -> str:
     elif parts.scheme == "http" and not is_loopback(parts.hostname) and not insecure_http:
         wrong("base_url", "http would send the token in the clear; use https, or --insecure-http where nobody listens")
     return text.rstrip("/")
+
+
+def without_scheme(token: str) -> str:
+    """Return a token without the `Bearer ` that people copy along with it."""
+    return re.sub(r"^bearer\s+", "", token, flags=re.IGNORECASE)
+
+
+def page_size(text: str, wrong: Wrong) -> None:
+    """Judge how many rows a page is asked for; empty: as many as the service offers."""
+    if text and not (re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MOST_ROWS):
+        wrong("page_size", f"{text!r} is not a whole number from 1 to {MOST_ROWS}")
 
 
 def concurrency(text: str, wrong: Wrong) -> None:

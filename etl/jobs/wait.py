@@ -19,7 +19,7 @@ from etl.models import Clock, JobRow
 if TYPE_CHECKING:
     from etl.client.client import Api
 
-_FIRST, _LONGEST, _GROWTH = 1.0, 30.0, 1.5  # seconds between two questions
+_FIRST, _LONGEST, _GROWTH = 2.0, 10.0, 1.5  # seconds between two questions
 _LEAST = 1.0  # seconds for an answer to the last one
 
 

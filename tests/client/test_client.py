@@ -17,31 +17,12 @@ from etl.client.auth import sign_in
 from etl.client.client import Api
 from etl.client.transport import trust
 from etl.config.secrets import PasswordGrant, Secret
-from etl.config.settings import Source
-from etl.errors import BadAnswer, BrokenPromise, Refused, SignInFailed, Unreachable
+from etl.errors import AskForLess, BadAnswer, BrokenPromise, CredentialsRefused, Refused, SignInFailed, Unreachable
 from etl.models import Clock
 from etl.testing.emulator import Emulator, World, serve
+from etl.testing.emulator.service_options import ServiceOptions
+from tests.client.wire import Wire
 from tests.support.scene import BASE, GRANT, TOKEN, a_source
-
-
-class Wire:
-    """A world behind a client whose sleep is the world's time."""
-
-    def __init__(self, source: Source | None = None, **emulator: object) -> None:
-        self.world = World(seed=1)
-        self.world.ties(3)
-        self.emulator = Emulator(self.world, token=TOKEN, reset=httpx.ReadError, **emulator)  # type: ignore[arg-type]
-        self.slept: list[float] = []
-        self.clock = Clock(lambda: self.world.now, lambda: self.world.now.timestamp(), self._sleep)
-        self.api = Api(source or a_source(), self.clock, httpx.WSGITransport(app=self.emulator))
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.world.advance(timedelta(seconds=seconds))
-
-    def grants(self) -> int:
-        """How often it signed in."""
-        return sum(request.path.endswith("/token") for request in self.emulator.requests)
 
 
 def test_a_page_has_the_sources_own_time() -> None:
@@ -53,10 +34,11 @@ def test_a_page_has_the_sources_own_time() -> None:
 
 
 def test_the_service_hears_who_asks_and_in_which_version() -> None:
-    """User-Agent, for whoever reads the service's log."""
+    """User-Agent, for whoever reads the service's log; and the version of OData in which it is to answer."""
     wire = Wire()
     wire.api.page(odata.query())
-    assert wire.emulator.requests[-1].headers["user-agent"] == f"aims360-etl/{__version__}"
+    headers = wire.emulator.requests[-1].headers
+    assert (headers["user-agent"], headers["odata-maxversion"]) == (f"aims360-etl/{__version__}", "4.0")
 
 
 class Listening(httpx.WSGITransport):
@@ -83,7 +65,7 @@ def test_no_request_waits_without_end() -> None:
 
 
 def test_an_answer_to_signing_in_is_short() -> None:
-    """One without end isn't read to it."""
+    """One without end isn't read to it, and holds no token."""
     given = []
 
     def app(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
@@ -94,8 +76,8 @@ def test_an_answer_to_signing_in_is_short() -> None:
 
     wire = Wire()
     api = Api(a_source(credentials=GRANT), wire.clock, httpx.WSGITransport(app=app))
-    with pytest.raises(Unreachable, match="signing in: the answer is larger than 1 MB"):
-        api.page(odata.query(), attempts=1)
+    with pytest.raises(CredentialsRefused, match="signing in: the answer holds no token"):
+        api.page(odata.query())
     assert len(given) < 5
 
 
@@ -210,21 +192,24 @@ def test_it_waits_as_long_as_the_source_asks(kind: str, least: float) -> None:
     assert sum(wire.slept) >= least
 
 
-@pytest.mark.parametrize("kind", ["429-seconds", "429-date", "429-bare"])
-def test_a_source_that_has_enough_is_asked_half_as_much_at_a_time(kind: str) -> None:
-    """Once for all requests that were under way when it said so; never by other errors, and never below one."""
+@pytest.mark.parametrize(
+    "kind", ["429-seconds", "429-bare", "500", "502", "503", "504", "408", "overload", "overload-bare", "cut", "reset"]
+)
+def test_a_source_that_is_overloaded_is_asked_one_request_at_a_time(kind: str) -> None:
+    """Whatever its word for it; good answers bring more again, slowly."""
     wire = Wire(a_source(concurrency=8))
-    born: list[int] = []
-    wire.emulator.fail_next("503", kind, "502", kind, *[kind] * 3)
-    for _ in range(2):
+    wire.api.page(odata.query())
+    assert wire.api.bears == 8
+    wire.emulator.fail_next(kind)
+    wire.api.page(odata.query())
+    assert wire.api.bears == 1
+    for _ in range(20):
         wire.api.page(odata.query())
-        born.append(wire.api.bears)
-    assert born[0] < 8
-    assert wire.api.bears == max(1, 8 // 2**5) == 1
+    assert wire.api.bears == 3
 
 
 def test_a_429_counts_once_for_all_threads_it_reaches() -> None:
-    """Answers to what was asked before the source said so halve nothing more; nor is anything asked meanwhile."""
+    """It is asked one request at a time from then on, and nothing meanwhile; it recovers as from a single 429."""
     meet = threading.Barrier(4)
     asked: list[float] = []
     now = 0.0
@@ -250,9 +235,12 @@ def test_a_429_counts_once_for_all_threads_it_reaches() -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert api.bears == 4
+    assert api.bears == 1
     assert len(asked) == 8
     assert min(asked[4:]) >= 30.0
+    for _ in range(6):
+        api.page(odata.query())
+    assert api.bears == 2
 
 
 def test_a_source_that_never_answers_well_is_told_with_the_query() -> None:
@@ -276,8 +264,8 @@ def test_what_the_service_refuses_is_not_repeated() -> None:
     assert len(wire.emulator.requests) == 1
 
 
-def test_one_job_is_asked_for_in_the_documented_way() -> None:
-    """By a filter on the collection, a quote inside doubled; that there is none is an answer."""
+def test_one_job_is_asked_for_by_a_filter() -> None:
+    """In the payload's spelling, a quote inside doubled; that there is none is an answer."""
     wire = Wire()
     wire.world.add(jobID="o'hara-1")
     shown = wire.api.job("o'hara-1")
@@ -285,19 +273,103 @@ def test_one_job_is_asked_for_in_the_documented_way() -> None:
     assert json.loads(shown.row)["jobID"] == "o'hara-1"
     assert shown.answered_at == wire.world.now.replace(microsecond=0)
     assert wire.api.job("o'hara-2") is None
-    assert wire.emulator.requests[0].query == {"$filter": "jobId eq 'o''hara-1'"}
+    assert wire.emulator.requests[0].query == {"$filter": "jobID eq 'o''hara-1'"}
     assert all(request.method == "GET" for request in wire.emulator.requests)
 
 
 def test_another_job_is_not_taken_for_it() -> None:
     """A service that ignores the filter shows the first hundred; one that honours it, whatever the case of letters."""
-    wire = Wire(ignore=("filter",))
+    wire = Wire(ignore=("filter",), options=ServiceOptions(has_plain_path=False))
     with pytest.raises(BrokenPromise, match="shows other jobs than the one asked for, none-1"):
         wire.api.job("none-1")
     asked = str(next(wire.world.jobs())["jobID"]).upper()
     shown = wire.api.job(asked)
     assert shown is not None
     assert json.loads(shown.row)["jobID"].upper() == asked
+
+
+def job_of(shown: Any) -> object:
+    """Which job was shown."""
+    return None if shown is None else json.loads(shown.row)["jobID"]
+
+
+def test_one_job_is_asked_for_in_the_documented_spelling_where_the_payloads_is_refused() -> None:
+    """jobId; and from then on at once."""
+    wire = Wire(options=ServiceOptions(property_names="jobId"))
+    first, second, _ = (str(job["jobID"]) for job in wire.world.jobs())
+    assert job_of(wire.api.job(first)) == first
+    assert job_of(wire.api.job(second)) == second
+    assert wire.api.job("none-1") is None
+    spelt = ["jobID", "jobId", "jobId", "jobId"]
+    assert [query.partition("=")[2].partition(" ")[0] for query in wire.asked] == spelt
+
+
+@pytest.mark.parametrize("habit", [{"options": ServiceOptions(refused=frozenset({"filter"}))}, {"ignore": ("filter",)}])
+def test_one_job_is_asked_for_by_its_path_where_no_filter_is_honoured(habit: dict[str, Any]) -> None:
+    """A 404 with JSON is its word for no such job; the filters are asked for no more."""
+    wire = Wire(**habit)
+    asked = str(next(wire.world.jobs())["jobID"])
+    assert wire.api.job("none-1") is None
+    assert job_of(wire.api.job(asked)) == asked
+    assert [request.path.rpartition("/")[2] for request in wire.emulator.requests[-2:]] == ["none-1", asked]
+    assert len(wire.emulator.requests) == 4
+
+
+def test_a_service_that_shows_no_single_job_at_all_says_why() -> None:
+    """By what the filter was answered; the page for people, in the place of the plain path, says nothing."""
+    wire = Wire(options=ServiceOptions(refused=frozenset({"filter"}), has_plain_path=False))
+    wire.api.page(odata.query())
+    with pytest.raises(AskForLess, match="Query option 'Filter' is not allowed"):
+        wire.api.job("none-1")
+    paths = [request.path for request in wire.emulator.requests]
+    assert sum(path.endswith("/none-1") for path in paths) == 3
+
+
+@pytest.mark.parametrize(("kind", "tries"), [("overload", 2), ("403-html", 2), ("404-html", 2)])
+def test_a_plain_path_that_is_busy_is_no_word_about_the_job(kind: str, tries: int) -> None:
+    """Neither overload nor a page for people means that there is none."""
+    wire = Wire(options=ServiceOptions(refused=frozenset({"filter"})))
+    asked = str(next(wire.world.jobs())["jobID"])
+    wire.api.job(asked)
+    wire.emulator.reset_log()
+    wire.emulator.fail_next(kind)
+    assert job_of(wire.api.job(asked)) == asked
+    assert sum(request.path.endswith(asked) for request in wire.emulator.requests) == tries
+
+
+ACCEPTED = b'{"jobId": "a-1", "jobStatus": "Queued", "jobRunId": "r"}'
+NO = b'{"requestId": "r-1", "error": {"code": "Forbidden", "message": "No."}}'
+BUSY = b'{"requestId": "r-1", "error": {"code": "Request_ProcessingFailed", "message": "Later."}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, ACCEPTED, None),
+        (204, b"", None),
+        (200, b"{}", "HTTP 200, but what it says is no answer to a rerun"),
+        (400, BUSY, "HTTP 400: Later. (requestId r-1)"),
+        (400, b"{}", "HTTP 400: no message"),
+        *((status, b"", f"HTTP {status}: no message") for status in (408, 429, 500, 502, 503, 504, 520)),
+    ],
+)
+def test_what_comes_in_place_of_an_answer_to_a_rerun_is_told(status: int, body: bytes, said: str | None) -> None:
+    """It is asked once, for the service may have done it."""
+    wire = Wire(gate=lambda _: (status, body))
+    assert wire.api.rerun("a-1") == said
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, NO), (403, NO), (403, b"<html>"), (404, b"<html>"), (404, NO), (409, NO), (501, NO)]
+)
+def test_a_rerun_that_the_service_refuses_was_not_done(status: int, body: bytes) -> None:
+    """Whatever is in its way, it is not asked again."""
+    wire = Wire(gate=lambda _: (status, body))
+    with pytest.raises(Refused, match=f"refuses to run job a-1 again .HTTP {status}: .*nothing was done") as caught:
+        wire.api.rerun("a-1")
+    assert (len(wire.asked), caught.value.status) == (1, status)
+    assert caught.value.request_id == ("r-1" if body == NO else None)
 
 
 def test_a_service_that_asks_for_too_much_patience_ends_the_run() -> None:

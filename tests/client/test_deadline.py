@@ -10,8 +10,7 @@ from time import monotonic
 
 import pytest
 
-from etl.client import client as api
-from etl.client import deadline
+from etl.client import deadline, sender
 from etl.client.client import Api
 from etl.config.secrets import PasswordGrant, Secret
 from etl.config.settings import Source
@@ -88,7 +87,7 @@ def test_a_page_that_drips_is_given_up(
     head: bytes, drop: bytes, credentials: Secret | PasswordGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever in the answer it does, and while signing in too: the lock of the source is let go, and it is told."""
-    monkeypatch.setattr(api, "_WHOLE_ANSWER", 0.5)
+    monkeypatch.setattr(sender, "WHOLE_ANSWER", 0.5)
     told = pytest.raises(Unreachable, match="the answer takes longer than 0 s")
     with dripping(head, drop) as source, Api(replace(source, credentials=credentials), CLOCK) as client, told:
         client.page("$top=1", attempts=1)

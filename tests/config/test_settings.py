@@ -24,7 +24,8 @@ def test_a_token_and_an_address_are_enough(tmp_path: Path) -> None:
     """Everything else has a default."""
     source = a_source(tmp_path)
     assert (source.name, source.base_url, source.credentials) == ("aims360", "https://api.example", Secret("a-token"))
-    assert (source.look_back, source.concurrency, source.purge) == (timedelta(minutes=15), 8, "delete")
+    assert (source.look_back, source.concurrency, source.purge) == (timedelta(minutes=15), 4, "delete")
+    assert (source.page_size, source.token_file) == (None, None)
 
 
 def test_the_password_grant_needs_all_four(tmp_path: Path) -> None:
@@ -54,6 +55,14 @@ def test_the_password_grant_needs_all_four(tmp_path: Path) -> None:
         ("AIMS360_CONCURRENCY", "9" * 5_000, "from 1 to 32"),
         ("AIMS360_BASE_URL", "https://api.example?", "must be plain"),
         ("AIMS360_CONCURRENCY", "many", "from 1 to 32"),
+        ("AIMS360_CONCURRENCY", "33", "from 1 to 32"),
+        ("AIMS360_PAGE_SIZE", "0", "from 1 to 1000"),
+        ("AIMS360_PAGE_SIZE", "1001", "from 1 to 1000"),
+        ("AIMS360_PAGE_SIZE", "-5", "from 1 to 1000"),
+        ("AIMS360_PAGE_SIZE", "2.5", "from 1 to 1000"),
+        ("AIMS360_PAGE_SIZE", "\u0663", "from 1 to 1000"),
+        ("AIMS360_PAGE_SIZE", "9" * 5_000, "from 1 to 1000"),
+        ("AIMS360_TOKEN", "Bearer two words", "that no token has"),
         ("AIMS360_PURGE", "never", "none of delete, scrub, keep"),
         ("AIMS360_TIME_ZONE", "Mars/Olympus", "no IANA time zone"),
         ("AIMS360_TIME_ZONE", "../etc", "no IANA time zone"),
@@ -224,6 +233,94 @@ def test_a_file_of_accounts_leads_to_files(tmp_path: Path) -> None:
     assert found.source("east").credentials_from == "AIMS360_EAST_FILE"
     with pytest.raises(ConfigError, match=r"\[sources.odd\] token_env: names a variable that names a file"):
         found.source("odd")
+
+
+@pytest.mark.parametrize(("text", "size"), [("1", 1), ("250", 250), ("1000", 1000), ("0250", 250), ("", None)])
+def test_the_rows_of_a_page_may_be_set(tmp_path: Path, text: str, size: int | None) -> None:
+    """By the environment for all sources, by a table for its own; else the service decides."""
+    assert a_source(tmp_path, AIMS360_PAGE_SIZE=text).page_size == size
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.west]\nbase_url = "https://west"\ntoken_env = "T"\npage_size = 20\n'
+        '[sources.east]\nbase_url = "https://east"\ntoken_env = "T"\n'
+    )
+    found = settings.read({"T": "t", "AIMS360_PAGE_SIZE": text}, tmp_path)
+    assert (found.source("west").page_size, found.source("east").page_size) == (20, size)
+
+
+@pytest.mark.parametrize(
+    "pasted", ["Bearer a-token", "bearer a-token", "BEARER   a-token", "  Bearer a-token ", "a-token"]
+)
+def test_a_token_may_be_pasted_with_its_scheme(tmp_path: Path, pasted: str) -> None:
+    """As the application shows it: from the environment, from a file, and by a table."""
+    assert a_source(tmp_path, AIMS360_TOKEN=pasted).credentials == Secret("a-token")
+    path = a_file(tmp_path, pasted.strip() + "\n")
+    assert a_source(tmp_path, AIMS360_TOKEN="", AIMS360_TOKEN_FILE=path).credentials == Secret("a-token")
+    (tmp_path / "aims360.toml").write_text(
+        '[sources.west]\nbase_url = "https://west"\ntoken_env = "T"\n'
+        '[sources.east]\nbase_url = "https://east"\ntoken_file = "a-secret"\n'
+    )
+    found = settings.read({"T": pasted}, tmp_path)
+    assert found.source("west").credentials == found.source("east").credentials == Secret("a-token")
+
+
+def test_a_scheme_alone_or_within_a_token_stays(tmp_path: Path) -> None:
+    """Only what stands before it is taken off, once."""
+    for token in ("Bearer", "bearer-token", "my-bearer"):
+        assert a_source(tmp_path, AIMS360_TOKEN=token).credentials == Secret(token)
+    with pytest.raises(ConfigError, match="that no token has"):
+        a_source(tmp_path, AIMS360_TOKEN="Bearer Bearer a-token")
+    grant = {"AIMS360_CLIENT_ID": "c", "AIMS360_USERNAME": "u", "AIMS360_CLIENT_SECRET": "s"}
+    source = a_source(tmp_path, AIMS360_TOKEN="", AIMS360_PASSWORD="Bearer of news", **grant)
+    assert source.credentials == PasswordGrant("c", Secret("s"), "u", Secret("Bearer of news"))
+
+
+def renewed(source: settings.Source, path: Path) -> list[Secret | None]:
+    """What is read of a token's file as it changes: another token, with its scheme, the same, none, no file."""
+    read = []
+    for text in ("second", "Bearer third\n", "third", "", "two words", "two\nlines"):
+        path.write_text(text)
+        read.append(settings.read_token(source))
+    path.unlink()
+    return [*read, settings.read_token(source)]
+
+
+AS_RENEWED = [Secret("second"), Secret("third"), Secret("third"), None, None, None, None]
+
+
+@pytest.mark.parametrize("named", ["here", "in full"])
+def test_a_token_in_a_file_is_read_anew(tmp_path: Path, named: str) -> None:
+    """By whatever setting leads there, from the folder where it was looked for; what is no token there is none."""
+    path = tmp_path / "a-token"
+    name = str(path) if named == "in full" else "a-token"
+    path.write_text("first")
+    source = a_source(tmp_path, AIMS360_TOKEN="", AIMS360_TOKEN_FILE=name)
+    assert (source.credentials, source.token_file) == (Secret("first"), path)
+    assert renewed(source, path) == AS_RENEWED
+    (tmp_path / "aims360.toml").write_text(
+        f'[defaults]\nbase_url = "https://h"\ntoken_file = "{name}"\n[sources.inherits]\n'
+        f'[sources.itself]\ntoken_file = "{name}"\n[sources.by_variable]\ntoken_env = "T"\n'
+    )
+    for each in ("inherits", "itself", "by_variable"):
+        path.write_text("first")
+        source = settings.read({"T_FILE": name}, tmp_path).source(each)
+        assert (source.credentials, source.token_file) == (Secret("first"), path), each
+        assert renewed(source, path) == AS_RENEWED, each
+
+
+def test_a_token_elsewhere_is_not_read_anew(tmp_path: Path) -> None:
+    """A variable of this process never changes; and what another way to sign in leads to is no token."""
+    a_file(tmp_path, "a-secret", "file")
+    assert settings.read_token(a_source(tmp_path)) is None
+    grant = {"AIMS360_CLIENT_ID": "c", "AIMS360_USERNAME": "u", "AIMS360_CLIENT_SECRET": "s"}
+    source = a_source(tmp_path, AIMS360_TOKEN="", AIMS360_PASSWORD_FILE="file", **grant)
+    assert (source.token_file, settings.read_token(source)) == (None, None)
+    (tmp_path / "aims360.toml").write_text(
+        '[defaults]\nbase_url = "https://h"\ntoken_file = "file"\n[sources.own]\ntoken_env = "T"\n'
+        '[sources.grants]\nclient_id = "c"\nusername = "u"\nclient_secret_env = "T"\npassword_file = "file"\n'
+    )
+    found = settings.read({"T": "t"}, tmp_path)
+    for name in ("own", "grants"):
+        assert found.source(name).token_file is None
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from typing import NamedTuple, Protocol
 
 import httpx
 
-from etl.client.auth import TIMEOUT, Grant, no_cookies, sign_in
+from etl.client import answers
+from etl.client.answers import Meaning
+from etl.client.auth import TIMEOUT, Grant, no_cookies, read_short, sign_in
 from etl.client.deadline import Patience
-from etl.client.retry import AGAIN, LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
+from etl.client.retry import LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
 from etl.config.secrets import Secret
 from etl.config.settings import Source
-from etl.errors import BadAnswer, Refused, SignInFailed, SourceError, Unreachable
+from etl.errors import BadAnswer, CredentialsRefused, Refused, SignInFailed, SourceError, Unreachable
 from etl.jobs.documents import link_policy
 from etl.models import Clock, Exchange
 
@@ -95,6 +97,11 @@ class Downloads:
     def __exit__(self, *_: object) -> None:
         self._patience.close()
         self._client.close()
+
+    @property
+    def are_credentials_refused(self) -> bool:
+        """Whether signing in was refused: it isn't tried again here."""
+        return isinstance(self._locked_out, CredentialsRefused)
 
     def fetch(self, wanted: Wanted, into: Into, at_most: int | None, stop: threading.Event) -> str:
         """Brings an output and gives its content type. Raises SourceError with the reason, in words for people.
@@ -205,7 +212,7 @@ class Downloads:
     def _refusal(self, response: httpx.Response, wanted: Wanted) -> SourceError:
         """What an answer without content means."""
         status = response.status_code
-        if status in AGAIN:
+        if answers.read_download(read_short(response)).meaning is Meaning.RETRY:
             wait = retry_after(response.headers, self._clock.now())
             if status == 429:
                 self._held_until = max(self._held_until, self._clock.monotonic() + held_for(wait))
