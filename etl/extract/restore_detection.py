@@ -9,12 +9,11 @@ sign of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl.client import odata
-from etl.errors import Refused
+from etl.extract import key_lists
 from etl.models import Job, JobRow, Window
 from etl.postgres.connection import Connection
 from etl.text import utc
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 Highest = Mapping[str, Sequence[str | int]]
 
 _CLOCKS_APART = timedelta(hours=1)
-_ENOUGH, _QUESTIONS = 20, 50  # jobs to ask for: a request's worth; and requests
+_ENOUGH, _QUESTIONS = key_lists.MOST_KEYS, 60  # jobs to ask for: a request's worth; and requests
 _IS_KNOWN = """
 SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
 """
@@ -116,9 +115,7 @@ def _older(api: Api, rows: Sequence[tuple[object, ...]]) -> tuple[str | None, bo
     held = {str(job_id): version for job_id, *version in rows}
     if not held:
         return None, False
-    jobs: tuple[Job, ...] = ()
-    with suppress(Refused):
-        jobs = flatten(api.page(odata.query([odata.any_of("jobID", sorted(held))])).answer.rows).jobs
+    jobs = flatten(key_lists.find_rows(api, sorted(held)) or ()).jobs
     for job in jobs:
         if job.row.job_id in held and _is_older(job, *held[job.row.job_id]):
             return f"job {job.row.job_id} is shown in an older version than before", True

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.errors import BrokenPromise, KeyRefused, Refused
-from etl.models import BY_TIME, SHOWN_PLAY, TICK_PLAY, Cursor, Key, Page, Scan
+from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
+from etl.models import BY_TIME, SHOWN_PLAY, TICK_PLAY, USUAL_PAGE, Cursor, Key, Page, Scan
 
 if TYPE_CHECKING:
     from etl.client.client import Api, Reply
@@ -27,6 +27,8 @@ _TRIES = 5  # for jobs of one instant that change while they are read
 _CUTS = 60  # of a piece: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
 _CHASED_AT_MOST = 500  # pieces that came up while the scan was under way
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of what is halved where a piece has no bound
+_A_YEAR = timedelta(days=366)
 _DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
 _UNCOUNTED = "the source refuses to filter on its keys, and answers no $count to read by time instead"
 
@@ -51,6 +53,46 @@ class Piece:
         return moment >= begin - SHOWN_PLAY and (end is None or moment <= odata.plus(end, SHOWN_PLAY))
 
 
+@dataclass(slots=True)
+class _Limit:
+    """How much is asked for at a time, where the service can't serve more: rows, and how long a piece is at most.
+
+    The piece may be twice as long after each that it serves.
+    """
+
+    page_size: int | None = None
+    span: timedelta | None = None
+
+    def shorten(self, piece: Piece, now: datetime, error: AskForLess) -> Piece:
+        """Return half of a piece that can't be served, to be asked for in half as many rows.
+
+        Raises Unreachable where it is one row of one instant.
+        """
+        is_least = self.page_size == 1
+        self.page_size = max(1, (self.page_size or USUAL_PAGE) // 2)
+        begin = max(odata.readable_instant(piece.lower) or _BEGINNING, _BEGINNING)
+        end = odata.readable_instant(piece.upper) or odata.plus(now, _AHEAD)
+        self.span = (end - begin) / 2
+        upper = odata.literal(odata.plus(begin, self.span))
+        if self.span < 2 * TICK_PLAY or upper <= piece.lower:
+            if not is_least:
+                return piece
+            raise Unreachable(
+                f"{error}. Jobs modified at {piece.lower or 'the beginning'} can't be served, and no shorter time can "
+                "be asked for; the next run tries again"
+            ) from None
+        return Piece(piece.lower, upper)
+
+    def cut(self, piece: Piece) -> Piece:
+        """Return a piece no longer than the limit."""
+        begin = odata.readable_instant(piece.lower)
+        if self.span is None or begin is None:
+            return piece
+        upper = odata.literal(odata.plus(begin, self.span))
+        self.span = None if self.span > _A_YEAR else 2 * self.span
+        return Piece(piece.lower, upper) if piece.upper is None or upper < piece.upper else piece
+
+
 def by_time(scan: Scan) -> Scan:
     """The same scan from its beginning, by pieces of time: of the far future first, then all up to now."""
     future = odata.literal(odata.plus(scan.window.as_of, _AHEAD))
@@ -61,10 +103,14 @@ def by_time(scan: Scan) -> Scan:
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """The scan's pages from where its cursors stand. Raises SourceError, BrokenPromise among them."""
     now, begun = scan.window.as_of, odata.literal(scan.window.as_of)
-    chased = 0
+    chased, limit = 0, _Limit()
     for cursor in scan.cursors:
         while not cursor.done:
-            page = _undated(api, scan, cursor) if cursor.after is None else _next(api, scan, cursor, _end(cursor, now))
+            page = (
+                _undated(api, scan, cursor, limit)
+                if cursor.after is None
+                else _next(api, scan, cursor, _end(cursor, now), limit)
+            )
             cursor, now = page.cursor, max(now, page.answered_at)
             yield page
             chased += cursor.part == 1 and begun < str(cursor.after or "")
@@ -79,18 +125,19 @@ def _end(cursor: Cursor, now: datetime) -> str | None:
     return None if cursor.part == 0 else odata.literal(odata.plus(now, _AHEAD))
 
 
-def _undated(api: Api, scan: Scan, cursor: Cursor) -> Page:
+def _undated(api: Api, scan: Scan, cursor: Cursor, limit: _Limit) -> Page:
     """The jobs without a date, where all rows are asked for; the cursor that begins those with one."""
     after = Cursor(cursor.part, _DATED, cursor.up_to, done=cursor.up_to == _DATED)
     conditions = [f"{BY_TIME} eq null"]
     _check_null(api, scan, conditions[0])
     try:
-        reply = _asked(api, scan, conditions)
+        reply = _ask_smaller(api, scan, conditions, limit)
     except Refused:  # there are none, the counts say
         return Page((), after, scan.window.as_of)
-    if any(odata.stamp(row).modified for row in reply.answer.rows):
+    if any(odata.find_date(odata.stamp(row).modifiedDate) for row in reply.answer.rows):
         raise BrokenPromise(f"the source ignores $filter: asked for [{conditions[0]}], dated jobs came")
-    return _page(reply, after) if _is_whole(api, scan, conditions, reply) else _crowd(api, scan, conditions, after)
+    is_whole = _is_whole(api, scan, conditions, reply, limit)
+    return _page(reply, after) if is_whole else _crowd(api, scan, conditions, after, limit)
 
 
 def _check_null(api: Api, scan: Scan, is_null: str) -> None:
@@ -121,18 +168,22 @@ def _count(api: Api, conditions: Sequence[str]) -> int:
     return total
 
 
-def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None) -> Page:
+def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None, limit: _Limit) -> Page:
     """The longest piece from the cursor on that an answer holds."""
-    piece = Piece(str(cursor.after), end)
+    piece = limit.cut(Piece(str(cursor.after), end))
     for _ in range(_CUTS):
-        reply = _asked(api, scan, piece.conditions)
+        try:
+            reply = _asked(api, scan, piece.conditions, limit=limit)
+        except AskForLess as error:
+            piece = limit.shorten(piece, scan.window.as_of, error)
+            continue
         dates = _dates(piece, reply)
         after = Cursor(cursor.part, piece.upper or piece.lower, cursor.up_to, done=piece.upper == end)
-        if _is_whole(api, scan, piece.conditions, reply):
+        if _is_whole(api, scan, piece.conditions, reply, limit):
             return _page(reply, after)
         cut = _cut(dates, piece)
         if cut is None:
-            return _crowd(api, scan, piece.conditions, after)
+            return _crowd(api, scan, piece.conditions, after, limit)
         piece = Piece(piece.lower, cut)
     raise BrokenPromise(f"a piece of time can't be cut to the size of a page: asked for {piece.conditions}")
 
@@ -161,21 +212,21 @@ def _dates(piece: Piece, reply: Reply) -> list[datetime]:
     return dates
 
 
-def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Page:
+def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit: _Limit) -> Page:
     """Jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
     keys: set[Key | bytes] = set()
     counted = 0
     for _ in range(_TRIES):
         rows: list[bytes] = []
         replaced = 0
-        reply = _asked(api, scan, conditions, "modifiedDate,jobID")
+        reply = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID")
         counted = reply.answer.total or 0
         keys = set()
         while not keys.issuperset(came := _keys(reply)) and len(rows) <= counted:
             keys |= came
             rows += reply.answer.rows
             replaced += reply.answer.replaced_characters
-            reply = _asked(api, scan, conditions, "modifiedDate,jobID", skip=len(rows))
+            reply = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID", skip=len(rows))
         if len(keys) == len(rows) == counted == reply.answer.total:
             return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced)
     raise BrokenPromise(
@@ -184,9 +235,26 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor) -> Pa
     )
 
 
-def _asked(api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0) -> Reply:
+def _ask_smaller(
+    api: Api, scan: Scan, conditions: Sequence[str], limit: _Limit, order: str = BY_TIME, skip: int = 0
+) -> Reply:
+    """Ask for rows of a piece that can't be cut, in smaller pages where the service can't serve larger ones."""
+    while True:
+        try:
+            return _asked(api, scan, conditions, order, skip, limit=limit)
+        except AskForLess as error:
+            if limit.page_size == 1:
+                raise Unreachable(f"{error}; no smaller page can be asked for, the next run tries again") from None
+            limit.page_size = max(1, (limit.page_size or USUAL_PAGE) // 2)
+
+
+def _asked(
+    api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0, *, limit: _Limit
+) -> Reply:
+    size = limit.page_size
+    query = odata.query(conditions, order, skip=skip, count=True, select=scan.select, page_size=size)
     try:
-        reply = api.page(odata.query(conditions, order, skip=skip, count=True, select=scan.select))
+        reply = api.page(query, page_size=size, can_shrink=True, is_least=size == 1)
     except Refused as error:
         raise KeyRefused(str(error), error.status) if scan.select else error from None
     if reply.answer.total is None:
@@ -194,7 +262,7 @@ def _asked(api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME
     return reply
 
 
-def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply) -> bool:
+def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply, limit: _Limit) -> bool:
     """Whether an answer holds all that there is: as many jobs as the source counts, and it shows none beyond them.
 
     A service may count its page instead of its jobs. Raises BrokenPromise where it does.
@@ -204,7 +272,7 @@ def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply) -> 
         return False
     if not keys:
         return True
-    beyond = _asked(api, scan, conditions, "modifiedDate,jobID", skip=len(reply.answer.rows))
+    beyond = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID", skip=len(reply.answer.rows))
     more = _keys(beyond) - keys
     if more and (beyond.answer.total or 0) <= len(keys):
         raise BrokenPromise(f"the source's $count is wrong: {len(keys)} for {list(conditions)}, and it shows more")

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from etl.client import odata, payload
 from etl.errors import BrokenPromise
-from etl.extract.keyset_scan import Probe, checked, lost_its_key, split, window
+from etl.extract.keyset_scan import Probe, lost_its_key, split, window
+from etl.extract.page_checks import check_page
 from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -31,7 +32,7 @@ def an_answer(*keys: object, key: str = "ID", modified: str | None = "2026-03-02
 
 def after(scan: Scan, answer: payload.Answer, cursor: Cursor = START) -> Key | None:
     """Where the cursor stands after a page."""
-    return checked(scan, cursor, answer, NOON).cursor.after
+    return check_page(scan, cursor, answer, NOON).cursor.after
 
 
 def newest(modified: str | None, **properties: object) -> Probe:
@@ -68,7 +69,7 @@ def test_the_cursor_moves_to_the_last_key_and_an_empty_page_ends_the_range() -> 
     """Integers as numbers, jobIDs as text."""
     assert after(a_scan(), an_answer(9, 10, 11)) == 11
     assert after(a_scan("jobID"), an_answer(GUID.format("a"), GUID.format("b"), key="jobID")) == GUID.format("b")
-    assert checked(a_scan(), Cursor(0, 5, None), an_answer(), NOON).cursor == Cursor(0, 5, None, done=True)
+    assert check_page(a_scan(), Cursor(0, 5, None), an_answer(), NOON).cursor == Cursor(0, 5, None, done=True)
 
 
 def test_rows_without_a_readable_key_do_not_move_the_cursor() -> None:
@@ -124,10 +125,10 @@ def test_a_row_outside_the_window_says_that_the_filter_is_ignored(modified: str 
 def test_keys_that_cannot_be_compared_here_are_taken_as_they_come() -> None:
     """Only a page that repeats the one before is an error; the end is held against the source's count."""
     scan = a_scan("jobID")
-    page = checked(scan, Cursor(0, None, None), an_answer("Z-9", "a-1", key="jobID"), NOON)
+    page = check_page(scan, Cursor(0, None, None), an_answer("Z-9", "a-1", key="jobID"), NOON)
     assert (page.opaque, page.cursor.after, page.delivered) == (True, "a-1", 2)
     with pytest.raises(BrokenPromise, match="repeats"):
-        checked(scan, page.cursor, an_answer("Z-9", "a-1", key="jobID"), NOON)
+        check_page(scan, page.cursor, an_answer("Z-9", "a-1", key="jobID"), NOON)
 
 
 def test_a_scan_whose_key_is_no_longer_shown_is_known() -> None:

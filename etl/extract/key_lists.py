@@ -1,0 +1,139 @@
+"""Asks for jobs by their keys, in lists as long as the service answers (correctness.md, "What the service may refuse").
+
+A list has one condition alone: what an answer leaves out is asked for in another list. What the service refuses is
+halved, down to one key a request; each good answer lets the next list be one longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from typing import TYPE_CHECKING
+
+from etl.client import odata
+from etl.errors import AskForLess, Refused
+
+if TYPE_CHECKING:
+    from etl.client.client import Api
+
+MOST_KEYS = 15  # 6n - 1 nodes of the 100 that the framework allows
+_MOST_BYTES = 1_500  # of the query; the framework allows 2,048
+
+
+class _Refusal(Exception):
+    """The service doesn't answer a list of this length."""
+
+
+def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
+    """Return which of these jobs the source still shows; None where it can't be asked, or its answer not be trusted.
+
+    `witness` is a job that the source has just shown: an answer without it says nothing about the others.
+    """
+    shown: set[str] = set()
+    left = [job_id for job_id in job_ids if job_id != witness]
+    while left:
+        some = _take(left, _most_keys(api) - 1, witness)
+        try:
+            answered = (
+                _ask_list(api, {*some, witness}, witness) if some else _ask_singly(api, left[:MOST_KEYS], witness)
+            )
+        except _Refusal:
+            if not some:
+                return None
+            _halve(api)
+            continue
+        if answered is None:
+            return None
+        api.keys_a_list = _most_keys(api) + 1
+        shown |= answered
+        left = left[len(some) or MOST_KEYS :]
+    return shown & set(job_ids) | {witness} & set(job_ids)
+
+
+def find_rows(api: Api, job_ids: Sequence[str]) -> list[bytes] | None:
+    """Return the rows of those of these jobs that the source shows; None where it can't be asked."""
+    rows: list[bytes] = []
+    left = list(job_ids)
+    while left:
+        some = _take(left, max(1, _most_keys(api)))
+        try:
+            found = _ask(api, some)
+        except _Refusal:
+            if len(some) == 1:
+                return None
+            _halve(api)
+            continue
+        came = [(str(odata.stamp(row).jobID), row) for row in found]
+        keys = {key for key, _ in came}
+        if not keys <= set(some):
+            return None  # the filter is ignored
+        rows += [row for _, row in came]
+        # Of a page that was cut short the rest is asked for again; where nothing came, there is nothing.
+        left = [key for key in left if key not in keys] if keys and len(keys) < len(some) else left[len(some) :]
+        api.keys_a_list = _most_keys(api) + 1
+    return rows
+
+
+def _most_keys(api: Api) -> int:
+    return int(min(api.keys_a_list, MOST_KEYS))
+
+
+def _halve(api: Api) -> None:
+    api.keys_a_list = max(1, _most_keys(api) // 2)
+
+
+def _take(keys: Sequence[str], most: int, *others: str) -> list[str]:
+    """Return the first of some keys, as many as a list may hold beside the others."""
+    taken = list(keys[:most])
+    while len(taken) > 1 and len(_query([*taken, *others])) > _MOST_BYTES:
+        taken.pop()
+    return taken
+
+
+def _query(keys: Iterable[str]) -> str:
+    return odata.query([odata.any_of("jobID", sorted(keys))])
+
+
+def _ask(api: Api, keys: Iterable[str]) -> Sequence[bytes]:
+    """Return the rows that one list brings. Raises _Refusal."""
+    try:
+        return api.page(_query(keys), can_shrink=True, has_another_way=True).answer.rows
+    except AskForLess:
+        raise _Refusal from None
+    except Refused as error:
+        if not error.is_query and error.status not in (400, 404, 501):
+            raise
+        raise _Refusal from None
+
+
+def _keys_of(rows: Sequence[bytes]) -> set[str]:
+    return {str(odata.stamp(row).jobID) for row in rows}
+
+
+def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
+    """Return those of the jobs that are shown; None where others come, or where the witness doesn't.
+
+    A page may be cut short: what is left is asked for again, until nothing comes beside the witness.
+    """
+    answered: set[str] = set()
+    while left := (asked - answered) - {witness}:
+        came = _keys_of(_ask(api, left | {witness}))
+        if not came <= asked or witness not in came:
+            # A page of one row shows whichever comes first.
+            is_cut = len(came) == 1 and came <= left
+            if not is_cut:
+                return None
+        answered |= came
+        if came == {witness}:
+            return answered if api.largest_page > 1 or not _ask(api, left) else None
+    return answered
+
+
+def _ask_singly(api: Api, keys: Sequence[str], witness: str) -> set[str] | None:
+    """Return the same by one key a request; the witness is asked for before and after."""
+    answered: set[str] = set()
+    for key in (witness, *keys, witness):
+        came = _keys_of(_ask(api, [key]))
+        if not came <= {key} or (key == witness and not came):
+            return None
+        answered |= came
+    return answered

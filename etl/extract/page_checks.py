@@ -1,0 +1,121 @@
+"""What a page must keep of what was asked: the date filter, the order of its keys, its place after the cursor. Pure."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from etl.client import odata, payload
+from etl.errors import BrokenPromise
+from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
+
+
+def counts_before(scan: Scan) -> datetime | None:
+    """Rows modified before then are counted, to be held against the source's own count if need be; None: none are.
+
+    By ID there is no need: numbers can always be compared.
+    """
+    upper = scan.window.upper
+    return odata.plus(upper, TICK_PLAY) if upper and scan.lane == SYNC and scan.key != "ID" else None
+
+
+def place_of(key: Key | None) -> int | None:
+    """Where a key lies among others: an ID by itself, a jobID by the first digits of its GUID; None where neither."""
+    if key is None or isinstance(key, int):
+        return key
+    return int(key[:8], 16) if re.fullmatch(r"[0-9a-f]{8}", key[:8]) else None
+
+
+def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: datetime) -> Page:
+    """The page of an answer, once it keeps what was asked: the date filter, the order, the cursor. Pure."""
+    if not answer.rows:
+        return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)
+    places = odata.places(answer.rows)
+    _check_dates(scan, places)
+    keys = [key for key in (place.key(scan.key) for place in places) if key is not None]
+    if not keys:
+        raise BrokenPromise(f"no row of a page shows a readable {scan.key}")
+    opaque = not all(map(odata.comparable, keys))
+    last, repeated = (_last_of_opaque(cursor, keys), 0) if opaque else _last_of_ordered(cursor, keys)
+    return Page(
+        rows=answer.rows,
+        # A range of numbers that was read up to its very end has no more, and isn't asked for it.
+        cursor=Cursor(cursor.part, last, cursor.up_to, done=isinstance(last, int) and last == cursor.up_to),
+        answered_at=answered_at,
+        opaque=opaque,
+        delivered=_count_inside(scan, places),
+        repeated=repeated,
+        replaced_characters=answer.replaced_characters,
+    )
+
+
+def _check_dates(scan: Scan, places: Sequence[odata.Place]) -> None:
+    lower = scan.window.lower
+    if lower is None:
+        return
+    for place in places:
+        modified = place.modified
+        if modified is None and place.modifiedDate is not None:
+            continue  # unreadable: flatten makes a reject of it
+        if modified is None or modified < lower - SHOWN_PLAY:
+            raise BrokenPromise(
+                f"the source ignores $filter: a row modified {modified or 'at no time'} came, "
+                f"asked for were rows since {odata.literal(lower)}"
+            )
+
+
+def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
+    """The last key of a page whose keys ascend, and how many of its rows an earlier page had brought already.
+
+    Repeated rows are no error, as long as something new comes.
+    """
+    if _ascend_plainly(cursor, keys):
+        return keys[-1], 0
+    seen: set[Key] = set()
+    last = cursor.after if cursor.after is None or odata.comparable(cursor.after) else None
+    last = last if last is None or type(last) is type(keys[0]) else None
+    begin = last
+    for key in keys:
+        if key in seen or (begin is not None and not odata.is_less(begin, key)):
+            continue
+        if last is not None and not odata.is_less(last, key):
+            raise BrokenPromise("the source ignores $orderby: keys don't ascend")
+        if _is_beyond(key, cursor.up_to):
+            raise BrokenPromise("the source ignores $filter: a key beyond the range came")
+        seen.add(key)
+        last = key
+    if not seen or last is None:
+        raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
+    return last, sum(begin is not None and not odata.is_less(begin, key) for key in keys)
+
+
+def _is_beyond(key: Key, up_to: Key | None) -> bool:
+    """Whether a comparable key lies beyond its range; of a jobID the first digits tell, whatever ended the range."""
+    if isinstance(up_to, str):
+        return place_of(up_to) is not None and str(key)[:8] > up_to[:8]
+    return up_to is not None and odata.is_less(up_to, key)
+
+
+def _ascend_plainly(cursor: Cursor, keys: Sequence[Key]) -> bool:
+    """Whether keys are numbers that ascend one by one inside of their range: what nearly every page shows."""
+    numbers = [key for key in (cursor.after, *keys, cursor.up_to) if key is not None]
+    if set(map(type, numbers)) != {int}:
+        return False
+    end = len(numbers) - (cursor.up_to is not None)
+    return all(map(operator.lt, numbers[:end], numbers[1:end])) and numbers[end - 1] <= numbers[-1]  # type: ignore[operator]
+
+
+def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
+    """The last key of a page whose keys only the server can order: at least it must not repeat the page before."""
+    if keys[-1] == cursor.after:
+        raise BrokenPromise("a page only repeats the one before: the source ignores $filter on the key")
+    return keys[-1]
+
+
+def _count_inside(scan: Scan, places: Sequence[odata.Place]) -> int:
+    end = counts_before(scan)
+    if end is None:
+        return 0
+    return sum(moment is not None and moment < end for moment in (place.modified for place in places))

@@ -1,0 +1,364 @@
+"""Fetches the pages of a scan by key, smaller ones where the service can't serve a whole page.
+
+Two things keep a page from coming for good, while other requests are answered. It is too large: then half the rows are
+asked for, and more again after a while. Or it holds a record that the service can't serve: then its rows are asked for
+in ever smaller parts, until that record alone is left out, as a reject. The rules: correctness.md, "What the service
+may refuse", "A page that fails for good".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from msgspec.structs import replace
+
+from etl.client import odata
+from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
+from etl.extract.page_checks import check_page, place_of
+from etl.models import USUAL_PAGE, Cursor, Key, Page, Reject, Scan
+
+if TYPE_CHECKING:
+    from etl.client.client import Api
+
+_OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
+_GROW_AFTER = 10  # good pages for a page of twice as many rows; doubled whenever that was too much
+_SLOWEST_GROWTH = 640
+_MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
+_HIGHEST = 0xFFFFFFFF  # the first eight digits of a GUID
+_WIDER = 4  # times as wide is the range after one without rows
+_EMPTY_AT_MOST = 12  # ranges in a row without rows, before one without an end is asked for
+
+
+class _Request(NamedTuple):
+    """How a page is asked for: so many rows (None: as many as the service sends), up to a key, beyond some rows."""
+
+    size: int | None = None
+    bound: Key | None = None
+    skip: int = 0
+    is_least: bool = False  # nothing smaller can be asked for
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A record that can't be served is among the next `rows` of a range; their keys, where they could be asked for.
+
+    Where all of them come in the end, they were too many at a time.
+    """
+
+    rows: int
+    keys: list[odata.Stamp]
+    in_a_row: int = 0
+    largest: int = 1  # page that came meanwhile, in rows
+
+
+@dataclass(slots=True)
+class _Range:
+    """What is known of one key range: how wide a part of it is asked for, and how many parts had no rows."""
+
+    width: int
+    empty: int = 0
+
+
+class PageFetcher:
+    """The pages of one scan. Safe to use from several threads, each with ranges of its own."""
+
+    def __init__(self, api: Api, scan: Scan) -> None:
+        self._api = api
+        self._scan = scan
+        self._size, self._is_narrowed = scan.page_size or api.page_size, scan.narrowed
+        self._most = api.page_size
+        self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
+        self._usual = USUAL_PAGE  # rows of a page that the service sends by itself
+        self._good, self._grow_after = 0, _GROW_AFTER
+        self._suspects: dict[int, _Suspect] = {}
+        self._ranges: dict[int, _Range] = {}
+        self._rejected = 0
+        self._lock = threading.Lock()
+
+    def fetch(self, cursor: Cursor, ended: threading.Event) -> Page:
+        """Return the next page of a range, checked. Raises SourceError: among them BrokenPromise and KeyRefused."""
+        while True:
+            request = self._plan(cursor)
+            page: Page | None
+            try:
+                page = self._ask(cursor, request, ended)
+            except AskForLess as error:
+                page = self._ask_for_less(cursor, request, error, ended)
+            if page is not None:
+                return self._accept(cursor, request, page)
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def _plan(self, cursor: Cursor) -> _Request:
+        """How the next page of a range is asked for."""
+        suspect = self._suspects.get(cursor.part)
+        size = self._size if suspect is None else max(1, suspect.rows // 2)
+        if suspect is not None and suspect.keys:
+            bound = suspect.keys[min(size or 1, len(suspect.keys)) - 1].key(self._scan.key)
+            return _Request(size, bound, is_least=size == 1)
+        if not self._is_narrowed or size is None:
+            return _Request(size, is_least=size == 1)
+        bound = self._bound(cursor, size)
+        width = self._ranges[cursor.part].width if cursor.part in self._ranges else 1
+        return _Request(size, bound, is_least=size == 1 and (bound is None or width == 1))
+
+    def _bound(self, cursor: Cursor, size: int) -> Key | None:
+        """Where a part of a range ends that holds about so many rows; None where the rest may be asked for."""
+        is_guid = self._scan.key != "ID"
+        begin = place_of(cursor.after)
+        if begin is None:
+            if cursor.after is not None:
+                return None  # keys of another form have no places
+            begin = -1 if not is_guid else 0
+        density = _HIGHEST // max(self._scan.expected or 1_000, 1) if is_guid else 1
+        found = self._ranges.setdefault(cursor.part, _Range(max(1, size * density)))
+        end = begin + found.width
+        last = place_of(cursor.up_to)
+        if (last is not None and end >= last) or (is_guid and end >= _HIGHEST) or found.empty > _EMPTY_AT_MOST:
+            return None
+        return f"{end:08x}" if is_guid else end
+
+    def _ask(self, cursor: Cursor, request: _Request, ended: threading.Event) -> Page:
+        """Ask for a page once, as the client does. Raises AskForLess where less may be answered."""
+        scan = self._scan
+        query = self._write(cursor, request, scan.select)
+        try:
+            answer, answered_at = self._api.page(
+                query, ended, page_size=request.size, can_shrink=True, is_least=request.is_least
+            )
+        except Refused as error:
+            if error.is_query and self._offer is not None and not request.size and error.option in (None, "pagesize"):
+                self._offer = None  # it may be this that is refused
+                return self._ask(cursor, request, ended)
+            if error.is_query:
+                raise KeyRefused(str(error), error.status) from None
+            raise
+        end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
+        try:
+            page = check_page(scan, end, answer, answered_at)
+        except BrokenPromise as error:
+            raise BrokenPromise(f"{error}; asked for [{query.replace('%20', ' ')}]") from None
+        if request.bound is None:
+            return page
+        # A part of the range was read: what is beyond is still to come.
+        after = page.cursor.after if page.rows else request.bound
+        done = isinstance(after, int) and after == cursor.up_to
+        return replace(page, cursor=Cursor(cursor.part, after, cursor.up_to, done=done))
+
+    def _write(self, cursor: Cursor, request: _Request, select: Sequence[str]) -> str:
+        conditions = write_window(self._scan)
+        if cursor.after is not None:
+            conditions.append(f"{self._scan.key} gt {odata.literal(cursor.after)}")
+        up_to = cursor.up_to if request.bound is None else request.bound
+        if up_to is not None:
+            conditions.append(f"{self._scan.key} le {odata.literal(up_to)}")
+        page_size = request.size or self._offer
+        return odata.query(conditions, self._scan.key, skip=request.skip, select=select, page_size=page_size)
+
+    # -- good pages --------------------------------------------------------------------------------------------------
+
+    def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
+        """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
+        with self._lock:
+            self._heed_suspect(cursor, page)
+            if request.bound is not None and cursor.part in self._ranges:
+                found = self._ranges[cursor.part]
+                found.empty = 0 if page.rows else found.empty + 1
+                found.width *= _WIDER if not page.rows else 2 if 2 * len(page.rows) < (request.size or 1) else 1
+            if request.size is None:
+                self._usual = max(self._usual, len(page.rows))
+            elif cursor.part not in self._suspects:
+                self._grow()
+            return replace(page, page_size=None if self._size == self._most else self._size, narrowed=self._is_narrowed)
+
+    def _heed_suspect(self, cursor: Cursor, page: Page) -> None:
+        suspect = self._suspects.get(cursor.part)
+        if suspect is None:
+            return
+        had_keys = bool(suspect.keys)
+        suspect.keys = _beyond(suspect.keys, page.cursor.after, self._scan.key)
+        suspect.rows = len(suspect.keys) if had_keys else suspect.rows - len(page.rows)
+        suspect.largest = max(suspect.largest, len(page.rows))
+        if suspect.rows <= 0 or page.rejects or page.cursor.done:
+            del self._suspects[cursor.part]
+            if not page.rejects:
+                self._size, self._good = suspect.largest, 0
+                self._grow_after = min(2 * self._grow_after, _SLOWEST_GROWTH)
+
+    def _grow(self) -> None:
+        """Ask for twice as many rows after some good pages."""
+        self._good += 1
+        if self._size is None or self._good < self._grow_after:
+            return
+        self._good = 0
+        self._size *= 2
+        most = self._most or self._usual
+        if self._size >= most:
+            self._size, self._is_narrowed = self._most, False
+
+    # -- pages that don't come ---------------------------------------------------------------------------------------
+
+    def _ask_for_less(
+        self, cursor: Cursor, request: _Request, error: AskForLess, ended: threading.Event
+    ) -> Page | None:
+        """Decide how less is asked for next; or return the page beyond a record that can't be served."""
+        if cursor.part in self._ranges and request.bound is not None:
+            found = self._ranges[cursor.part]
+            found.width, found.empty = max(1, found.width // 2), 0
+        if error.is_too_large and not request.is_least:
+            self._shrink(cursor, request)
+            return None
+        suspect = self._suspects.get(cursor.part)
+        if suspect is None:
+            rows = request.size or max(self._usual, self._offer or 0)
+            suspect = _Suspect(rows, self._list_keys(cursor, request, ended))
+            suspect.rows = len(suspect.keys) or rows
+            with self._lock:
+                self._suspects[cursor.part] = suspect
+            if not request.is_least and suspect.rows > 1:
+                return None
+        elif not request.is_least:
+            suspect.rows = request.size or 1
+            return None
+        return self._leave_out(cursor, request, suspect, error, ended)
+
+    def _shrink(self, cursor: Cursor, request: _Request) -> None:
+        """Ask for half the rows from now on."""
+        with self._lock:
+            if (suspect := self._suspects.get(cursor.part)) is not None:
+                suspect.rows = max(1, suspect.rows // 2)
+            if request.size is not None and self._size == request.size:
+                self._is_narrowed = True  # the wish alone may not be heeded
+            rows = request.size or max(self._usual, self._offer or 0)
+            self._size = max(1, min(self._size or rows, rows // 2))
+            self._good, self._grow_after = 0, min(2 * self._grow_after, _SLOWEST_GROWTH)
+
+    def _list_keys(self, cursor: Cursor, request: _Request, ended: threading.Event) -> list[odata.Stamp]:
+        """Return the keys of a page that can't be served, as far as they can be asked for alone."""
+        names = sorted({"jobID", self._scan.key})
+        query = self._write(cursor, request, names)
+        try:
+            rows = self._api.page(query, ended, page_size=request.size, attempts=2, has_another_way=True).answer.rows
+        except (AskForLess, Refused, Unreachable):
+            return []
+        stamps = [odata.stamp(row) for row in rows]
+        keys = [stamp.key(self._scan.key) for stamp in stamps]
+        return stamps if keys and all(key is not None for key in keys) else []
+
+    def _leave_out(
+        self, cursor: Cursor, request: _Request, suspect: _Suspect, error: AskForLess, ended: threading.Event
+    ) -> Page | None:
+        """Leave out the one record that is left, once those beside it are answered: the page after it."""
+        self._count_reject(suspect, error)
+        if cursor.after is not None and not suspect.in_a_row:
+            self._check_neighbour(cursor.after, ended)
+        if suspect.keys:
+            lost = suspect.keys.pop(0)
+            after = lost.key(self._scan.key)
+            reject = _name_reject(error, self._scan.key, after, lost.key("jobID"))
+        elif isinstance(request.bound, int) and request.bound - (place_of(cursor.after) or 0) == 1:
+            after = request.bound
+            reject = _name_reject(error, self._scan.key, after)
+        else:
+            return self._skip(cursor, suspect, error, ended)
+        return self._go_on(replace(cursor, after=after), suspect, reject, ended)
+
+    def _go_on(self, cursor: Cursor, suspect: _Suspect, reject: Reject, ended: threading.Event) -> Page:
+        """Return the page after a record that was left out. Another that can't be served may follow."""
+        bound: Key | None = suspect.keys[0].key(self._scan.key) if suspect.keys else None
+        if bound is None and isinstance(cursor.after, int) and self._is_narrowed:
+            bound = cursor.after + 1
+        request = _Request(1, bound, is_least=True)
+        page: Page | None
+        try:
+            page = self._ask(cursor, request, ended)
+        except AskForLess as error:
+            suspect.in_a_row += 1
+            page = self._leave_out(cursor, request, suspect, error, ended)
+            if page is None:
+                self._fail(cursor, error)
+        return replace(page, rejects=(reject, *page.rejects))
+
+    def _skip(self, cursor: Cursor, suspect: _Suspect, error: AskForLess, ended: threading.Event) -> Page | None:
+        """Leave out a record that has no name: the page after it, which begins with the row that follows."""
+        page: Page | None
+        try:
+            page = self._ask(cursor, _Request(1, None, skip=1, is_least=True), ended)
+        except (AskForLess, Refused):
+            page = None
+        if page is None or len(page.rows) > 1:
+            if self._is_narrowed:
+                self._fail(cursor, error)
+            # The service doesn't heed how many rows are asked for, it seems: by ranges of the key, then.
+            with self._lock:
+                self._is_narrowed, self._size = True, max(1, self._usual // 2)
+                suspect.rows = max(2, self._usual)
+                self._rejected -= 1
+            return None
+        before = odata.stamp(page.rows[0]).key(self._scan.key) if page.rows else None
+        return replace(page, rejects=(_range_reject(error, self._scan.key, cursor.after, before),))
+
+    def _count_reject(self, suspect: _Suspect, error: AskForLess) -> None:
+        with self._lock:
+            self._rejected += 1
+            is_too_many = self._rejected > _MOST_REJECTS or suspect.in_a_row >= _MOST_IN_A_ROW
+        if is_too_many:
+            raise Unreachable(
+                f"{error}; more than {_MOST_IN_A_ROW} records in a row, or {_MOST_REJECTS} in a run, can't be served. "
+                "Nothing is lost, the next run goes on"
+            )
+
+    def _check_neighbour(self, key: Key, ended: threading.Event) -> None:
+        """Raise Unreachable unless the row before is answered now: else it is an outage."""
+        query = odata.query([f"{self._scan.key} eq {odata.literal(key)}"])
+        if odata.comparable(key):
+            self._api.page(query, ended)
+
+    def _fail(self, cursor: Cursor, error: AskForLess) -> NoReturn:
+        raise Unreachable(
+            f"{error}. A record with {self._scan.key} beyond {cursor.after or 'the first'} can't be served, and no "
+            "smaller page can be asked for; the next run tries again"
+        ) from None
+
+
+def write_window(scan: Scan) -> list[str]:
+    """Return the condition of a scan's window."""
+    lower = scan.window.lower
+    return [] if lower is None else [f"modifiedDate ge {odata.literal(lower)}"]
+
+
+def _beyond(stamps: list[odata.Stamp], after: Key | None, name: str) -> list[odata.Stamp]:
+    """Return what comes after a key in a list in the service's order."""
+    places = [place for place, stamp in enumerate(stamps) if stamp.key(name) == after]
+    if places:
+        return stamps[places[-1] + 1 :]
+    return [stamp for stamp in stamps if _is_after(stamp.key(name), after)]
+
+
+def _is_after(key: Key | None, after: Key | None) -> bool:
+    return key is not None and after is not None and odata.comparable(after) and odata.is_less(after, key)
+
+
+def _name_reject(error: AskForLess, name: str, key: Key | None, job_id: Key | None = None) -> Reject:
+    """Return the reject of a record that the service can't serve: under its jobID, or under its ID.
+
+    The keys around it say that it is asked for by itself: a list with it would fail.
+    """
+    if isinstance(key, int):
+        named = job_id if isinstance(job_id, str) else f"{name}:{key}"
+        return Reject(named, _explain(error), "", None, name, str(key - 1), str(key + 1))
+    assert isinstance(key, str)
+    return Reject(key, _explain(error), "", None, name, key[:-1], f"{key}!")
+
+
+def _range_reject(error: AskForLess, name: str, after: Key | None, before: Key | None) -> Reject:
+    """Return the reject of a record of which only the keys before and after it are known."""
+    first, last = (None if key is None else str(key) for key in (after, before))
+    return Reject(f"{name}:({first or ''},{last or ''})", _explain(error), "", None, name, first, last)
+
+
+def _explain(error: AskForLess) -> str:
+    return f"the service can't serve this record: {error}"[:500]
