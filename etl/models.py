@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import astuple, replace
 
 # What this program reads out of a row. Raise it when flatten reads more: the weekly comparison writes all rows anew.
-FLATTEN_VERSION = 1
+FLATTEN_VERSION = 2
 
 # SQL Server's datetime ticks every 1/300 s and is shown rounded: a bound taken from a shown value is moved this far
 # outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
@@ -27,13 +27,14 @@ SHOWN_PLAY = timedelta(milliseconds=1)  # what a shown value may lie beside the 
 # Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
 DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 
-# The states a job is in, as sql/functions/states.sql knows them; the source may say others.
+# The states a job is in, in the documented spelling, in which they are stored; the source may say others.
 OPEN_STATES = ("Queued", "Inprogress")
 COMPLETED = "Completed"
 ENDED_STATES = (COMPLETED, "Failed")
 
 # A key of the source: an ID, or a jobID where the source shows no ID.
 Key = int | str
+USUAL_PAGE = 100  # rows, where none has come yet
 SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
 BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
 
@@ -100,10 +101,15 @@ class DocumentRow(NamedTuple):
 
 
 class Job(Struct, frozen=True):
-    """One version of a job with its documents: they change together."""
+    """One version of a job with its documents: they change together.
+
+    `unread`: the properties whose value could not be read, each with its form. Their column is NULL, and the value
+    stands in `extra`.
+    """
 
     row: JobRow
     documents: tuple[DocumentRow, ...]
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 class Encoded(Struct, frozen=True):
@@ -116,12 +122,19 @@ class Encoded(Struct, frozen=True):
 
 
 class Reject(Struct, frozen=True):
-    """A row that can't be read. `job_id` is the job's, or a digest of the raw text where even that is unreadable."""
+    """A row that can't be read. `job_id` is the job's, or a digest of the raw text where even that is unreadable.
+
+    Of a record that the source can't serve perhaps only its place is known: its `key_name` ("ID" or "jobID") lies
+    between `key_after` and `key_before`, as text, both exclusive (None: no bound). Then `raw` is empty.
+    """
 
     job_id: str
     reason: str
     raw: str
     purge_date_time: datetime | None
+    key_name: str | None = None
+    key_after: str | None = None
+    key_before: str | None = None
 
 
 class Batch(Struct, frozen=True):
@@ -180,7 +193,8 @@ class Scan(Struct, frozen=True):
     `trusting`: the source was restored, so that its word counts for every row. `select` (not empty: only these
     properties are asked for) and `counted`, what the source counted of its old jobs before the first page, are a
     comparison's. `highest` is the highest key of one of all rows when it was planned; it is not stored, and only serves
-    to split ranges.
+    to split ranges. `page_size`: rows asked for per page (None: as many as the service sends), `narrowed`: by ranges of
+    the key too, since the service doesn't heed the wish.
     """
 
     kind: ScanKind
@@ -198,6 +212,8 @@ class Scan(Struct, frozen=True):
     counted: int | None = None
     select: tuple[str, ...] = ()
     highest: Key | None = None
+    page_size: int | None = None
+    narrowed: bool = False
 
     @property
     def lane(self) -> str:
@@ -218,7 +234,13 @@ class Scan(Struct, frozen=True):
             opaque=self.opaque or page.opaque,
             delivered=self.delivered + page.delivered,
             done=self.done + len(page.rows),
+            page_size=page.page_size,
+            narrowed=page.narrowed,
         )
+
+    def shrunk(self) -> "Scan":
+        """Return the scan with half as many rows per page."""
+        return replace(self, page_size=max(1, (self.page_size or USUAL_PAGE) // 2))
 
     def anew(self) -> "Scan":
         """The same scan from its beginning, in one range."""
@@ -235,7 +257,8 @@ class Page(Struct, frozen=True):
     """An answer of the source that passed every check: raw rows, the cursor after them, and when it was given.
 
     `split_off` are ranges that its own was split into besides, to be read side by side. `repeated` counts rows that an
-    earlier page had brought already.
+    earlier page had brought already. `rejects`: records between its rows that the service can't serve. `page_size` and
+    `narrowed`: how the next page is asked for, see Scan.
     """
 
     rows: tuple[bytes, ...]
@@ -246,6 +269,9 @@ class Page(Struct, frozen=True):
     repeated: int = 0
     replaced_characters: int = 0
     split_off: tuple[Cursor, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+    page_size: int | None = None
+    narrowed: bool = False
 
 
 class Counts(Struct, frozen=True):
@@ -349,7 +375,8 @@ class Verdict(StrEnum):
 class Run(Struct, frozen=True):
     """The result of a run, as `etl.runs` records it. One that only purges, or only brings a job, has no verdict.
 
-    `retries` and `statuses` are those of `Usage`; `phases`: seconds by phase (probe, scan, purge, deep).
+    `retries` and `statuses` are those of `Usage`; `phases`: seconds by phase (probe, scan, purge, deep). `new_rejects`:
+    rows that can't be read, and could be, or weren't there, before.
     """
 
     run_id: int
@@ -368,8 +395,13 @@ class Run(Struct, frozen=True):
     retries: int = 0
     statuses: dict[str, int] = {}
     phases: dict[str, float] = {}
+    new_rejects: int = 0
 
     @property
     def is_unwell(self) -> bool:
-        """Whether somebody should look: rows were rejected, or mirror and source still differ."""
-        return bool(self.counts.rejected) or self.counts.differences > self.counts.repaired
+        """Whether somebody should look: rows were rejected for the first time, or mirror and source still differ.
+
+        A comparison that met rows that it could not read couldn't compare them.
+        """
+        is_blind = self.kind == ScanKind.RECONCILE and self.counts.rejected > 0
+        return self.new_rejects > 0 or is_blind or self.counts.differences > self.counts.repaired

@@ -74,6 +74,13 @@ _VERSION = (
     "start_date",
     "completed_date",
 )
+
+
+def _each(template: str) -> sql.Composed:
+    """A list of the columns that tell a version, each put into the template."""
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in _VERSION[1:])
+
+
 _HISTORY = _target(
     "job_status_history",
     {
@@ -84,14 +91,40 @@ _HISTORY = _target(
     },
 )
 # A run that had ended gave way to another: told by the source's own count where it shows one, and by this where not.
+# What earlier releases stored as a date before 1980 was none.
 _UPDATE_JOB = (
     sql.SQL("""
 UPDATE aims360.jobs
 SET {}, synced_at = %s, documents = %s, purged_at = NULL,
-    reruns_seen = reruns_seen + (completed_date IS NOT NULL AND start_date IS DISTINCT FROM %s)::int
+    reruns_seen = reruns_seen + (
+        %s AND coalesce(completed_date >= '1980-01-01 00:00Z', false) AND start_date IS DISTINCT FROM %s
+    )::int
 WHERE source_id = %s AND job_id = %s
 """)
     .format(sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in JobRow._fields[1:]))
+    .as_string()
+)
+_CORRECT_HISTORY = (
+    sql.SQL("""
+UPDATE aims360.job_status_history AS h
+SET {corrections}
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.job_id = ANY(%(job_ids)s::text[])
+  AND h.source_id = j.source_id
+  AND h.job_id = j.job_id
+  AND h.history_id = (
+      SELECT max(o.history_id)
+      FROM aims360.job_status_history AS o
+      WHERE o.source_id = j.source_id AND o.job_id = j.job_id
+  )
+  AND ({stored}) IS DISTINCT FROM ({read})
+""")
+    .format(
+        corrections=_each("{0} = j.{0}"),
+        stored=_each("h.{}"),
+        read=_each("j.{}"),
+    )
     .as_string()
 )
 _DELETE_DOCUMENTS = "DELETE FROM aims360.job_documents WHERE source_id = %s AND job_id = ANY(%s::text[])"
@@ -120,14 +153,23 @@ def insert(db: Connection, encoded: Sequence[Encoded]) -> None:
     _copy(db, _HISTORY, [some.history for some in encoded])
 
 
-def update(db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime) -> None:
-    """The rows of jobs that have changed, without their documents."""
+def update(
+    db: Connection, source_id: int, jobs: Sequence[Job], seen_at: datetime, *, is_same_version: bool = False
+) -> None:
+    """Write the rows of jobs that have changed, without their documents.
+
+    `is_same_version`: more of the version that is there was read; then its row in the history follows.
+    """
+    if not jobs:
+        return
     changes = (
-        (*row[1:], seen_at, len(job.documents), row.start_date, source_id, row.job_id)
+        (*row[1:], seen_at, len(job.documents), not is_same_version, row.start_date, source_id, row.job_id)
         for job in jobs
         for row in [job.row]
     )
     db.cursor().executemany(_UPDATE_JOB, changes)
+    if is_same_version:
+        db.execute(_CORRECT_HISTORY, {"source_id": source_id, "job_ids": text_array([job.row.job_id for job in jobs])})
 
 
 def replace_documents(db: Connection, source_id: int, jobs: Sequence[Job]) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import NamedTuple
 
+from etl.client import odata
 from etl.client.odata import comparable, is_less
 from etl.models import JobRow, Key
 
@@ -20,6 +21,8 @@ class Rules:
     are the same are written anew. `seen_at` and `not_seen_before` bound in the history when a version came to be; rows
     that were encoded ahead bear the time of their own page, which is no later.
     `beyond`: jobs modified before then are beyond what an increment brings, and count as missing or stale.
+    `has_marks`: some jobs of the source are marked, since a value of theirs could not be read; `has_unread`: and some
+    of these marks aren't settled, so that an equal version of the job is written anew (`etl/load/unread_values.py`).
     """
 
     look_back: timedelta
@@ -29,15 +32,21 @@ class Rules:
     repeated_up_to: tuple[str, Key | None] | None = None
     rewrite: bool = False
     beyond: datetime | None = None
+    has_marks: bool = False
+    has_unread: bool = False
 
 
 class Stored(NamedTuple):
-    """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep)."""
+    """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep).
+
+    `is_unread`: a value of it could not be read, and may be read now.
+    """
 
     row_version: int | None
     modified_date: datetime | None
     purge_date_time: datetime | None
     purged_at: datetime | None
+    is_unread: bool = False
 
 
 class Tombstone(NamedTuple):
@@ -54,6 +63,7 @@ class Choice(Enum):
     BACK = auto()  # new again: it had been purged, and its purge date was moved; or it had been missing
     NEWER = auto()
     SAME = auto()
+    AGAIN = auto()  # the same version, written anew: a value of it could not be read
     OLDER = auto()
     GONE = auto()  # purged here, and still on its way out at the source
     COMPARE = auto()  # versions can't tell: the contents decide
@@ -69,16 +79,21 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
     if stored.purged_at is not None and not _extended(row, stored.purge_date_time):
         # What had gone before its date was missing at the source, and has come back.
         return Choice.GONE if _was_due(stored) else Choice.NEWER
-    modified, known = row.modified_date or BEGINNING, stored.modified_date or BEGINNING
+    modified, known = _moment(row.modified_date), _moment(stored.modified_date)
     if row.row_version is None or stored.row_version is None:
         if modified == known:
             return Choice.COMPARE
         newer = modified > known
     elif (row.row_version, modified) == (stored.row_version, known):
-        return Choice.SAME
+        return Choice.AGAIN if stored.is_unread else Choice.SAME
     else:
         newer = row.row_version > stored.row_version or modified - known > rules.look_back
     return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER
+
+
+def _moment(date: datetime | None) -> datetime:
+    """Return a date to compare by. One before 1980 is none: earlier releases stored it."""
+    return BEGINNING if date is None or date < odata.FIRST_DATE else date
 
 
 def _is_trusted(row: JobRow, known: datetime, rules: Rules) -> bool:

@@ -8,13 +8,29 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from psycopg import sql
+
 from etl.load.tombstones import bury
 from etl.postgres.connection import Connection, text_array
 
 BATCH = 50_000  # two or three seconds; keys of so many jobs lie close together in an index
 
-# A job with an open reject stays: the version that couldn't be read may carry a later date.
-_DUE = """
+# A job with an open reject stays: the version that couldn't be read may carry a later date. Of some rejects only a
+# range is known that the record's key lies in, and a job whose ID isn't known may be any. These are few, mostly none:
+# materialized, they cost the other jobs next to nothing.
+_RANGES = sql.SQL("""
+WITH ranges AS MATERIALIZED (
+    SELECT key_name, key_after, key_before FROM etl.rejects WHERE source_id = %(source_id)s AND key_name IS NOT NULL
+)""")
+_IN_A_RANGE = sql.SQL("""EXISTS (
+      SELECT FROM ranges AS r
+      WHERE CASE r.key_name
+          WHEN 'ID' THEN coalesce(j.id > r.key_after::bigint, true) AND coalesce(j.id < r.key_before::bigint, true)
+          WHEN 'jobID' THEN
+              coalesce(j.job_id > r.key_after COLLATE "C", true) AND coalesce(j.job_id < r.key_before COLLATE "C", true)
+      END
+  )""")
+_DUE = sql.SQL("""{ranges}
 SELECT j.purge_date_time, j.job_id
 FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
@@ -22,17 +38,29 @@ WHERE j.source_id = %(source_id)s
   AND j.purge_date_time <= %(until)s
   AND (j.purge_date_time, j.job_id) > (%(after)s::timestamptz, %(after_job)s)
   AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
+  AND NOT {in_a_range}
 ORDER BY j.purge_date_time, j.job_id
 LIMIT %(most)s
-"""
-_COUNT_DUE = """
+""").format(ranges=_RANGES, in_a_range=_IN_A_RANGE)
+_COUNT_DUE = sql.SQL("""{ranges}
 SELECT count(*)
 FROM aims360.jobs AS j
 WHERE j.source_id = %(source_id)s
   AND (j.purged_at IS NULL OR %(kept_too)s)
   AND j.purge_date_time <= %(until)s
   AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
-"""
+  AND NOT {in_a_range}
+""").format(ranges=_RANGES, in_a_range=_IN_A_RANGE)
+_HELD = sql.SQL("""{ranges}
+SELECT j.job_id
+FROM aims360.jobs AS j
+WHERE j.source_id = %(source_id)s
+  AND j.job_id = ANY(%(job_ids)s::text[])
+  AND (
+      EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = j.source_id AND r.job_id = j.job_id)
+      OR {in_a_range}
+  )
+""").format(ranges=_RANGES, in_a_range=_IN_A_RANGE)
 _KEEP = """
 UPDATE aims360.jobs SET purged_at = %(now)s WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
@@ -62,6 +90,7 @@ SET available_until = NULL
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _RECONSIDER = "UPDATE aims360.jobs SET purged_at = NULL WHERE source_id = %s AND purge_date_time <= purged_at"
+_DROP_MARKS = "DELETE FROM etl.unread_values WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])"
 _KEPT_GHOSTS = """
 SELECT job_id
 FROM aims360.jobs
@@ -93,6 +122,12 @@ def count_due(db: Connection, source_id: int, until: datetime, kept_too: bool = 
     return int(str(row[0]))
 
 
+def find_held(db: Connection, source_id: int, job_ids: Sequence[str]) -> set[str]:
+    """Return those of these jobs that an open reject is of, or may be of: the source may show them and not be read."""
+    rows = db.execute(_HELD, {"source_id": source_id, "job_ids": text_array(job_ids)}).fetchall()
+    return {str(job_id) for (job_id,) in rows}
+
+
 def remove(
     db: Connection, source_id: int, mode: str, job_ids: Sequence[str], now: datetime, reason: str = "purged"
 ) -> None:
@@ -100,12 +135,10 @@ def remove(
     given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now}
     if mode == "delete":
         bury(db, source_id, job_ids, reason, now)
-    elif mode == "scrub":
-        db.execute(_SCRUB, given)
-        db.execute(_SCRUB_DOCUMENTS, given)
-    else:
-        db.execute(_KEEP, given)
-        db.execute(_KEEP_DOCUMENTS, given)
+        return
+    for statement in (_SCRUB, _SCRUB_DOCUMENTS) if mode == "scrub" else (_KEEP, _KEEP_DOCUMENTS):
+        db.execute(statement, given)
+    db.execute(_DROP_MARKS, given)
 
 
 def is_stricter(mode: str, than: str) -> bool:

@@ -20,6 +20,9 @@ WITH documents AS (
 history AS (
     DELETE FROM aims360.job_status_history WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 ),
+marks AS (
+    DELETE FROM etl.unread_values WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+),
 gone AS (
     DELETE FROM aims360.jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 from psycopg import sql
 
-from etl.client.odata import Stamp, etag_rowversion, rowversion, stamp
-from etl.load import copy_writer
+from etl.client.odata import Stamp, etag_rowversion, find_date, rowversion, stamp
+from etl.load import copy_writer, unread_values
 from etl.load.merge_policy import BEGINNING, Choice, Rules, Stored, Tombstone, choose
 from etl.load.tombstones import unearth
 from etl.models import Batch, Counts, DocumentRow, Encoded, Job, JobRow
@@ -31,6 +31,13 @@ SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason
 FROM aims360.purged_jobs
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
+_UNREAD = "unread"  # in the place of a tombstone's reason
+_ARE_UNREAD = """
+SELECT DISTINCT job_id, NULL::bigint, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, 'unread'
+FROM etl.unread_values
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[]) AND NOT settled
+"""
+_KNOWN_OR_UNREAD = f"{_KNOWN} UNION ALL {_ARE_UNREAD}"
 _REJECTED = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _JSON = ("response_json", "extra")
 
@@ -66,22 +73,23 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         unearth(db, source_id, back)
     inserted = [*choices[Choice.NEW], *choices[Choice.BACK]]
     changed = choices[Choice.NEWER]
-    rewritten = choices[Choice.SAME] if rules.rewrite else []
+    rewritten = [*choices[Choice.AGAIN], *(choices[Choice.SAME] if rules.rewrite else [])]
     updated = [*changed, *rewritten]
     is_counted = rules.not_seen_before is not None  # from the end of the first scan on
     before = told(db, source_id, _keys(updated)) if updated and is_counted else "[]"
     if inserted:
         copy_writer.insert(db, _for_copy(db, source_id, batch, inserted, rules))
     if updated:
-        _update(db, source_id, updated, rules)
+        _update(db, source_id, changed, rewritten, rules)
     if changed:
         copy_writer.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
     if (inserted or updated) and is_counted:
         recount(db, source_id, _keys([*inserted, *updated]), before)
+    unread_values.remember(db, source_id, [*inserted, *updated], rules.seen_at, may_be_marked=rules.has_marks)
     return Counts(
         inserted=len(inserted),
         updated=len(updated),
-        unchanged=batch.same + len(choices[Choice.SAME]) - len(rewritten),
+        unchanged=batch.same + (0 if rules.rewrite else len(choices[Choice.SAME])),
         refused=len(choices[Choice.OLDER]),
         skipped=len(choices[Choice.GONE]),
         returned=len(back),
@@ -129,7 +137,7 @@ def _is_version(known: Stamp | None, row: JobRow) -> bool:
         version = rowversion(str(known.rowversion)) if known.rowversion else etag_rowversion(str(known.etag or ""))
     except ValueError:
         version = None
-    return (version, known.modified) == (row.row_version, row.modified_date)
+    return (version, find_date(known.modifiedDate)) == (row.row_version, row.modified_date)
 
 
 def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:
@@ -142,7 +150,7 @@ def _choices(
     db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules
 ) -> tuple[defaultdict[Choice, list[Job]], int]:
     """What is done with each job, and how many were judged without a rowversion on one side."""
-    stored, tombstones = _known(db, source_id, _keys(jobs))
+    stored, tombstones = _known(db, source_id, _keys(jobs), rules)
     if not stored and not tombstones:  # a backfill's page: `choose` would say so of each
         return defaultdict(list, {Choice.NEW: list(jobs)}), 0
     choices: defaultdict[Choice, list[Job]] = defaultdict(list)
@@ -152,8 +160,13 @@ def _choices(
         known = stored.get(key)
         unversioned += known is not None and None in (job.row.row_version, known.row_version)
         choices[choose(job.row, known, tombstones.get(key), rules)].append(job)
-    for job, same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
-        choices[Choice.SAME if same else Choice.NEWER].append(job)
+    for job, is_same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
+        known = stored[job.row.job_id]
+        if is_same and known.is_unread:  # which is to be noted, and no rowversion to be lost by it
+            row = job.row._replace(row_version=job.row.row_version or known.row_version)
+            choices[Choice.AGAIN].append(replace(job, row=row))
+        else:
+            choices[Choice.SAME if is_same else Choice.NEWER].append(job)
     return choices, unversioned
 
 
@@ -161,17 +174,24 @@ def _keys(jobs: Iterable[Job]) -> list[str]:
     return [job.row.job_id for job in jobs]
 
 
-def _known(db: Connection, source_id: int, keys: Sequence[str]) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
+def _known(
+    db: Connection, source_id: int, keys: Sequence[str], rules: Rules
+) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
     """What the mirror has of these jobs, and of those that it had."""
     stored: dict[str, Stored] = {}
     tombstones: dict[str, Tombstone] = {}
+    unread: set[str] = set()
     if keys:
         given = {"source_id": source_id, "job_ids": text_array(keys)}
-        for key, *version, purge_date, purged_at, reason in db.execute(_KNOWN, given, binary=True).fetchall():
+        statement = _KNOWN_OR_UNREAD if rules.has_unread else _KNOWN
+        for key, *version, purge_date, purged_at, reason in db.execute(statement, given, binary=True).fetchall():
             if reason is None:
-                stored[str(key)] = Stored._make((*version, purge_date, purged_at))
+                stored[str(key)] = Stored._make((*version, purge_date, purged_at, False))
+            elif reason == _UNREAD:
+                unread.add(str(key))
             else:
                 tombstones[str(key)] = Tombstone._make((reason, purge_date))
+    stored.update({key: stored[key]._replace(is_unread=True) for key in unread.intersection(stored)})
     return stored, tombstones
 
 
@@ -222,8 +242,10 @@ def _comparable(row: JobRow | DocumentRow) -> tuple[object, ...]:
     )
 
 
-def _update(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> None:
-    """Rows that changed; their documents only where these did."""
-    copy_writer.update(db, source_id, jobs, rules.seen_at)
+def _update(db: Connection, source_id: int, changed: Sequence[Job], rewritten: Sequence[Job], rules: Rules) -> None:
+    """Rows that changed, and those that are the same and written anew; their documents only where these differ."""
+    copy_writer.update(db, source_id, changed, rules.seen_at)
+    copy_writer.update(db, source_id, rewritten, rules.seen_at, is_same_version=True)
+    jobs = [*changed, *rewritten]
     stored = _documents(db, source_id, _keys(jobs))
     copy_writer.replace_documents(db, source_id, [job for job in jobs if not _same_documents(job, stored)])

@@ -7,6 +7,7 @@ plainly is left to `flatten` and `upsert`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, compress
 from typing import Annotated, Any, NamedTuple
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from etl.client import odata
+from etl.client.odata import read_date
 from etl.models import Page
 from etl.postgres.connection import Connection, text_array
 
@@ -35,6 +37,15 @@ WHERE NOT EXISTS (
 _2000, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
+# Of a job one of whose values could not be read the same version is asked for once more.
+_UNREAD = """
+SELECT u.job_id
+FROM etl.unread_values AS u
+WHERE u.source_id = %(source_id)s AND NOT u.settled AND u.job_id = ANY(%(job_ids)s::text[])
+"""
+DIFFERING_OR_UNREAD = f"{DIFFERING} UNION {_UNREAD}"
+
+
 class _Row(msgspec.Struct, gc=False):
     """A row of a few properties, as strictly typed as where `flatten` reads all of them."""
 
@@ -44,10 +55,17 @@ class _Row(msgspec.Struct, gc=False):
     createdDate: str | None = None
     purgeDateTime: str | None = None
     rowversion: Annotated[bytes, Meta(min_length=8, max_length=8)] | None = None
-    etag: str | None = msgspec.field(default=None, name="@odata.etag")
+    odata_etag: str | None = msgspec.field(default=None, name="@odata.etag")
+    plain_etag: str | None = msgspec.field(default=None, name="@etag")
 
 
-_rows = msgspec.json.Decoder(list[_Row])
+class _RowOfOtherBase64(_Row):
+    """The same, where a rowversion isn't in the plain base64 that msgspec reads."""
+
+    rowversion: str | None = None  # type: ignore[assignment]
+
+
+_DECODERS = (msgspec.json.Decoder(list[_Row]), msgspec.json.Decoder(list[_RowOfOtherBase64]))
 
 
 class Told(NamedTuple):
@@ -82,34 +100,52 @@ def told(rows: Sequence[bytes], old: datetime) -> Told | None:
     That is a row without a version, one of a job that comes twice, or one that `flatten` couldn't read or would store
     otherwise.
     """
+    read = _read_rows(rows)
+    if read is None:
+        return None
     try:
-        read = _rows.decode(b"[" + b",".join(rows) + b"]")
         versions = Told(
             job_ids=[row.jobID for row in read],
             row_versions=[_version(row) for row in read],
             modified=[None if row.modifiedDate is None else _since_2000(row.modifiedDate) for row in read],
-            is_old=[row.createdDate is not None and odata.instant(row.createdDate) < old for row in read],
+            is_old=[bool(row.createdDate and odata.instant(row.createdDate) < old) for row in read],
         )
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+    except ValueError:
         return None
     is_plain = min(versions.row_versions, default=0) >= 0 and "\x00" not in "".join(versions.job_ids)
     return versions if is_plain and len(set(versions.job_ids)) == len(rows) else None
 
 
+def _read_rows(rows: Sequence[bytes]) -> Sequence[_Row] | None:
+    page = b"[" + b",".join(rows) + b"]"
+    for decoder in _DECODERS:
+        with suppress(ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return decoder.decode(page)
+    return None
+
+
 def _version(row: _Row) -> int:
     """The rowversion; below zero where none is told, or one that is too high. Raises ValueError."""
-    if row.rowversion is None:
-        return odata.etag_rowversion(row.etag or "") or -1
-    return int.from_bytes(row.rowversion, "big", signed=True)
+    version: bytes | str | None = row.rowversion
+    if isinstance(version, bytes):
+        return int.from_bytes(version, "big", signed=True)
+    if version is not None:
+        return odata.rowversion(version)
+    etag = row.odata_etag if row.odata_etag is not None else row.plain_etag
+    return odata.etag_rowversion(etag or "") or -1
 
 
-def _since_2000(text: str) -> int:
-    return (odata.instant(text) - _2000) // _MICROSECOND
+def _since_2000(text: str) -> int | None:
+    moment = read_date(text)
+    return None if moment is None else (moment - _2000) // _MICROSECOND
 
 
-def differing(db: Connection, source_id: int, versions: Told) -> set[str]:
-    """The jobs of which the mirror doesn't hold the very version told."""
-    return asked(db, DIFFERING, versions, {"source_id": source_id})
+def differing(db: Connection, source_id: int, versions: Told, is_unread: bool = False) -> set[str]:
+    """Return the jobs of which the mirror doesn't hold the very version told.
+
+    `is_unread`: values that could not be read wait to come again; then their jobs are among them.
+    """
+    return asked(db, DIFFERING_OR_UNREAD if is_unread else DIFFERING, versions, {"source_id": source_id})
 
 
 def rows_of(job_ids: Set[str], page: Page, versions: Told) -> Sequence[bytes]:

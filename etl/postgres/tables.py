@@ -483,6 +483,7 @@ rejects = Table(
     _required("runs_to_wait", Integer, "runs until the source is asked for it again", "1"),
     _column("asked_at", _TIME, "when the source was last asked for it, by the source's clock"),
     _required("times_missing", Integer, "times in a row that the source did not show it", "0"),
+    _required("flatten_version", Integer, "what the program reads that could not read it", "1"),
     schema="etl",
     comment="Rows that could not be read, one per job; the source is asked for them again.",
 )
@@ -498,6 +499,8 @@ unread_values = Table(
     _required("times_asked", Integer, "how often the source was asked for the job again", "0"),
     _required("runs_to_wait", Integer, "runs until the source is asked for the job again", "1"),
     _column("asked_at", _TIME, "when the source was last asked for the job, by the source's clock"),
+    _required("settled", Boolean, "whether it came twice in this form: the source is not asked again", "false"),
+    Index("unread_values_waiting", "source_id", "runs_to_wait", postgresql_where=text("NOT settled")),
     schema="etl",
     comment="Values that could not be read, of jobs that were loaded without them; the source is asked for them again.",
 )

@@ -1,33 +1,147 @@
-"""Rows that can't be read wait in `etl.rejects` with their raw JSON; each run tries them again.
+"""Rows that can't be read wait in `etl.rejects`, and the source is asked for them again; for marked jobs likewise.
 
-A reject leaves when its job loads, from itself or from a newer row of the source, or when its purge date, else 30 days,
-has passed.
+A reject leaves when its job loads, from a newer row of the source, or from its own raw text by a program that reads
+more; when the source no longer shows it, asked twice; or, where nobody can ask for it, when its purge date has passed,
+or 30 days. Whether to ask for a row again is decided here, asking is the caller's: 1, 2, 4 and 8 runs after it came or
+was last asked for, then daily. A job one of whose values could not be read (`etl/load/unread_values.py`) is asked for
+likewise.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from etl.models import Batch, Reject
+from etl.models import FLATTEN_VERSION, Batch, Reject
 from etl.postgres.connection import Connection, text_array
 from etl.transform.flatten import flatten
 
 _KEEP_FOR = timedelta(days=30)
+_DAILY = timedelta(days=1)
+_SOONER = 4  # times it is asked for by runs, then daily
+_COUNTED_DOWN = 1_000  # rows a run, of each kind: many more than it asks for
+_MISSING = 2  # times in a row that the source doesn't show a reject, and it leaves
 
 _KEEP = """
-INSERT INTO etl.rejects (source_id, job_id, run_id, reason, raw, purge_date_time, first_seen_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO etl.rejects (
+    source_id, job_id, run_id, reason, raw, purge_date_time, first_seen_at, key_name, key_after, key_before,
+    flatten_version
+)
+VALUES (
+    %(source_id)s, %(job_id)s, %(run_id)s, %(reason)s, %(raw)s, %(purge_date_time)s, %(seen_at)s, %(key_name)s,
+    %(key_after)s, %(key_before)s, %(flatten_version)s
+)
 ON CONFLICT (source_id, job_id) DO UPDATE
-SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw, purge_date_time = excluded.purge_date_time
-WHERE (rejects.reason, rejects.raw) IS DISTINCT FROM (excluded.reason, excluded.raw)
+SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
+    purge_date_time = excluded.purge_date_time, key_name = excluded.key_name, key_after = excluded.key_after,
+    key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
+WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
+RETURNING xmax = 0
 """
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
-_ANY = "SELECT EXISTS (SELECT FROM etl.rejects WHERE source_id = %s)"
-_WAITING = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s ORDER BY job_id"
+_WAITING = """
+SELECT
+    EXISTS (SELECT FROM etl.rejects WHERE source_id = %(source_id)s),
+    EXISTS (SELECT FROM etl.unread_values WHERE source_id = %(source_id)s AND NOT settled),
+    EXISTS (SELECT FROM etl.unread_values WHERE source_id = %(source_id)s)
+"""
+_COUNT_DOWN_REJECTS = """
+UPDATE etl.rejects AS r
+SET runs_to_wait = r.runs_to_wait - 1
+FROM (
+    SELECT job_id FROM etl.rejects WHERE source_id = %(source_id)s AND runs_to_wait > 0 LIMIT %(most)s
+) AS w
+WHERE r.source_id = %(source_id)s AND r.job_id = w.job_id
+"""
+_COUNT_DOWN_UNREAD = """
+UPDATE etl.unread_values AS u
+SET runs_to_wait = u.runs_to_wait - 1
+FROM (
+    SELECT job_id, property FROM etl.unread_values
+    WHERE source_id = %(source_id)s AND NOT settled AND runs_to_wait > 0
+    LIMIT %(most)s
+) AS w
+WHERE u.source_id = %(source_id)s AND u.job_id = w.job_id AND u.property = w.property
+"""
+# What has neither a jobID nor a range of keys can't be asked for, nor can a jobID of which a character was replaced. A
+# moment that lies ahead was noted by a clock that was wrong.
+_DUE = """
+SELECT d.job_id, d.is_reject, d.key_name, d.key_after, d.key_before
+FROM (
+    SELECT
+        r.job_id, true AS is_reject, r.key_name, r.key_after, r.key_before, r.times_asked, r.runs_to_wait, r.asked_at,
+        r.first_seen_at
+    FROM etl.rejects AS r
+    WHERE r.source_id = %(source_id)s AND (r.key_name IS NOT NULL OR r.job_id !~ %(unnamed)s)
+    UNION ALL
+    SELECT
+        u.job_id, false, NULL, NULL, NULL, min(u.times_asked), min(u.runs_to_wait), min(u.asked_at),
+        min(u.first_seen_at)
+    FROM etl.unread_values AS u
+    WHERE u.source_id = %(source_id)s
+      AND NOT u.settled
+      AND u.job_id !~ %(unnamed)s
+      AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = u.source_id AND r.job_id = u.job_id)
+    GROUP BY u.job_id
+) AS d
+WHERE d.runs_to_wait <= 0
+  AND (d.times_asked < %(sooner)s OR d.asked_at <= %(daily)s OR d.asked_at > %(now)s)
+ORDER BY coalesce(d.asked_at, d.first_seen_at), d.job_id
+LIMIT %(most)s
+"""
+# After so many runs the next time, twice as many each time; then daily.
+_ASKED = """
+UPDATE etl.{table}
+SET asked_at = %(now)s,
+    times_asked = times_asked + 1,
+    runs_to_wait = CASE WHEN times_asked + 1 < %(sooner)s THEN 1 << (times_asked + 1) ELSE 0 END
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+"""
+_ASKED_REJECTS, _ASKED_UNREAD = (_ASKED.format(table=table) for table in ("rejects", "unread_values"))
+_LEAVE = """
+DELETE FROM etl.rejects
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[]) AND times_missing >= %(most)s
+RETURNING job_id
+"""
+_MISS = """
+UPDATE etl.rejects
+SET times_missing = times_missing + 1
+WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
+"""
 _EXPIRE = """
 DELETE FROM etl.rejects
-WHERE source_id = %s AND coalesce(purge_date_time, first_seen_at + %s) < %s
+WHERE source_id = %(source_id)s
+  AND coalesce(purge_date_time, first_seen_at + %(keep_for)s) < %(now)s
+  AND NOT (%(can_ask)s AND (key_name IS NOT NULL OR job_id !~ %(unnamed)s))
+RETURNING job_id
 """
+_READ_BY_AN_OLDER_PROGRAM = """
+UPDATE etl.rejects
+SET flatten_version = %(flatten_version)s
+WHERE source_id = %(source_id)s AND flatten_version < %(flatten_version)s
+RETURNING job_id, raw
+"""
+_UNNAMED = "^sha256:|\ufffd"  # a job_id that is none of the source's
+
+
+class Waiting(NamedTuple):
+    """What of a source waits to be read: rejects, values of marked jobs; and whether any job is marked at all."""
+
+    rejects: bool
+    unread: bool
+    marks: bool
+
+
+class Due(NamedTuple):
+    """What the source is to be asked for again: a job by its jobID, or what lies between two keys, both exclusive.
+
+    `is_reject`: it waits in etl.rejects under `job_id`; else the job is marked.
+    """
+
+    job_id: str
+    is_reject: bool
+    key_name: str | None = None
+    key_after: str | None = None
+    key_before: str | None = None
 
 
 class Readable(NamedTuple):
@@ -37,33 +151,92 @@ class Readable(NamedTuple):
     batch: Batch
 
 
-def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject], seen_at: datetime) -> None:
-    """Stores what a page couldn't be read as, one row a job, in the caller's transaction."""
+def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject], seen_at: datetime) -> int:
+    """Store what a page couldn't be read as, one row a job, in the caller's transaction; return how many are new.
+
+    One that waits already keeps its place in the schedule, whatever its row is now.
+    """
+    new = 0
     for reject in rejects:
-        columns = (reject.job_id, run_id, reject.reason, reject.raw, reject.purge_date_time, seen_at)
-        db.execute(_KEEP, (source_id, *columns))
+        columns = {
+            "job_id": reject.job_id,
+            "reason": reject.reason,
+            "raw": reject.raw,
+            "purge_date_time": reject.purge_date_time,
+            "key_name": reject.key_name,
+            "key_after": reject.key_after,
+            "key_before": reject.key_before,
+        }
+        ours = {"source_id": source_id, "run_id": run_id, "seen_at": seen_at, "flatten_version": FLATTEN_VERSION}
+        row = db.execute(_KEEP, {**columns, **ours}).fetchone()
+        new += bool(row and row[0])
+    return new
 
 
 def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:
-    """Forgets rejects whose jobs were read, in the caller's transaction."""
+    """Forget rejects whose jobs were read, in the caller's transaction."""
     if keys:
         db.execute(_DROP, (source_id, text_array(keys)))
 
 
+def find_waiting(db: Connection, source_id: int) -> Waiting:
+    """Return what waits: nothing, for most sources."""
+    row = db.execute(_WAITING, {"source_id": source_id}).fetchone()
+    assert row is not None
+    return Waiting(*map(bool, row))
+
+
 def any_wait(db: Connection, source_id: int) -> bool:
-    """Whether there are any: most sources never show one."""
-    row = db.execute(_ANY, (source_id,)).fetchone()
-    return bool(row and row[0])
+    """Whether any rejects wait: most sources never show one."""
+    return find_waiting(db, source_id).rejects
 
 
-def expire(db: Connection, source_id: int, now: datetime) -> None:
-    """Forgets rejects whose time has passed. `now` is the source's."""
-    db.execute(_EXPIRE, (source_id, _KEEP_FOR, now))
+def count_down(db: Connection, source_id: int, waiting: Waiting) -> None:
+    """Note that one more run has begun, for what waits for runs to pass; once in a run."""
+    given = {"source_id": source_id, "most": _COUNTED_DOWN}
+    for some_wait, statement in ((waiting.rejects, _COUNT_DOWN_REJECTS), (waiting.unread, _COUNT_DOWN_UNREAD)):
+        if some_wait:
+            db.execute(statement, given)
+
+
+def find_due(db: Connection, source_id: int, now: datetime, most: int) -> list[Due]:
+    """Return what the source is to be asked for again now, what wasn't for longest first. `now` is the source's."""
+    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": _SOONER, "unnamed": _UNNAMED}
+    return [Due._make(row) for row in db.execute(_DUE, {**given, "most": most}).fetchall()]
+
+
+def note_asked(db: Connection, source_id: int, asked: Sequence[Due], now: datetime) -> None:
+    """Note that the source was asked for these and has answered. `now` is the source's."""
+    for is_reject, statement in ((True, _ASKED_REJECTS), (False, _ASKED_UNREAD)):
+        job_ids = [due.job_id for due in asked if due.is_reject is is_reject]
+        if job_ids:
+            given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now, "sooner": _SOONER}
+            db.execute(statement, given)
+
+
+def note_missing(db: Connection, source_id: int, keys: Sequence[str]) -> list[str]:
+    """Note that the source was asked for these rejects and doesn't show them; return those that leave therefore."""
+    if not keys:
+        return []
+    given = {"source_id": source_id, "job_ids": text_array(keys)}
+    left = db.execute(_LEAVE, {**given, "most": _MISSING - 1}).fetchall()
+    db.execute(_MISS, given)
+    return sorted(str(job_id) for (job_id,) in left)
+
+
+def expire(db: Connection, source_id: int, now: datetime, *, can_ask: bool = False) -> list[str]:
+    """Forget rejects whose time has passed, and return their names. `now` is the source's.
+
+    `can_ask`: the source can be asked by key; then only those go that it can't be asked for.
+    """
+    given = {"source_id": source_id, "now": now, "keep_for": _KEEP_FOR, "can_ask": can_ask, "unnamed": _UNNAMED}
+    return sorted(str(job_id) for (job_id,) in db.execute(_EXPIRE, given).fetchall())
 
 
 def readable(db: Connection, source_id: int) -> Iterator[Readable]:
-    """The rejects that can be read by now: after an upgrade of this program, say."""
-    for key, raw in db.execute(_WAITING, (source_id,)).fetchall():
+    """Yield the rejects of programs that read less than this one, as far as it can read them. Each is tried once."""
+    given = {"source_id": source_id, "flatten_version": FLATTEN_VERSION}
+    for key, raw in db.execute(_READ_BY_AN_OLDER_PROGRAM, given).fetchall():
         batch = flatten([str(raw).encode()])
         if batch.jobs:
             yield Readable(str(key), batch)

@@ -121,7 +121,7 @@ UPDATE etl.runs
 SET kind = %(kind)s, window_from = %(window_from)s, window_to = %(window_to)s, as_of = %(as_of)s,
     watermark_after = %(watermark)s, pages = %(pages)s, requests = %(requests)s, strategy = %(strategy)s,
     checks = %(checks)s, notes = %(notes)s, verdict = %(verdict)s, outcome = %(outcome)s,
-    finished_at = %(finished_at)s, error = %(error)s, {}
+    finished_at = %(finished_at)s, error = %(error)s, request_id = %(request_id)s, {}
 WHERE source_id = %(source_id)s AND run_id = %(run_id)s
 """)
 _WRITE = _WRITE_ROW.format(_COUNTED).as_bytes()  # once, not with each run
@@ -143,6 +143,7 @@ class Entry(NamedTuple):
     outcome: str = "running"
     error: str | None = None
     finished_at: datetime | None = None
+    request_id: str | None = None
 
 
 class Begun(NamedTuple):

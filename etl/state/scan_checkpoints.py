@@ -11,22 +11,23 @@ from etl.postgres.connection import Connection
 _FIND = """
 SELECT
     kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected, flatten_version,
-    opened_by, trusting, counted, cursors
+    opened_by, trusting, counted, page_size, narrowed, cursors
 FROM etl.scans
 WHERE source_id = %s AND lane = %s
 """
 _SAVE = """
 INSERT INTO etl.scans (
     source_id, lane, run_id, kind, key, window_from, window_to, as_of, rewrite, opaque, delivered, done, expected,
-    flatten_version, opened_by, trusting, counted, cursors
+    flatten_version, opened_by, trusting, counted, page_size, narrowed, cursors
 )
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (source_id, lane) DO UPDATE
 SET run_id = excluded.run_id, kind = excluded.kind, key = excluded.key, window_from = excluded.window_from,
     window_to = excluded.window_to, as_of = excluded.as_of, rewrite = excluded.rewrite, opaque = excluded.opaque,
     delivered = excluded.delivered, done = excluded.done, expected = excluded.expected,
     flatten_version = excluded.flatten_version, opened_by = excluded.opened_by, trusting = excluded.trusting,
-    counted = excluded.counted, cursors = excluded.cursors
+    counted = excluded.counted, page_size = excluded.page_size, narrowed = excluded.narrowed,
+    cursors = excluded.cursors
 """
 _CLOSE = "DELETE FROM etl.scans WHERE source_id = %s AND lane = %s"
 
@@ -37,7 +38,7 @@ def find(db: Connection, source_id: int, lane: str = SYNC) -> Scan | None:
     if row is None:
         return None
     kind, key, lower, upper, as_of, rewrite, opaque, delivered, done, expected, version, *rest = row
-    opened_by, trusting, counted, cursors = rest
+    opened_by, trusting, counted, page_size, narrowed, cursors = rest
     assert isinstance(as_of, datetime)
     assert isinstance(cursors, list)
     return Scan(
@@ -54,6 +55,8 @@ def find(db: Connection, source_id: int, lane: str = SYNC) -> Scan | None:
         opened_by=int(str(opened_by)),
         trusting=bool(trusting),
         counted=_number(counted),
+        page_size=_number(page_size),
+        narrowed=bool(narrowed),
     )
 
 
@@ -62,7 +65,9 @@ def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
     span, cursors = scan.window, Json([astuple(cursor) for cursor in scan.cursors])
     head = (source_id, scan.lane, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
     state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version)
-    db.execute(_SAVE, (*head, *state, scan.opened_by, scan.trusting, scan.counted, cursors))
+    db.execute(
+        _SAVE, (*head, *state, scan.opened_by, scan.trusting, scan.counted, scan.page_size, scan.narrowed, cursors)
+    )
 
 
 def close(db: Connection, source_id: int, lane: str = SYNC) -> None:

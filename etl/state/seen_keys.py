@@ -30,6 +30,7 @@ INSERT INTO etl.compared (source_id, opened_by, is_old, job_ids)
 VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 """
 _DIFFERING = f"WITH remembered AS ({_REMEMBER}) {version_filter.DIFFERING}"
+_DIFFERING_OR_UNREAD = f"WITH remembered AS ({_REMEMBER}) {version_filter.DIFFERING_OR_UNREAD}"
 _COUNT_OLD = """
 SELECT count(DISTINCT job_id)
 FROM etl.compared AS c, unnest(c.job_ids) AS job_id
@@ -61,11 +62,15 @@ class Unseen(NamedTuple):
     is_old: bool
 
 
-def differing(db: Connection, source_id: int, scan: Scan, told: Told) -> set[str]:
-    """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered."""
+def differing(db: Connection, source_id: int, scan: Scan, told: Told, is_unread: bool = False) -> set[str]:
+    """The jobs of which the mirror doesn't hold the very version told. All the keys are remembered.
+
+    `is_unread`: with those one of whose values could not be read.
+    """
     key = {"source_id": source_id, "opened_by": scan.opened_by}
+    statement = _DIFFERING_OR_UNREAD if is_unread else _DIFFERING
     kinds = (
-        version_filter.asked(db, _DIFFERING, told.only(is_old), {**key, "is_old": is_old}) for is_old in (True, False)
+        version_filter.asked(db, statement, told.only(is_old), {**key, "is_old": is_old}) for is_old in (True, False)
     )
     return set().union(*kinds)
 

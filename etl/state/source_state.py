@@ -19,7 +19,7 @@ _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
     watermark, complete_through, purge_asked_at, strategy, highest, went_back, doubted, reread_due_at, reconcile_due_at,
-    failures, deep_failures
+    failures, deep_failures, sign_in_failures, sign_in_not_before, sign_in_hash
 FROM etl.sources
 WHERE name = %s
 """
@@ -38,11 +38,14 @@ SET client_ids = ARRAY(SELECT DISTINCT unnest(client_ids || %s::text[]) ORDER BY
 WHERE source_id = %s
 RETURNING client_ids, unknown_properties
 """
-# Only a full scan may set the watermark back: to the newest row of a source that was restored.
+# Only a full scan may set the watermark back: where the source was restored, or a clock was wrong.
 _ADVANCE = """
 UPDATE etl.sources
 SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE greatest(watermark, %(upper)s) END,
-    complete_through = greatest(complete_through, %(as_of)s),
+    complete_through = CASE
+        WHEN %(full)s AND complete_through > %(as_of)s + interval '1 hour' THEN %(as_of)s
+        ELSE greatest(complete_through, %(as_of)s)
+    END,
     flatten_version = CASE WHEN %(rewrite)s THEN %(flatten_version)s ELSE flatten_version END
 WHERE source_id = %(source_id)s
 RETURNING watermark, complete_through, flatten_version
@@ -79,6 +82,9 @@ class State(NamedTuple):
     reconcile_due_at: datetime | None
     failures: int
     deep_failures: int
+    sign_in_failures: int
+    sign_in_not_before: datetime | None
+    sign_in_hash: str | None
 
 
 def find(db: Connection, name: str) -> State | None:

@@ -1,13 +1,18 @@
 """A raw page becomes a batch: jobs with their documents, and rejects. Pure.
 
 The quick way reads a row, and the documents in its `response`, straight into their types where all properties are
-known; any other row goes the careful way, which keeps unknown properties in `extra`. A row that can't be read is a
-value (`Reject`), never an exception.
+known and in the documented form; any other row goes the careful way, which keeps unknown properties in `extra`, and
+reads values of another form as what they plainly mean. A row that can't be read is a value (`Reject`), never an
+exception.
+
+What decides is the key, the version, the dates of creation, change and purge, the status, whose job it is, and the
+response where it begins like JSON: the row is a reject where one of them can't be read. Any other value that can't be
+read leaves its column empty: it stands in `extra`, and the job says so (`Job.unread`).
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, NamedTuple
@@ -17,16 +22,20 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from etl.client import odata, payload
-from etl.models import Batch, DocumentRow, Job, JobRow, Page, Reject
+from etl.client.odata import read_date
+from etl.models import ENDED_STATES, OPEN_STATES, Batch, DocumentRow, Job, JobRow, Page, Reject
+from etl.transform import value_readers
 
 # The bounds of the columns they go to: one row out of range must not make Postgres refuse its whole page.
 _Integer = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 _BigInteger = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_Label = Annotated[str, Meta(max_length=150)]  # indexed: a btree entry holds 2,700 bytes
-_Number = Annotated[str, Meta(max_length=40)]  # Postgres' numeric has an end
+_Label = Annotated[str, Meta(max_length=value_readers.LONGEST_LABEL)]
+_Number = Annotated[str, Meta(max_length=value_readers.LONGEST_NUMBER)]
 _JobId = Annotated[str, Meta(min_length=1, max_length=odata.LONGEST_JOB_ID)]
 _SCOPES = {scope.lower(): scope for scope in ("Public", "Private", "PeopleInOrganization")}
 _YES_NO = {"yes": True, "no": False}
+# By themselves, so that one look finds those that are spelt as documented; and in lower case.
+_STATUSES = {spelt: status for status in (*OPEN_STATES, *ENDED_STATES) for spelt in (status, status.lower())}
 _RANGE = "out of the years 1 to 9999 or of no known form"
 
 
@@ -65,14 +74,8 @@ class _SourceJob(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     createdBy: str | None = None
     modifiedBy: str | None = None
     rowversion: str | None = None
-    etag: str | None = msgspec.field(default=None, name="@odata.etag")
-
-
-class _RejectLabel(msgspec.Struct):
-    """What a row that can't be read is kept by, of whatever type it came."""
-
-    jobID: object = None
-    purgeDateTime: object = None
+    odata_etag: str | None = msgspec.field(default=None, name="@odata.etag")
+    plain_etag: str | None = msgspec.field(default=None, name="@etag")  # its name in OData 4.01
 
 
 class _SourceDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,7 +96,28 @@ _DOCUMENT_PROPERTIES = frozenset(_SourceDocument.__struct_encode_fields__)
 _job = msgspec.json.Decoder(_SourceJob)
 _documents = msgspec.json.Decoder(list[_SourceDocument])
 _BEGINS_JSON = re.compile(r'[ \t\r\n]*[\[{"\d\-tfn]')
-_label = msgspec.json.Decoder(_RejectLabel)
+_BEGINS_AN_OBJECT = re.compile(r'\s*"?\s*(?:\[\s*\{|\{\s*\\?["}])')  # or a list of them: no plain text does
+# How other forms of a value are read, by property; those without a reader decide.
+_INTEGERS = ("jobCategoryID", "jobSubCategoryID", "percentCompleted", "purgeDays", "numberOfAttempts")
+_LABELS = ("categoryName", "subCategoryName")
+_TEXTS = (
+    *("jobDescription", "clientRequestId", "jobStatusText", "responseType", "publishLink", "publishLinkAccessScope"),
+    *("requestURL", "createdBy", "modifiedBy"),
+)
+_DATES = ("startDate", "completedDate", "maximumDateTimeToExecuteJob")
+_JOB_READERS: dict[str, value_readers.Reader] = {
+    **dict.fromkeys(_INTEGERS, value_readers.read_integer),
+    **dict.fromkeys(_LABELS, value_readers.read_label),
+    **dict.fromkeys(_TEXTS, value_readers.read_text),
+    **dict.fromkeys(_DATES, value_readers.read_date),
+    **dict.fromkeys(("canReRun", "CanPublish"), value_readers.read_answer),
+    **dict.fromkeys(("@odata.etag", "@etag"), value_readers.read_etag),
+}
+_DOCUMENT_READERS: dict[str, value_readers.Reader] = {
+    **dict.fromkeys(_DOCUMENT_PROPERTIES, value_readers.read_text),
+    "SizeInMB": value_readers.read_size,
+    "ExpiryDate": value_readers.read_date,
+}
 
 
 class _Response(msgspec.Struct, frozen=True):
@@ -104,9 +128,9 @@ class _Response(msgspec.Struct, frozen=True):
     text: str | None = None
     replaced: int = 0
     unknown: frozenset[str] = frozenset()
+    unread: tuple[tuple[str, str], ...] = ()
 
 
-_NONE: frozenset[str] = frozenset()
 _NOTHING = _Response()
 
 
@@ -191,10 +215,9 @@ def _is_newer(row: JobRow, than: JobRow) -> bool:
 
 def _read(raw: bytes) -> _Read | Reject:
     try:
-        if b"u0000" in raw:  # perhaps an escaped NUL; lone surrogates msgspec refuses
-            return _read_carefully(raw)
-        job = _job.decode(raw)
-        return _shape(job, _response_quickly(job.response, job.responseType), None, 0, _NONE)
+        if b"u0000" not in raw:  # perhaps an escaped NUL; lone surrogates msgspec refuses
+            job = _job.decode(raw)
+            return _shape(job, _response_quickly(job.response, job.responseType))
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         pass
     try:
@@ -204,18 +227,39 @@ def _read(raw: bytes) -> _Read | Reject:
 
 
 def _read_carefully(raw: bytes) -> _Read:
-    """A row with unknown properties, or with characters Postgres can't store. Raises ValueError."""
+    """A row with unknown properties, values of other forms, or characters Postgres can't store. Raises ValueError."""
     value, replaced = payload.decode(raw)
     if not isinstance(value, dict):
         raise ValueError("the row is not an object")
-    extra = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
+    unknown = {name: item for name, item in value.items() if name not in _JOB_PROPERTIES and "@" not in name}
     known = {name: item for name, item in value.items() if name in _JOB_PROPERTIES}
+    # Documents that are in order are read quickly, unless they may hold a NUL.
+    respond = _response if b"u0000" in raw else _response_quickly
+    try:
+        return _read_known(known, unknown, {}, replaced, respond)
+    except ValueError:
+        readable, unread = value_readers.read_values(known, _JOB_READERS)
+        return _read_known(readable, unknown, unread, replaced, respond)
+
+
+def _read_known(
+    known: dict[str, object],
+    unknown: dict[str, object],
+    unread: dict[str, object],
+    replaced: int,
+    respond: Callable[[object, str | None], _Response],
+) -> _Read:
     job = msgspec.convert(known, _SourceJob)
-    response = _response(job.response, job.responseType)
-    return _shape(job, response, _json(extra) if extra else None, replaced, frozenset(extra))
+    read = _shape(job, respond(job.response, job.responseType), {**unknown, **unread})
+    forms = {name: value_readers.describe_form(value) for name, value in unread.items()}
+    return _Read(
+        replace(read.job, unread=(*forms.items(), *read.job.unread)) if forms else read.job,
+        read.replaced + replaced,
+        read.unknown.union(unknown),
+    )
 
 
-def _shape(job: _SourceJob, response: _Response, extra: str | None, replaced: int, unknown: frozenset[str]) -> _Read:
+def _shape(job: _SourceJob, response: _Response, extra: dict[str, object] | None = None) -> _Read:
     # By position: names would take a tenth of a row's reading more. `_make` counts them.
     columns = (
         job.jobID,
@@ -226,7 +270,7 @@ def _shape(job: _SourceJob, response: _Response, extra: str | None, replaced: in
         job.subCategoryName,
         job.jobDescription,
         job.clientRequestId,
-        job.jobStatus,
+        _status(job.jobStatus),
         job.jobStatusText,
         job.percentCompleted,
         job.responseType,
@@ -242,8 +286,8 @@ def _shape(job: _SourceJob, response: _Response, extra: str | None, replaced: in
         job.clientID,
         job.DatabaseName,
         job.accountCode,
-        _yes("canReRun", job.canReRun),
-        _yes("CanPublish", job.CanPublish),
+        _yes(job.canReRun),
+        _yes(job.CanPublish),
         _instant("maximumDateTimeToExecuteJob", job.maximumDateTimeToExecuteJob),
         job.numberOfAttempts,
         job.createdBy,
@@ -251,16 +295,17 @@ def _shape(job: _SourceJob, response: _Response, extra: str | None, replaced: in
         _row_version(job),
         response.json,
         response.text,
-        extra,
+        payload.encode(extra) if extra else None,
     )
     row = JobRow._make(columns)
-    return _Read(Job(row, response.documents), replaced + response.replaced, unknown | response.unknown)
+    return _Read(Job(row, response.documents, response.unread), response.replaced, response.unknown)
 
 
 def _row_version(job: _SourceJob) -> int | None:
     if job.rowversion is not None:
         return odata.rowversion(job.rowversion)
-    return None if job.etag is None else odata.etag_rowversion(job.etag)
+    etag = job.plain_etag if job.odata_etag is None else job.odata_etag
+    return None if etag is None else odata.etag_rowversion(etag)
 
 
 def _response_quickly(value: object, response_type: str | None) -> _Response:
@@ -281,7 +326,10 @@ def _response_quickly(value: object, response_type: str | None) -> _Response:
 
 
 def _response(value: object, response_type: str | None) -> _Response:
-    """Documents, other JSON or text, out of JSON that usually stands inside a string, now and then inside two."""
+    """Documents, other JSON or text, out of JSON that usually stands inside a string, now and then inside two.
+
+    Raises ValueError where it begins like JSON and is none: it may have been spoilt on its way, with its documents.
+    """
     replaced = 0
     for _ in range(2):
         if not isinstance(value, str):
@@ -290,16 +338,18 @@ def _response(value: object, response_type: str | None) -> _Response:
             return _Response(text=value, replaced=replaced)
         try:
             inner, more = payload.decode(value)
-        except ValueError:
+        except ValueError as error:
+            if _BEGINS_AN_OBJECT.match(value) and not isinstance(error, payload.TooDeepError):
+                raise ValueError("response begins like JSON, and is none") from None
             return _Response(text=value or None, replaced=replaced)
         value, replaced = inner, replaced + more
+    if isinstance(value, payload.Unbounded):
+        return _Response(text=value.text, replaced=replaced)
     if value is None:
         return _Response(replaced=replaced)
     if isinstance(value, list) and not _is_inline(response_type) and all(_is_document(item) for item in value):
-        documents = tuple(_document_carefully(position, item) for position, item in enumerate(value))
-        unknown = frozenset(f"response.{name}" for item in value for name in item.keys() - _DOCUMENT_PROPERTIES)
-        return _Response(documents, replaced=replaced, unknown=unknown)
-    return _Response(json=_json(value), replaced=replaced)
+        return replace(_read_documents(value), replaced=replaced)
+    return _Response(json=payload.encode(value), replaced=replaced)
 
 
 def _is_inline(response_type: str | None) -> bool:
@@ -310,17 +360,23 @@ def _is_document(item: object) -> bool:
     return isinstance(item, dict) and ("documentName" in item or "DownloadLink" in item)
 
 
-def _document_carefully(position: int, item: dict[str, object]) -> DocumentRow:
-    """A document with unknown properties, perhaps. Raises ValueError that says which."""
-    known = {name: value for name, value in item.items() if name in _DOCUMENT_PROPERTIES}
-    extra = {name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}
-    try:
-        return _document(position, msgspec.convert(known, _SourceDocument), _json(extra) if extra else None)
-    except ValueError as error:
-        raise ValueError(f"response, document {position}: {error}") from None
+def _read_documents(items: list[dict[str, object]]) -> _Response:
+    """Documents with unknown properties, or values of other forms, perhaps."""
+    rows: list[DocumentRow] = []
+    unknown: set[str] = set()
+    told: dict[str, str] = {}
+    for position, item in enumerate(items):
+        known = {name: value for name, value in item.items() if name in _DOCUMENT_PROPERTIES}
+        extra = {name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}
+        readable, unread = value_readers.read_values(known, _DOCUMENT_READERS)
+        unknown.update(f"response.{name}" for name in extra)
+        for name, value in unread.items():
+            told.setdefault(f"response.{name}", value_readers.describe_form(value))
+        rows.append(_document(position, msgspec.convert(readable, _SourceDocument), {**extra, **unread}))
+    return _Response(tuple(rows), unknown=frozenset(unknown), unread=tuple(told.items()))
 
 
-def _document(position: int, document: _SourceDocument, extra: str | None = None) -> DocumentRow:
+def _document(position: int, document: _SourceDocument, extra: dict[str, object] | None = None) -> DocumentRow:
     return DocumentRow(
         position,
         document.documentName,
@@ -330,7 +386,7 @@ def _document(position: int, document: _SourceDocument, extra: str | None = None
         document.DocumentGUID if document.DocumentID is None else document.DocumentID,
         _instant("ExpiryDate", document.ExpiryDate),
         None if document.Version is None else str(document.Version),
-        extra,
+        payload.encode(extra) if extra else None,
     )
 
 
@@ -339,36 +395,32 @@ def _size(value: float | str | None) -> Decimal | None:
         return None
     if isinstance(value, float):  # JSON has none that isn't finite
         return Decimal(repr(value))
-    try:
-        size = Decimal(value)
-    except ArithmeticError:
-        raise ValueError("SizeInMB is no size") from None
-    if not (size.is_finite() and abs(size.adjusted()) < 400):
-        raise ValueError("SizeInMB is no size")
-    return size
-
-
-def _json(value: object) -> str:
-    """JSON text for a jsonb column."""
-    return msgspec.json.encode(value).decode()
+    if not value_readers.is_size(value):
+        raise value_readers.UnreadableError
+    return Decimal(value)
 
 
 def _instant(name: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return odata.instant(text)
+        return read_date(text)
     except ValueError:
         raise ValueError(f"{name} is {_RANGE}") from None
 
 
-def _yes(name: str, value: str | bool | None) -> bool | None:
+def _yes(value: str | bool | None) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    try:
-        return _YES_NO[value.lower()]
-    except KeyError:
-        raise ValueError(f'{name} is neither "Yes" nor "No"') from None
+    answer = _YES_NO.get(value.lower())
+    if answer is None:
+        raise value_readers.UnreadableError
+    return answer
+
+
+def _status(text: str | None) -> str | None:
+    """The status as documented, however its letters are spelt; one that isn't known as it came."""
+    return _STATUSES.get(text) or (None if text is None else _STATUSES.get(text.lower(), text))  # type: ignore[arg-type]
 
 
 def _scope(text: str | None) -> str | None:
@@ -377,13 +429,8 @@ def _scope(text: str | None) -> str | None:
 
 def _reject(raw: bytes, reason: str) -> Reject:
     """The raw row with the reason, under its jobID where that is readable, else under a digest of the row."""
-    try:
-        label = _label.decode(payload.shallow(raw))
-    except (msgspec.MsgspecError, UnicodeError):
-        label = _RejectLabel()
-    job_id = label.jobID
-    if not isinstance(job_id, str) or not 0 < len(job_id) <= odata.LONGEST_JOB_ID:
-        job_id = "sha256:" + hashlib.sha256(raw).hexdigest()
-    purge_date = odata.readable_instant(label.purgeDateTime)
+    label = odata.stamp(raw)
+    job_id = label.key("jobID") or "sha256:" + hashlib.sha256(raw).hexdigest()
     text = payload.storable(raw.decode("utf-8", "replace"))
-    return Reject(payload.storable(job_id), payload.storable(reason)[:500], text, purge_date)
+    purge_date = odata.find_date(label.purgeDateTime)
+    return Reject(payload.storable(str(job_id)), payload.storable(reason)[:500], text, purge_date)

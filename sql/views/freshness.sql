@@ -2,6 +2,11 @@
 -- Grain:    one row a source.
 -- Columns:  lag is measured from complete_through, not from the newest row: a quiet source is fresh all the same.
 -- Notes:    complete_through holds if changes are committed, and clocks apart, by less than AIMS360_LOOK_BACK.
+--           is_complete is true if the mirror is known to hold everything that was committed by complete_through: that
+--           is known and not more than an hour in the future (a clock was wrong), no row of the source waits in
+--           etl.rejects, the source did not go back to an earlier state, and the last run that ended and has a verdict
+--           (the last sync or deep pass, not a purge) was not `incomplete`. It is never null.
+--           Rejects belong to no account: whoever sees the source sees how many wait, and since when.
 --           went_back names a job of any account: who is held to some accounts of the source sees only that it did.
 CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS
 SELECT
@@ -18,7 +23,7 @@ SELECT
         ELSE last.outcome
     END AS last_outcome,
     last.verdict AS last_verdict,
-    (SELECT count(*) FROM etl.rejects AS r WHERE r.source_id = s.source_id) AS open_rejects,
+    waiting.number AS open_rejects,
     EXISTS (SELECT FROM etl.scans AS c WHERE c.source_id = s.source_id AND c.lane = 'sync') AS scan_is_open,
     s.strategy,
     s.reread_due_at AT TIME ZONE 'UTC' AS reread_due_at_utc,
@@ -31,8 +36,18 @@ SELECT
     s.time_zone,
     s.purge_mode,
     greatest(s.failures, s.deep_failures) AS failures_in_a_row,
-    s.not_before AT TIME ZONE 'UTC' AS not_before_utc
+    s.not_before AT TIME ZONE 'UTC' AS not_before_utc,
+    waiting.since AT TIME ZONE 'UTC' AS oldest_reject_at_utc,
+    coalesce(s.complete_through <= now() + interval '1 hour', false)
+        AND waiting.number = 0
+        AND s.went_back IS NULL
+        AND judged.verdict IS DISTINCT FROM 'incomplete' AS is_complete
 FROM etl.sources AS s
+CROSS JOIN LATERAL (
+    SELECT count(*) AS number, min(r.first_seen_at) AS since
+    FROM etl.rejects AS r
+    WHERE r.source_id = s.source_id
+) AS waiting
 LEFT JOIN LATERAL (
     SELECT r.*
     FROM etl.runs AS r
@@ -40,6 +55,13 @@ LEFT JOIN LATERAL (
     ORDER BY r.run_id DESC
     LIMIT 1
 ) AS last ON true
+LEFT JOIN LATERAL (
+    SELECT r.verdict
+    FROM etl.runs AS r
+    WHERE r.source_id = s.source_id AND r.verdict IS NOT NULL AND r.outcome <> 'running'
+    ORDER BY r.run_id DESC
+    LIMIT 1
+) AS judged ON true
 WHERE (
     (SELECT aims360.sees_all(current_user, session_user))
     OR s.source_id IN (SELECT a.source_id FROM aims360.accounts_seen(current_user, session_user) AS a)

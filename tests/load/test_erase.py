@@ -55,8 +55,8 @@ def a_world(rate: float = 0) -> World:
         response=json.dumps({"to": [f"x\n{ANN}", JOANN], ANN: 1}),
     )
     world.add(createdBy=JOANN, response=f"a text for {ANN}", responseType="Publishlink")
-    world.add(createdBy=JOANN, overrides={"percentCompleted": f"by {ANN}"}, accountCode=THEIRS)
-    world.add(createdBy=JOANN, overrides={"percentCompleted": "unreadable"}, accountCode=OURS)
+    world.add(createdBy=JOANN, overrides={"DatabaseName": [f"by {ANN}"]}, accountCode=THEIRS)
+    world.add(createdBy=JOANN, overrides={"DatabaseName": ["unreadable"]}, accountCode=OURS)
     return world
 
 

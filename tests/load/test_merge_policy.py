@@ -41,6 +41,8 @@ def a_row(version: int | None, modified: datetime | None = NOON, purge: datetime
         (a_row(None, None), (None, NOON), Choice.OLDER),
         (a_row(None, NOON), (None, None), Choice.NEWER),
         (a_row(6, None), (5, NOON), Choice.NEWER),
+        (a_row(5, None), (5, datetime(1899, 12, 30, tzinfo=UTC)), Choice.SAME),  # as an earlier release stored it
+        (a_row(4, NOON), (5, datetime(1, 1, 1, tzinfo=UTC)), Choice.NEWER),
     ],
 )
 def test_a_version_is_the_pair_of_rowversion_and_date(
@@ -49,6 +51,12 @@ def test_a_version_is_the_pair_of_rowversion_and_date(
     """Both equal: untouched. Greater number, or much later date: taken. Else refused."""
     known = None if stored is None else Stored(*stored, purge_date_time=None, purged_at=None)
     assert choose(row, known, None, RULES) is choice
+
+
+@pytest.mark.parametrize(("version", "choice"), [(4, Choice.OLDER), (5, Choice.AGAIN), (6, Choice.NEWER)])
+def test_of_a_job_with_an_unread_value_the_same_version_is_written_again(version: int, choice: Choice) -> None:
+    """The value may be read now; an older version is still older."""
+    assert choose(a_row(version), Stored(5, NOON, None, None, is_unread=True), None, RULES) is choice
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_a_job_with_an_open_reject_is_not_purged(db: Connection) -> None:
     """The version that couldn't be read may carry a later date."""
     scene, job = a_month_old(db)
     scene.world.advance(timedelta(minutes=1))
-    scene.world.change(job["jobID"], percentCompleted="?", purgeDateTime=scene.world.now + 9 * DAY)
+    scene.world.change(job["jobID"], clientID=5, purgeDateTime=scene.world.now + 9 * DAY)
     scene.sync()
     a_day_passes(scene)
     assert scene.sync().counts.purged == 0

@@ -173,9 +173,9 @@ def a_life(scene: Scene) -> list[Run]:
         world.change(jobs[day + 1], jobStatus="Failed")
         world.add()
         bad = world.add()
-        world.change(bad, overrides={"percentCompleted": "no number"})
+        world.change(bad, overrides={"percentCompleted": "no number"} if day % 2 else {"accountCode": 22})
         runs.append(scene.sync())
-        world.change(bad, overrides={})
+        world.change(bad, overrides={"percentCompleted": 100, "accountCode": "AZ022"})
         world.advance(timedelta(days=1))
     runs += [scene.sync(full=True), scene.sync(full=True, rewrite=True), scene.purge(), scene.reconcile(repair=True)]
     return runs

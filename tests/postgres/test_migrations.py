@@ -9,8 +9,8 @@ import pytest
 from psycopg import sql
 
 from etl.errors import DatabaseError, Locked
-from etl.models import Cursor, Verdict
-from etl.postgres import locks, migration_sql, migrations, roles
+from etl.models import DURATION_BOUNDS, Cursor, Verdict
+from etl.postgres import daily_aggregates, locks, migration_sql, migrations, roles
 from etl.postgres.connection import Connection, connect
 from etl.state import scan_checkpoints, source_state
 from etl.testing.chaos.invariants import Laws
@@ -365,6 +365,81 @@ def test_a_mirror_of_the_release_before_is_counted_by_the_upgrade(empty_database
             "SELECT available_until::date::text, account_code FROM aims360.job_documents ORDER BY 1"
         ).fetchall()
         assert ends == [("2026-03-20", "A1"), ("2026-04-01", "A1"), ("2026-04-01", "A1"), (None, "A1")]
+
+
+# A status in one of the spellings that a service may write; some jobs have a status that isn't known, or none.
+_SPELL = """
+UPDATE aims360.{table}
+SET job_status = CASE abs(hashtext(job_id)) % 9
+    WHEN 0 THEN upper(job_status)
+    WHEN 1 THEN lower(job_status)
+    WHEN 2 THEN 'InProgress'
+    WHEN 3 THEN 'Inprogress'
+    WHEN 4 THEN 'Cancelled by user'
+    WHEN 5 THEN NULL
+    ELSE job_status
+END
+"""
+_BURY_ALIKE = """
+UPDATE aims360.purged_jobs
+SET day = '2026-03-01', account_code = NULL, category_name = NULL, sub_category_name = 'all'
+"""
+_SUMS = """
+SELECT key, sum(value::numeric)
+FROM bi.job_daily AS d, jsonb_each_text(to_jsonb(d) - ARRAY['source', 'day', 'account_code', 'category_name',
+     'sub_category_name', 'job_status', 'failed', 'ended'])
+GROUP BY key
+ORDER BY key
+"""
+_STATUSES = """
+SELECT DISTINCT job_status FROM aims360.{} WHERE job_status IS NOT NULL ORDER BY job_status
+"""
+_GROUPS = "SELECT count(*) FROM aims360.{}"
+_TABLES_WITH_STATUS = ("jobs", "job_status_history", "purged_jobs", "purged_daily", "live_daily")
+_WRITINGS = "SELECT job_id, xmin::text FROM aims360.jobs WHERE job_status = 'Completed' ORDER BY job_id"
+
+
+def spell_statuses(db: Connection) -> None:
+    """A mirror of a service that writes its statuses in several ways. What is gone differs by nothing else."""
+    for table in ("jobs", "job_status_history", "purged_jobs"):
+        db.execute(_SPELL.format(table=table).encode())
+    db.execute(_BURY_ALIKE)
+    for statement in (*daily_aggregates.count_everything(), "DELETE FROM aims360.purged_daily"):
+        db.execute(statement.encode())
+    buried = sql.SQL("({}) AS sums").format(daily_aggregates.sums(sql.SQL("aims360.purged_jobs")))
+    db.execute(daily_aggregates.add("purged_daily", buried))
+
+
+def test_statuses_are_brought_to_one_spelling_and_no_total_changes(empty_database: str) -> None:
+    """What was counted apart is counted together; other statuses, and rows that need nothing, are left alone."""
+    restored(empty_database, "0007")
+    documented, laws = ["Completed", "Failed", "Inprogress", "Queued"], Laws()
+    known = {*documented, "Cancelled by user"}
+    with connect(empty_database) as db:
+
+        def statuses(table: str) -> list[object]:
+            return [status for (status,) in db.execute(_STATUSES.format(table).encode()).fetchall()]
+
+        spell_statuses(db)
+        assert laws.broken(db) == []
+        assert {"InProgress", "completed", "COMPLETED", *documented[:3]} <= set(statuses("jobs"))
+        assert all(set(statuses(table)) - known for table in _TABLES_WITH_STATUS)
+        before, writings = db.execute(_SUMS).fetchall(), db.execute(_WRITINGS).fetchall()
+        groups = [db.execute(_GROUPS.format(table).encode()).fetchall() for table in ("live_daily", "purged_daily")]
+        with migrations.engine(empty_database).begin() as connection:
+            migrations.upgrade(connection=connection)
+        assert db.execute(_SUMS).fetchall() == before
+        assert len(before) == 3 + 2 * (2 + len(DURATION_BOUNDS))
+        assert all(value > 0 for name, value in before if "le_" not in str(name) and name != "attempts")  # type: ignore[operator]
+        for table in _TABLES_WITH_STATUS:
+            assert set(statuses(table)) <= known
+        for table, were in zip(("live_daily", "purged_daily"), groups, strict=True):
+            assert db.execute(_GROUPS.format(table).encode()).fetchall() < were
+        assert set(writings) < set(db.execute(_WRITINGS).fetchall())
+        assert laws.broken(db) == []
+        migrations.migrate(empty_database)
+        assert db.execute(_SUMS).fetchall() == before
+        assert laws.broken(db) == []
 
 
 def test_tables_do_not_change_under_a_run(empty_database: str) -> None:

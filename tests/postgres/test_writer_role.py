@@ -57,6 +57,7 @@ def test_a_writer_does_all_that_the_program_does_by_itself(writer: Connection, d
     world = populated(150, seed=1, rate=20, rerun_share=0.2)
     scene, rng = Scene(writer, world, a_source(purge=mode, keep_runs=timedelta(days=8))), Random(2)
     world.add(overrides={"percentCompleted": "many"})
+    world.add(overrides={"accountCode": 22})
     assert scene.sync().counts.rejected == 1
     for event in (*mutations.ALL, *mutations.ALL):
         event.happen(world, rng)

@@ -13,6 +13,14 @@ from etl.models import Batch, Cursor, JobRow, Page
 from etl.transform.flatten import flatten, together
 
 JOB_ID = "d29fac30-650a-4ff2-b2b1-acab3c7472ea-20190607060819639"
+DATES = {
+    "startDate": "start_date",
+    "completedDate": "completed_date",
+    "createdDate": "created_date",
+    "modifiedDate": "modified_date",
+    "purgeDateTime": "purge_date_time",
+    "maximumDateTimeToExecuteJob": "maximum_date_time_to_execute_job",
+}
 
 
 def a_batch(**properties: Any) -> Batch:
@@ -34,7 +42,7 @@ def a_row(**properties: Any) -> JobRow:
         ("2019-06-07T06:08:19.6Z", datetime(2019, 6, 7, 6, 8, 19, 600000, tzinfo=UTC)),
         ("2019-07-07T06:09:22.6593866Z", datetime(2019, 7, 7, 6, 9, 22, 659386, tzinfo=UTC)),
         ("9999-12-31T23:59:59.9999999Z", datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("1980-01-01T00:00:00Z", datetime(1980, 1, 1, tzinfo=UTC)),
         ("2019-06-07T06:08:19", datetime(2019, 6, 7, 6, 8, 19, tzinfo=UTC)),
         ("2019-06-07T08:08:19+02:00", datetime(2019, 6, 7, 6, 8, 19, tzinfo=UTC)),
     ],
@@ -45,12 +53,62 @@ def test_times_are_cut_to_microseconds_never_rounded(text: str, moment: datetime
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+01:00",
+        "1899-12-30T00:00:00",
+        "1979-12-31T23:59:59.9999999Z",
+        "1979-12-31T22:00:00-05:00",
+        "1980-01-01T00:00:00+02:00",
+    ],
+)
+@pytest.mark.parametrize(("name", "column"), DATES.items())
+def test_null_an_empty_text_and_a_date_before_1980_are_no_date(name: str, column: str, text: str | None) -> None:
+    """In any zone, and for each date: above all for that of the purge, or the job would go at once."""
+    batch = a_batch(**{name: text})
+    assert (batch.rejects, getattr(batch.jobs[0].row, column), batch.jobs[0].unread) == ((), None, ())
+
+
+def test_a_document_without_an_expiry_date_has_none() -> None:
+    """The same as for the job's own dates."""
+    response = json.dumps([{"documentName": "a", "ExpiryDate": date} for date in ("", "0001-01-01T00:00:00Z", None)])
+    [job] = a_batch(response=response).jobs
+    assert ([document.expiry_date for document in job.documents], job.unread) == ([None] * 3, ())
+
+
+@pytest.mark.parametrize(
+    ("shown", "stored"),
+    [
+        *((text, "Inprogress") for text in ("Inprogress", "InProgress", "INPROGRESS", "inprogress")),
+        ("completed", "Completed"),
+        ("QUEUED", "Queued"),
+        ("failed", "Failed"),
+        ("Cancelled by user", "Cancelled by user"),
+        ("In progress", "In progress"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_a_known_status_has_the_documented_spelling(shown: str | None, stored: str | None) -> None:
+    """However its letters are written; others stay as they came."""
+    assert a_row(jobStatus=shown).job_status == stored
+
+
+@pytest.mark.parametrize(
     ("properties", "number"),
     [
         ({"rowversion": "AAAAAAAIJCU="}, 533541),
         ({"@odata.etag": 'W/"YmluYXJ5J0FBQUFBQUFMRHVvPSc="'}, 724714),
+        ({"@etag": 'W/"YmluYXJ5J0FBQUFBQUFMRHVvPSc="'}, 724714),
+        ({"rowversion": None, "@odata.etag": None, "@etag": 'W/"YmluYXJ5J0FBQUFBQUFMRHVvPSc="'}, 724714),
         ({"@odata.etag": '"something else"'}, None),
+        ({"@odata.etag": 5}, None),
         ({"rowversion": "f/////////8="}, 2**63 - 1),
+        ({"rowversion": "f_________8"}, 2**63 - 1),
+        ({"rowversion": "AAAAAAAIJCU=", "@odata.etag": 'W/"of another form"'}, 533541),
         ({}, None),
     ],
 )
@@ -64,16 +122,23 @@ def test_rowversions(properties: dict[str, str], number: int | None) -> None:
     [
         ({"ID": "x"}, "$.ID"),
         ({"ID": 2**63}, "$.ID"),
-        ({"percentCompleted": 2**31}, "$.percentCompleted"),
         ({"jobID": 5}, "$.jobID"),
         ({"jobStatus": "x" * 200}, "$.jobStatus"),
         ({"modifiedDate": "yesterday"}, "modifiedDate"),
-        ({"canReRun": "Perhaps"}, "canReRun"),
+        ({"purgeDateTime": "2026-13-01T00:00:00Z"}, "purgeDateTime"),
+        ({"createdDate": 1559887699640}, "$.createdDate"),
+        ({"jobStatus": ["Failed"]}, "$.jobStatus"),
+        ({"clientID": 5}, "$.clientID"),
+        ({"DatabaseName": False}, "$.DatabaseName"),
+        ({"accountCode": 22}, "$.accountCode"),
+        ({"rowversion": 533541}, "$.rowversion"),
         ({"rowversion": "gAAAAAAAAAA="}, "2^63"),
+        ({"rowversion": "gAAAAAAAAAA"}, "2^63"),
         ({"rowversion": "AAA="}, "bytes"),
         ({"rowversion": "%%%"}, "base64"),
-        ({"response": json.dumps([{"documentName": "a", "SizeInMB": "big"}])}, "document 0"),
-        ({"response": json.dumps([{"documentName": "a", "SizeInMB": "0." + "1" * 20_000}])}, "document 0"),
+        ({"response": '[{"documentName": "a"'}, "response begins like JSON"),
+        ({"response": '{"a": NaN}', "responseType": "In-line JSON"}, "response begins like JSON"),
+        ({"response": json.dumps('[{"documentName": "a"')}, "response begins like JSON"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_a_reject_with_its_reason(properties: dict[str, Any], reason: str) -> None:
@@ -93,9 +158,11 @@ def test_a_row_without_a_key_is_kept_under_its_digest(raw: bytes) -> None:
 
 
 def test_a_row_is_kept_under_its_key_even_where_the_rest_is_no_json() -> None:
-    """A number that nothing holds: the key can be read, so the job's next version takes the reject's place."""
-    [reject] = flatten([b'{"jobID": "a", "purgeDateTime": "2026-04-01T00:00:00Z", "extra": 1e999}']).rejects
-    assert (reject.job_id, reject.purge_date_time) == ("a", datetime(2026, 4, 1, tzinfo=UTC))
+    """The key can be found, so the job's next version takes the reject's place."""
+    for spoilt in (b"NaN", b'"a\tb"', rb'"it\'s"', b"0100", b"1,", b"[" * 5_000 + b"]" * 5_000):
+        raw = b'{"jobID": "a", "purgeDateTime": "2026-04-01T00:00:00Z", "extra": ' + spoilt + b"}"
+        [reject] = flatten([raw]).rejects
+        assert (reject.job_id, reject.purge_date_time) == ("a", datetime(2026, 4, 1, tzinfo=UTC))
 
 
 def test_the_response_is_documents_json_or_text() -> None:
@@ -111,6 +178,9 @@ def test_the_response_is_documents_json_or_text() -> None:
     assert a_row(response="{}", responseType="In-line JSON").response_json == "{}"
     assert a_row(response="plain text").response_text == "plain text"
     assert a_row(response="1e999").response_text == "1e999"
+    assert a_row(response='{"a": 1e999}').response_json == '{"a":"1e999"}'
+    for text in ("[Warning] 3 rows", "{0} rows of {1}", "[1, 2", "5 rows", "NaN", '"quoted" text', "[" * 5_000):
+        assert a_row(response=text).response_text == text
     for nothing in (None, "", "null", "[]"):
         row = a_row(response=nothing)
         assert (row.response_json, row.response_text) == (None, None)
@@ -141,6 +211,7 @@ def test_unknown_properties_are_kept_in_extra() -> None:
     assert batch.jobs[0].row.extra == '{"priority":"high"}'
     assert batch.jobs[0].documents[0].extra == '{"Pages":3}'
     assert batch.unknown == {"priority", "response.Pages"}
+    assert a_batch(**{"@odata.etag": 'W/"x"', "@etag": 'W/"x"', "@odata.id": "y"}).unknown == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +234,12 @@ def test_the_scope_has_one_spelling(scope: str, stored: str) -> None:
         b"{}",
         b'{"error": {"code": "x", "message": "see https://host/secret"}, "value": []}',
         b'{"value": [NaN]}',
+        b'{"value": [{"jobID": "a"},]}',
+        b'{"value": [{"jobID": "a"}, {"jobID": "b", "x": NaN}, null]}',
+        b'{"value": [{"jobID": "a", "x": NaN}, {"jobID": "b"}',
+        b'{"value": [{"jobID": "a", "x": NaN}], "@odata.nextLink": NaN}',
+        b'{"value": [{"jobID": "a", "x": "5" wide"}, {"jobID": "b"}]}',
+        b'{"value": [{"jobID": "a", "x": NaN}]} {}',
         b'{"value": [], "more": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
         b'{"value": [' + b"[" * 5_000 + b"]}",
     ],
@@ -191,7 +268,7 @@ def a_page(
 ) -> tuple[Page, Batch]:
     """A page of these jobs, and what it becomes; "!" marks a row that can't be read."""
     rows = tuple(
-        json.dumps({"jobID": key.strip("!"), "purgeDays": "!" if "!" in key else 30}).encode() for key in job_ids
+        json.dumps({"jobID": key.strip("!"), "clientID": 5 if "!" in key else "c"}).encode() for key in job_ids
     )
     at = NOON + timedelta(minutes=minute)
     return Page(rows, Cursor(part, job_ids[-1], None), at, opaque=opaque, repeated=repeated), flatten(rows)

@@ -1,0 +1,101 @@
+"""Refused credentials are left alone for a while, by every run of every machine: accounts get locked otherwise.
+
+What was refused is known by a salted hash alone: changed credentials are tried at once.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from etl.client import odata
+from etl.config.secrets import PasswordGrant
+from etl.config.settings import Source
+from etl.errors import CredentialsRefused
+from etl.models import Clock
+from etl.postgres.connection import Connection
+from etl.state import source_state
+from etl.state.source_state import State
+from etl.text import utc
+
+_LONGEST = timedelta(minutes=30)
+_SALT = 16  # bytes
+_ROUNDS = 100_000  # of the hash: some 50 ms, and only where credentials were refused
+_REFUSED = """
+UPDATE etl.sources
+SET sign_in_failures = %s, sign_in_not_before = %s, sign_in_hash = %s
+WHERE source_id = %s
+"""
+
+
+def check_sign_in(state: State, source: Source, now: datetime) -> None:
+    """Raise CredentialsRefused where these very credentials were refused a short while ago."""
+    until = state.sign_in_not_before
+    if until is None or not now < until <= odata.plus(now, _LONGEST) or not _is_same(state, source):
+        return
+    raise CredentialsRefused(
+        f"source {source.name!r}: AIMS360 refused to sign in with these credentials, and is not asked again with them "
+        f"before {utc(until)}, so that it doesn't lock the account; check {source.credentials_from}: changed ones are "
+        "tried at once"
+    )
+
+
+def remember_refusal(db: Connection, state: State, source: Source, now: datetime) -> None:
+    """Store that the credentials were refused: they are left alone for 1, 2, 4 … 30 minutes."""
+    if not isinstance(source.credentials, PasswordGrant) or _is_held(state, now):
+        return
+    is_same = _is_same(state, source)
+    failures = state.sign_in_failures + 1 if is_same else 1
+    wait = min(timedelta(minutes=2 ** min(failures - 1, 10)), _LONGEST)
+    known = (
+        state.sign_in_hash if is_same and state.sign_in_hash else _hash(source.credentials, secrets.token_bytes(_SALT))
+    )
+    db.execute(_REFUSED, (failures, odata.plus(now, wait), known, state.source_id))
+
+
+def forget_refusal(db: Connection, state: State) -> None:
+    """Forget that credentials were refused, since signing in works."""
+    if state.sign_in_failures:
+        db.execute(_REFUSED, (0, None, None, state.source_id))
+
+
+@contextmanager
+def guard_sign_in(db: Connection, source: Source, clock: Clock) -> Iterator[Callable[[], None]]:
+    """Keep what signs in outside of a run from doing so with refused credentials. Yields what stores another refusal.
+
+    Raises CredentialsRefused where these very credentials were refused a short while ago.
+    """
+    state = source_state.find(db, source.name)
+    if state is not None:
+        check_sign_in(state, source, clock.now())
+
+    def remember() -> None:
+        if state is not None:
+            remember_refusal(db, state, source, clock.now())
+
+    try:
+        yield remember
+    except CredentialsRefused:
+        remember()
+        raise
+
+
+def _is_held(state: State, now: datetime) -> bool:
+    """Whether the refusal is that of `check_sign_in`, which asked nobody."""
+    return state.sign_in_not_before is not None and now < state.sign_in_not_before
+
+
+def _is_same(state: State, source: Source) -> bool:
+    """Whether the stored refusal is that of these credentials."""
+    if state.sign_in_hash is None or not isinstance(source.credentials, PasswordGrant):
+        return False
+    salt = bytes.fromhex(state.sign_in_hash.partition("$")[0])
+    return hmac.compare_digest(_hash(source.credentials, salt), state.sign_in_hash)
+
+
+def _hash(grant: PasswordGrant, salt: bytes) -> str:
+    parts = (grant.client_id, grant.client_secret.reveal(), grant.username, grant.password.reveal())
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return f"{salt.hex()}${hashlib.pbkdf2_hmac('sha256', text, salt, _ROUNDS).hex()}"
