@@ -23,6 +23,7 @@ ENV PATH=/opt/aims360-etl/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /etc/aims360-etl
 USER 65532:65532
 EXPOSE 9363
-HEALTHCHECK --interval=1m --timeout=30s --start-period=15m --retries=3 CMD ["aims360-etl", "status", "--check"]
+# Whether the service's loop lives (docs/watch.md, "Probes"): not whether the mirror is fresh, which a restart doesn't change.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=2m --retries=3 CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 9363, timeout=8); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["aims360-etl"]
 CMD ["sync", "--every", "60s", "--metrics-port", "9363", "--metrics-host", "0.0.0.0"]

@@ -20,7 +20,7 @@ EXIT_CODES = (
     (1, "failed; nothing is lost, the next run goes on"),
     (2, "wrong usage or configuration"),
     (3, "another run holds this source"),
-    (4, "done, but not all is well: rows were rejected, mirror and source differ, a job failed, an output is missing"),
+    (4, "done, but not all is well: new rejected rows, mirror and source differ, a job failed, an output is missing"),
     (5, "timed out waiting"),
 )
 _EPILOG = "\n\n".join(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from etl.event_log import Log
     from etl.postgres.connection import Connection
     from etl.reporting.metrics.exporter import Metrics
+    from etl.reporting.metrics.http_server import Heartbeat
 
 Ended = Callable[[Run, "Connection"], None]
 
@@ -39,7 +40,8 @@ metrics_file_option = click.option(
 
 def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command that may be a service: metrics as a file, or asked for over HTTP."""
-    return metrics_file_option(port_options("With --every: answer Prometheus' scrapes at this port.")(command))
+    at_port = port_options("With --every: answer Prometheus' scrapes, and probes (/healthz), at this port.")
+    return metrics_file_option(at_port(command))
 
 
 def port_options(said: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -87,12 +89,14 @@ def kept(wish: Wish, clock: Clock, log: Log) -> Metrics | None:
     return Metrics(clock, wish.file, log.notice)
 
 
-def begins(metrics: Metrics | None, source: str, wish: Wish) -> None:
+def begins(metrics: Metrics | None, source: str, wish: Wish, heartbeat: Heartbeat) -> None:
     """A service begins: its source is told of, and its port answers. Raises ConfigError where it can't be had."""
     if metrics is not None:
         metrics.expect(source)
         if wish.port is not None:
-            metrics.serve(wish.port, wish.host)
+            from etl.reporting.metrics.http_server import serve
+
+            serve(metrics, heartbeat, wish.port, wish.host)
 
 
 def stands(metrics: Metrics | None, source: str, db: Connection) -> None:

@@ -24,10 +24,13 @@ from etl.fleet.task_queue import Slots
 from etl.models import Clock, Run, Verdict
 from etl.postgres import connection
 from etl.postgres.connection import Connection
+from etl.reporting.metrics.http_server import Heartbeat
 from etl.reporting.metrics.worker_metrics import Crew
 
 _READ_EVERY = 60.0  # seconds: the roster, and sooner for a name that isn't in it
 _AT_MOST_EVERY = 5.0
+# A sign of life comes each second. deploy/systemd/aims360-etl-worker@.service has the same bound (WatchdogSec).
+_HUNG_AFTER = 120.0  # seconds
 _NO_ROSTER = Roster({}, frozenset(), {})
 
 
@@ -73,7 +76,8 @@ def census(roster: Roster) -> str:
 class Worker:
     """The chores of a worker at the database at `url`. `read` gives the sources as they are set now.
 
-    Its methods are called by the threads of the task queue, in parallel. `crew` is what Prometheus may hear.
+    Its methods are called by the threads of the task queue, in parallel. `crew` is what Prometheus may hear,
+    `heartbeat` what probes ask.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Worker:
     ) -> None:
         self._url, self._read, self._clock, self._log, self._systemd = url, read, clock, log, systemd
         self.crew = Crew(sum(slots), [*Work])
+        self.heartbeat = Heartbeat(clock.monotonic, _HUNG_AFTER)
         self._desks = Desks(sum(slots), url, clock)
         self._roster, self._read_at = _NO_ROSTER, -_READ_EVERY
         self._reading, self._asking, self._counting = threading.Lock(), threading.Lock(), threading.Lock()
@@ -137,8 +142,9 @@ class Worker:
         return run.verdict is Verdict.INCOMPLETE
 
     def alive(self) -> None:
-        """A sign of life for the watchdog."""
+        """Give a sign of life, to systemd's watchdog and to probes."""
         self._systemd.alive(self._clock.monotonic())
+        self.heartbeat.beat()
 
     def minute(self, waiting: int) -> None:
         """The line of a minute."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
-from etl.jobs.mirror_query import Found, Held, shortened
+from etl.jobs.mirror_query import NAMELESS, Found, Held, shortened
 from etl.text import Column, moment, shown, span, table, utc
 
 if TYPE_CHECKING:
     from etl.postgres.connection import Row
 
 _WIDE = 22  # cells before what is said
+_ASKED_BY_RUNS = 4  # times that the source is asked for a reject after some runs; then daily (etl/state/rejects.py)
 
 
 def listing(jobs: Sequence[Row], width: int | None) -> str:
@@ -38,6 +39,8 @@ def listing(jobs: Sequence[Row], width: int | None) -> str:
 def card(found: Found, held: Held) -> str:
     """All that the mirror holds of a job."""
     lines = [*_job(found, held.job, held)] if held.job else [f"{found.job_id}, source {found.source}"]
+    if held.reject:
+        lines += _describe_reject(found.job_id, held.reject, is_in_mirror=held.job is not None)
     if held.tombstone:
         lines += _tombstone(held.tombstone)
     lines += _documents(held.documents)
@@ -116,6 +119,43 @@ def _tombstone(row: Row) -> Iterator[str]:
     yield f"  {'last status':<{_WIDE}}{_text(row['job_status'])}"
     waited, ran = _span(row["queued_seconds"]), _span(row["run_seconds"])
     yield f"  {'times':<{_WIDE}}waited {waited or 'unknown'}, ran {ran or 'unknown'}"
+
+
+def _describe_reject(job_id: str, row: Row, is_in_mirror: bool) -> Iterator[str]:
+    """Say that the source's row waits in etl.rejects, why, since when, and when the source is asked for it next."""
+    what = "the source's newer row" if is_in_mirror else "the source's row"
+    yield f"  {what} could not be read, and waits in etl.rejects"
+    asked = int(str(row["times_asked"]))
+    last = f"; asked {_times(asked)} so far, last {_when(row['asked_at'])}" if asked else ""
+    facts = {
+        "why": _text(row["reason"]),
+        "place": _place(row),
+        "since": _when(row["first_seen_at"]),
+        "asked for again": _describe_next_question(job_id, row) + last,
+    }
+    yield from (f"  {name:<{_WIDE}}{said}" for name, said in facts.items() if said)
+
+
+def _describe_next_question(job_id: str, row: Row) -> str:
+    """Describe when the source is asked for a reject again: after some runs at first, then daily."""
+    if job_id.startswith(NAMELESS) and row["key_name"] is None:
+        return "never, since its key is unknown: it leaves with its purge date, or after 30 days"
+    left, asked_at = int(str(row["runs_to_wait"])), row["asked_at"]
+    if isinstance(asked_at, datetime) and int(str(row["times_asked"])) >= _ASKED_BY_RUNS:
+        return f"by the first run after {_when(asked_at + timedelta(days=1))}"
+    return f"in {left} runs" if left > 1 else "by the next run"
+
+
+def _place(row: Row) -> str:
+    """Describe where a record lies of which only its neighbours' keys are known."""
+    if row["key_name"] is None:
+        return ""
+    bounds = {"after": row["key_after"], "before": row["key_before"]}
+    return f"{_text(row['key_name'])} " + " and ".join(f"{word} {_text(key)}" for word, key in bounds.items() if key)
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _documents(rows: Sequence[Row]) -> list[str]:

@@ -22,6 +22,8 @@ from etl.client.payload import storable
 from etl.errors import ConfigError
 from etl.postgres.connection import Connection, Row, reading, refusal, rows
 
+# What rows in etl.rejects go by whose jobID is unknown: a digest of the row, an ID, or a range of keys.
+NAMELESS = ("sha256:", "ID:", "jobID:")
 SHORTEST = 4  # characters of an id; fewer are somebody's slip
 _GUID = 36  # characters
 _NAMED = 5  # candidates
@@ -71,6 +73,22 @@ FROM (
 WHERE starts_with(lower(job_id COLLATE "C"), %(begin)s) AND (%(source)s::text IS NULL OR source = %(source)s)
 ORDER BY is_whole DESC, source, job_id
 LIMIT %(most)s
+"""
+_FIND_AMONG_THE_REJECTS = """
+SELECT s.name AS source, r.job_id, lower(r.job_id COLLATE "C") = %(begin)s AS is_whole, count(*) OVER () AS found
+FROM etl.rejects AS r
+JOIN etl.sources AS s USING (source_id)
+WHERE starts_with(lower(r.job_id COLLATE "C"), %(begin)s) AND (%(source)s::text IS NULL OR s.name = %(source)s)
+ORDER BY is_whole DESC, s.name, r.job_id
+LIMIT %(most)s
+"""
+_MAY_SEE_REJECTS = """
+SELECT count(*) = 2
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE (n.nspname, c.relname) IN (('etl', 'rejects'), ('etl', 'sources'))
+  AND has_schema_privilege(n.oid, 'USAGE')
+  AND has_table_privilege(c.oid, 'SELECT')
 """
 _MAY_SEE_THE_GONE = """
 SELECT count(*) = 3
@@ -122,6 +140,15 @@ ORDER BY a.archive_id
 """
 
 
+# Not `raw`, which may hold links.
+_REJECT = """
+SELECT r.reason, r.first_seen_at, r.asked_at, r.times_asked, r.runs_to_wait, r.key_name, r.key_after, r.key_before
+FROM etl.rejects AS r
+JOIN etl.sources AS s USING (source_id)
+WHERE s.name = %(source)s AND r.job_id = %(job_id)s
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which jobs are listed, None: all. Names count whatever the case of their letters; `since` has its zone."""
@@ -141,7 +168,7 @@ class Listed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A job by its whole id, and in which source; `is_here` unless only traces of it are."""
+    """A job by its whole id, and in which source; `is_here` unless only traces or an unreadable row of it are."""
 
     source: str
     job_id: str
@@ -158,6 +185,8 @@ class Held(NamedTuple):
     tombstone: Row | None
     archived: list[Row] | None
     links: list[Row] | None
+    reject: Row | None = None
+    """Its row in etl.rejects, if the source's newest version of the job could not be read."""
 
 
 @contextmanager
@@ -196,7 +225,8 @@ def find(db: Connection, given: str, source: str | None = None) -> Found | None:
     """
     begin = _judged(given)
     key = {"begin": _lower(begin), "source": source, "most": _NAMED}
-    places = [(_FIND, True), *([(_FIND_AMONG_THE_GONE, False)] if _may_see_the_gone(db) else [])]
+    places = [(_FIND, True), *([(_FIND_AMONG_THE_REJECTS, False)] if _may_see_rejects(db) else [])]
+    places += [(_FIND_AMONG_THE_GONE, False)] if _may_see_the_gone(db) else []
     if odata.comparable(_lower(begin)):  # of the documented form, as nearly all are: the index has it
         places.insert(0, (_FIND_WHOLE, True))
     for statement, is_here in places:
@@ -244,6 +274,7 @@ def held(db: Connection, found: Found, with_links: bool = False) -> Held:
         tombstone=next(iter(rows(db, _TOMBSTONE, key)), None) if sees_the_gone else None,
         archived=rows(db, _ARCHIVED, key) if sees_the_gone else None,
         links=rows(db, _LINKS, key) if with_links else None,
+        reject=next(iter(rows(db, _REJECT, key)), None) if _may_see_rejects(db) else None,
     )
 
 
@@ -288,4 +319,9 @@ def _ambiguous(begin: str, rows: Sequence[Sequence[object]], count: int) -> str:
 
 def _may_see_the_gone(db: Connection) -> bool:
     row = db.execute(_MAY_SEE_THE_GONE).fetchone()
+    return bool(row and row[0])
+
+
+def _may_see_rejects(db: Connection) -> bool:
+    row = db.execute(_MAY_SEE_REJECTS).fetchone()
     return bool(row and row[0])

@@ -1,7 +1,8 @@
 """How fresh and how complete the mirror is, from the views that BI tools read too; and whether it keeps its promise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from etl.postgres.connection import Connection, Row, rows
 from etl.text import moment, span, utc
@@ -38,7 +39,9 @@ ORDER BY r.run_id DESC
 LIMIT 5
 """
 _FRESHNESS = """
-SELECT source, lag_seconds, last_kind, last_outcome, went_back, open_rejects
+SELECT
+    source, lag_seconds, last_kind, last_outcome, went_back, open_rejects, oldest_reject_at_utc, is_complete,
+    extract(epoch FROM timezone('UTC', now()) - oldest_reject_at_utc) AS oldest_reject_seconds
 FROM bi.freshness
 WHERE %(source)s::text IS NULL OR source = %(source)s
 ORDER BY source
@@ -46,8 +49,24 @@ ORDER BY source
 _TOLD_OF_AN_ERROR = 200  # characters
 _TOLD_EACH = 20  # sources; more are told as totals
 _TOLD_OF_THE_LATE = 10
+# Clocks are apart by seconds: a moment further ahead was written by a clock that was wrong.
+_AHEAD_AT_MOST = timedelta(hours=1)
 
 Status = dict[str, list[Row]]
+
+
+class Health(NamedTuple):
+    """What a check came to, over all sources that were asked about."""
+
+    is_kept: bool
+    message: str
+    open_rejects: int = 0
+    oldest_reject_at_utc: datetime | None = None
+    is_complete: bool = False
+
+    def as_value(self) -> Row:
+        """Return it for JSON."""
+        return {"ok": self.is_kept, **{name: value for name, value in self._asdict().items() if name != "is_kept"}}
 
 
 def read(db: Connection, source: str | None = None) -> Status:
@@ -55,42 +74,78 @@ def read(db: Connection, source: str | None = None) -> Status:
     return {"sources": rows(db, _SOURCES, {"source": source}), "runs": rows(db, _RUNS, {"source": source})}
 
 
-def check(db: Connection, most: timedelta, source: str | None = None) -> tuple[bool, str]:
-    """Whether the mirror keeps its promise, and a line that says so, or what is wrong.
+def check(db: Connection, max_lag: timedelta, source: str | None = None, max_rejects: int = 0) -> Health:
+    """Check whether the mirror keeps its promise, and say so in a line, or what is wrong.
 
-    It does where every source is complete up to a moment that is no more than `most` ago, and shows no older state than
-    it did. Rows that can't be read don't break it, but are told.
+    The promise: every source is complete up to a known moment that is no more than `max_lag` ago, shows no older state
+    than it did, and no more than `max_rejects` of its rows wait in etl.rejects. Rows that wait are missing rows.
     """
     sources = rows(db, _FRESHNESS, {"source": source})
     if not sources:
         missing = "nothing was synced yet" if source is None else f"nothing was synced yet of a source {source!r}"
-        return False, f"{missing}: run `aims360-etl sync`"
-    broken = [said for row in sources if (said := _broken(row, most))]
-    if broken:
-        more = f"; and {len(broken) - _TOLD_OF_THE_LATE} more" if len(broken) > _TOLD_EACH else ""
-        return False, "; ".join(broken[:_TOLD_OF_THE_LATE] if more else broken) + more
+        return Health(False, f"{missing}: run `aims360-etl sync`")
+    broken = ["; ".join(problems) for row in sources if (problems := list(_find_problems(row, max_lag, max_rejects)))]
+    dates = [row["oldest_reject_at_utc"] for row in sources]
+    return Health(
+        is_kept=not broken,
+        message=_join_problems(broken) if broken else _describe_well(sources),
+        open_rejects=sum(map(_count_rejects, sources)),
+        oldest_reject_at_utc=min((date for date in dates if isinstance(date, datetime)), default=None),
+        is_complete=all(bool(row["is_complete"]) for row in sources),
+    )
+
+
+def _find_problems(row: Row, max_lag: timedelta, max_rejects: int) -> Iterator[str]:
+    """Find in what way a source breaks the promise."""
+    lag, source = row["lag_seconds"], row["source"]
+    ended = f" (its last run: {row['last_kind']}, {row['last_outcome']})"
+    if lag is None:
+        yield f"{source} is not complete yet{ended}"
+    elif _is_ahead(lag):
+        yield (
+            f"{source}: complete_through is {span(-_lag(row))} in the future, so a clock was wrong and it is unknown "
+            f"how complete the mirror is{ended}"
+        )
+    elif _lag(row) > max_lag.total_seconds():
+        yield f"{source} is complete up to {span(lag)} ago only, more than {span(max_lag.total_seconds())}{ended}"
+    elif row["went_back"]:
+        yield f"{source} went back to an earlier state, which is not followed yet{ended}"
+    if (number := _count_rejects(row)) > max_rejects:
+        yield (
+            f"{source}: {_count_rows(number)} could not be read, the oldest for {span(row['oldest_reject_seconds'])} "
+            f"(tolerated: {max_rejects}); see etl.rejects; allow with --max-rejects"
+        )
+
+
+def _join_problems(broken: Sequence[str]) -> str:
+    more = f"; and {len(broken) - _TOLD_OF_THE_LATE} more" if len(broken) > _TOLD_EACH else ""
+    return "; ".join(broken[:_TOLD_OF_THE_LATE] if more else broken) + more
+
+
+def _describe_well(sources: Sequence[Row]) -> str:
     told = sources if len(sources) <= _TOLD_EACH else [max(sources, key=_lag)]
     lags = ", ".join(f"{row['source']} is complete up to {span(row['lag_seconds'])} ago" for row in told)
     if len(told) < len(sources):
         lags = f"{len(sources)} sources are complete; furthest behind: {lags}"
-    rejects = sum(int(str(row["open_rejects"])) for row in sources)
-    return True, lags + (f"; {rejects} rows wait in etl.rejects" if rejects else "")
+    rejects = sum(map(_count_rejects, sources))
+    return lags + (f"; {_count_rows(rejects)} could not be read (tolerated)" if rejects else "")
+
+
+def _is_ahead(lag: object) -> bool:
+    """Return whether complete_through lies so far in the future that it counts as unknown."""
+    return lag is not None and float(str(lag)) < -_AHEAD_AT_MOST.total_seconds()
 
 
 def _lag(row: Row) -> float:
     return float(str(row["lag_seconds"]))
 
 
-def _broken(row: Row, most: timedelta) -> str | None:
-    lag = row["lag_seconds"]
-    ended = f" (its last run: {row['last_kind']}, {row['last_outcome']})"
-    if lag is None:
-        return f"{row['source']} is not complete yet{ended}"
-    if _lag(row) > most.total_seconds():
-        return f"{row['source']} is complete up to {span(lag)} ago only, more than {span(most.total_seconds())}{ended}"
-    if row["went_back"]:
-        return f"{row['source']} went back to an earlier state, which is not followed yet{ended}"
-    return None
+def _count_rejects(row: Row) -> int:
+    return int(str(row["open_rejects"]))
+
+
+def _count_rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def text(status: Status) -> str:
@@ -107,7 +162,7 @@ def text(status: Status) -> str:
 def _totals(sources: Sequence[Row]) -> list[str]:
     """What many sources come to, and which are furthest behind; `--source` tells of one."""
     total = {name: sum(int(str(row[name])) for row in sources) for name in ("jobs", "open", "stuck", "open_rejects")}
-    late = [row for row in sources if row["lag_seconds"] is not None]
+    late = [row for row in sources if row["lag_seconds"] is not None and not _is_ahead(row["lag_seconds"])]
     late.sort(key=_lag, reverse=True)
     failing = sum(bool(row["failures_in_a_row"]) for row in sources)
     back = sum(bool(row["went_back"]) for row in sources)
@@ -125,9 +180,12 @@ def _source(row: Row) -> Sequence[str]:
     through = row["complete_through_utc"]
     fresh = "not complete yet"
     if isinstance(through, datetime):
-        fresh = f"complete through {utc(through)} ({span(row['lag_seconds'])} ago)"
+        ago = f"{span(row['lag_seconds'])} ago"
+        if _is_ahead(row["lag_seconds"]):
+            ago = f"{span(-_lag(row))} in the future, since a clock was wrong: it is unknown how complete the mirror is"
+        fresh = f"complete through {utc(through)} ({ago})"
     held = f"{row['jobs']} jobs ({row['open']} open, {row['stuck']} stuck), {row['documents']} documents"
-    waiting = f"{row['open_rejects']} rejected rows, "
+    waiting = f"{_describe_rejects(row)}, "
     halfway = ", a scan is half done" if row["scan_is_open"] else ""
     again, compared = _due(row["reread_due_at_utc"]), _due(row["reconcile_due_at_utc"])
     return [
@@ -135,6 +193,13 @@ def _source(row: Row) -> Sequence[str]:
         f"  {waiting}last days read again {again}, all keys compared {compared}{halfway}",
         *([f"  it went back: {row['went_back']}"] if row["went_back"] else []),
     ]
+
+
+def _describe_rejects(row: Row) -> str:
+    number, since = _count_rejects(row), row["oldest_reject_at_utc"]
+    if not isinstance(since, datetime):
+        return "no rejected rows"
+    return f"{number} rejected row{'' if number == 1 else 's'}, the oldest since {utc(since)} (etl.rejects)"
 
 
 def _due(time: object) -> str:

@@ -180,7 +180,7 @@ def test_errors_before_a_run_name_none(command: Command) -> None:
 
 def test_rejected_rows_exit_4(command: Command, world: World) -> None:
     """Done, but not all is well."""
-    world.add(percentCompleted="half")
+    world.add(accountCode=22)
     code, _, errors = command.run("sync")
     assert (code, "etl.rejects" in errors) == (4, True)
 

@@ -426,7 +426,9 @@ def test_prometheus_hears_of_all_sources_together(fleet: Fleet, db: Connection) 
         with fleet.worker("--metrics-port", port) as worker:
             fleet.worked("west", 2)
             told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            health = httpx.get(f"http://127.0.0.1:{port}/healthz")
             ended(worker)
+    assert (health.status_code, health.text) == (200, "ok\n")
     assert all(f"\n{name}" in told for name in worker_metrics.NAMES)
     assert f'\n{worker_metrics.RUNS}{{outcome="succeeded",work="backfill"}} 1.0' in told
     assert f"\n{worker_metrics.SLOTS} 4.0" in told

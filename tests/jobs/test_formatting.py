@@ -98,6 +98,70 @@ def test_a_card_without_a_job_tells_what_is_left() -> None:
     assert "/kept/a.pdf, 5 bytes, fetched 2026-03-02 09:00:00 UTC" in said
 
 
+def test_a_row_that_cannot_be_read_is_described_without_a_job() -> None:
+    """Why, between which keys if its own is unknown, since when, and when the source is asked for it next."""
+    reject: Row = {
+        "reason": "the source can't serve it",
+        "first_seen_at": NOW,
+        "asked_at": None,
+        "times_asked": 0,
+        "runs_to_wait": 1,
+        "key_name": "ID",
+        "key_after": "17",
+        "key_before": "19",
+    }
+    found, nothing = Found("aims360", "sha256:00", is_here=False), Held(None, [], [], [], None, None, None)
+    said = formatting.card(found, nothing._replace(reject=reject)).splitlines()
+    assert said[:2] == [
+        "sha256:00, source aims360",
+        "  the source's row could not be read, and waits in etl.rejects",
+    ]
+    assert [line.split(maxsplit=1) for line in said[2:4]] == [
+        ["why", "the source can't serve it"],
+        ["place", "ID after 17 and before 19"],
+    ]
+    assert said[-1].split() == ["asked", "for", "again", "by", "the", "next", "run"]
+    assert "place                 ID after 17\n" in formatting.card(
+        found, nothing._replace(reject=reject | {"key_before": None})
+    )
+
+
+@pytest.mark.parametrize(
+    ("job_id", "fields", "said"),
+    [
+        ("a-job", {}, "by the next run"),
+        ("a-job", {"runs_to_wait": 0}, "by the next run"),
+        (
+            "a-job",
+            {"times_asked": 1, "asked_at": NOW, "runs_to_wait": 2},
+            "in 2 runs; asked once so far, last 2026-03-02 09:00:00 UTC",
+        ),
+        (
+            "a-job",
+            {"times_asked": 4, "asked_at": NOW, "runs_to_wait": 0},
+            "by the first run after 2026-03-03 09:00:00 UTC; asked 4 times so far, last 2026-03-02 09:00:00 UTC",
+        ),
+        ("ID:17", {"key_name": "ID", "key_after": "16"}, "by the next run"),
+        ("sha256:00", {}, "never, since its key is unknown: it leaves with its purge date, or after 30 days"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_when_it_is_asked_for(job_id: str, fields: dict[str, Any], said: str) -> None:
+    """After some runs at first, then daily; what has no key can't be asked for."""
+    reject: Row = {
+        "reason": "createdDate is no date",
+        "first_seen_at": NOW,
+        "asked_at": None,
+        "times_asked": 0,
+        "runs_to_wait": 1,
+        "key_name": None,
+        "key_after": None,
+        "key_before": None,
+        **fields,
+    }
+    card = formatting.card(Found("aims360", job_id, is_here=False), Held(None, [], [], [], None, None, None, reject))
+    assert card.splitlines()[-1] == f"  {'asked for again':<22}{said}"
+
+
 def test_links_are_shown_where_they_were_asked_for() -> None:
     """None is an answer too."""
     found = Found("aims360", "job-1")

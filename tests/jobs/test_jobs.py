@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -265,6 +266,56 @@ def test_a_role_that_is_held_to_an_account_finds_no_other(scene: Scene, url: str
             assert mirror_query.find(db, IDS[3]) is None
 
 
+def a_row_that_cannot_be_read(scene: Scene, job_id: str, raw: str = "{}") -> None:
+    """Add a row to etl.rejects that was asked for twice, and is asked for again in four runs."""
+    scene.db.execute(
+        """
+        INSERT INTO etl.rejects (source_id, job_id, run_id, reason, raw, first_seen_at, times_asked, runs_to_wait,
+                                 asked_at)
+        SELECT source_id, %s, 1, 'jobStatus is no text', %s, %s, 2, 4, %s FROM etl.sources
+        """,
+        (job_id, raw, NOW, NOW + timedelta(minutes=5)),
+    )
+
+
+def test_a_job_that_waits_among_the_rejects_is_found(scene: Scene) -> None:
+    """With its reason and dates, and without the raw row, which may hold links; the mirror's version is shown too."""
+    a_row_that_cannot_be_read(scene, "eeee-new", raw=LINK)
+    a_row_that_cannot_be_read(scene, IDS[3], raw=LINK)
+    new = found(scene, "EEEE")
+    assert new == Found("aims360", "eeee-new", is_here=False)
+    held = mirror_query.held(scene.db, new)
+    assert (held.job, held.documents) == (None, [])
+    assert held.reject == {
+        "reason": "jobStatus is no text",
+        "first_seen_at": NOW,
+        "asked_at": NOW + timedelta(minutes=5),
+        "times_asked": 2,
+        "runs_to_wait": 4,
+        "key_name": None,
+        "key_after": None,
+        "key_before": None,
+    }
+    old = found(scene, "bbbb")
+    assert old == Found("aims360", IDS[3])
+    held = mirror_query.held(scene.db, old)
+    assert (held.job is None, held.reject is None) == (False, False)
+    assert KEY not in json.dumps(mirror_query.as_value(old, held), default=str)
+    assert mirror_query.held(scene.db, Found("aims360", IDS[0])).reject is None
+
+
+def test_a_role_that_may_not_read_rejects_is_told_nothing_of_them(scene: Scene, url: str) -> None:
+    """A reader of bi finds no job that only waits there, and sees the mirror's version of another as ever."""
+    a_row_that_cannot_be_read(scene, "eeee-new")
+    a_row_that_cannot_be_read(scene, IDS[3])
+    with a_login(scene.db, "reader") as reader:
+        roles.grant(scene.db, reader, False, None, ())
+        with mirror_query.mirror(as_role(url, reader)) as db:
+            assert mirror_query.find(db, "eeee") is None
+            held = mirror_query.held(db, Found("aims360", IDS[3]))
+            assert (held.job is None, held.reject) == (False, None)
+
+
 def test_a_mirror_that_is_read_is_not_written(url: str) -> None:
     """Whoever's rights it has."""
     with pytest.raises(DatabaseError, match="read-only"), mirror_query.mirror(url) as db:
@@ -330,6 +381,43 @@ def test_jobs_show_and_export_keep_secrets(command: Command, tmp_path: Path) -> 
     assert KEY in command.run("jobs", "export", "bbbb", "--links")[1]
     for words in (("show", "ffff"), ("export", "ffff"), ("show", "aaaaaaaa"), ("show", "bbbb", "--live", "--links")):
         assert command.run("jobs", *words)[0] == 2
+
+
+def test_jobs_show_says_that_a_row_could_not_be_read(scene: Scene, command: Command) -> None:
+    """Exit code 0, as for any job that is found; for people and as JSON: why, since when, and when it is asked for."""
+    scene.world.change(IDS[3], overrides={"createdDate": "what is no date"})
+    scene.world.add(jobID="eeee-new", overrides={"createdDate": "what is no date"})
+    scene.sync()
+    code, output, errors = command.run("jobs", "show", "eeee")
+    assert (code, errors) == (0, "")
+    assert output.startswith(
+        "eeee-new, source aims360\n  the source's row could not be read, and waits in etl.rejects\n"
+    )
+    reason = scene.one("SELECT reason FROM etl.rejects WHERE job_id = 'eeee-new'")
+    assert re.search(rf"^  why +{re.escape(reason)}$", output, re.MULTILINE)
+    assert re.search(rf"^  since +{scene.world.now:%Y-%m-%d %H:%M:%S} UTC$", output, re.MULTILINE)
+    assert re.search(r"^  asked for again +(by the next run|in \d+ runs)$", output, re.MULTILINE)
+    code, output, _ = command.run("jobs", "show", "bbbb")
+    assert (code, output.splitlines()[0].endswith("source aims360: Completed, 100 %")) == (0, True)
+    assert "the source's newer row could not be read" in output
+    code, output, _ = command.run("jobs", "show", "eeee", "--json")
+    value = json.loads(output)
+    assert (code, value["job"], value["reject"]["reason"]) == (0, None, reason)
+    assert value["reject"].keys() >= {"reason", "first_seen_at", "asked_at", "times_asked", "runs_to_wait"}
+    assert "raw" not in value["reject"]
+
+
+def test_a_row_without_a_readable_id_is_shown_and_cannot_be_asked_for(scene: Scene, command: Command) -> None:
+    """It goes by a digest or its ID: there is no job to wait for."""
+    a_row_that_cannot_be_read(scene, f"sha256:{'0' * 64}")
+    code, output, _ = command.run("jobs", "show", "sha256:00")
+    assert (code, "jobStatus is no text" in output) == (0, True)
+    assert "never, since its key is unknown" in output
+    a_row_that_cannot_be_read(scene, "ID:17")
+    assert command.run("jobs", "show", "ID:17")[0] == 0
+    for words in (["show", "sha256:00", "--live"], ["wait", "sha256:00"], ["wait", "id:17"]):
+        code, _, errors = command.run("jobs", *words)
+        assert (code, "is a row without a readable jobID" in errors) == (2, True)
 
 
 def test_live_says_in_what_the_mirror_differs(scene: Scene, command: Command) -> None:

@@ -117,7 +117,7 @@ def test_a_mirror_without_anything_stays_so(db: Connection) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"overrides": {"percentCompleted": "half"}}, "etl.rejects"),
+        ({"overrides": {"accountCode": 22}}, "etl.rejects"),
         ({"overrides": {"rowversion": "AAAAAAAAAAE="}}, "holds a newer version"),
     ],
 )

@@ -1,23 +1,38 @@
 """The status: what it says of a mirror, and when it says that the promise is broken."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from etl.jobs.refresh import follow
 from etl.postgres.connection import Connection
 from etl.reporting import status
-from etl.testing.emulator import populated
+from etl.testing.emulator import World, populated
 from tests.support.command import Command
-from tests.support.scene import Scene
+from tests.support.scene import Scene, a_source
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 _15_MIN = timedelta(minutes=15)
 _MOVE_BACK = "UPDATE etl.sources SET complete_through = now() - %s::interval"
 
 
+def checked(db: Connection, max_lag: timedelta, source: str | None = None) -> tuple[bool, str]:
+    """Return whether the promise is kept, and the line."""
+    health = status.check(db, max_lag, source)
+    return health.is_kept, health.message
+
+
+def a_scene_with_rejects(db: Connection, number: int) -> Scene:
+    """Return fifty jobs, so many of which can't be read; nothing was synced yet."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    for job in list(scene.world.jobs())[:number]:
+        scene.world.change(job, overrides={"createdDate": "what is no date"})
+    return scene
+
+
 def test_a_mirror_without_a_run_keeps_no_promise(db: Connection) -> None:
     """Nothing synced yet, at all or of the source that is asked for."""
-    assert status.check(db, _15_MIN) == (False, "nothing was synced yet: run `aims360-etl sync`")
-    assert status.check(db, _15_MIN, "west")[1].startswith("nothing was synced yet of a source 'west'")
+    assert checked(db, _15_MIN) == (False, "nothing was synced yet: run `aims360-etl sync`")
+    assert checked(db, _15_MIN, "west")[1].startswith("nothing was synced yet of a source 'west'")
 
 
 def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None:
@@ -25,15 +40,15 @@ def test_the_promise_breaks_with_the_lag_and_holds_again(db: Connection) -> None
     scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
     scene.sync()
     db.execute(_MOVE_BACK, ("14 min",))
-    assert status.check(db, _15_MIN) == (True, "aims360 is complete up to 14 min ago")
+    assert checked(db, _15_MIN) == (True, "aims360 is complete up to 14 min ago")
     db.execute(_MOVE_BACK, ("16 min",))
     said = "aims360 is complete up to 16 min ago only, more than 15 min (its last run: full, succeeded)"
-    assert status.check(db, _15_MIN) == (False, said)
-    assert status.check(db, timedelta(hours=1))[0]
+    assert checked(db, _15_MIN) == (False, said)
+    assert checked(db, timedelta(hours=1))[0]
     db.execute("UPDATE etl.sources SET complete_through = now(), went_back = 'x'")
-    assert status.check(db, _15_MIN)[0] is False
+    assert checked(db, _15_MIN)[0] is False
     db.execute("UPDATE etl.sources SET complete_through = NULL, went_back = NULL")
-    assert status.check(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: full, succeeded)")
+    assert checked(db, _15_MIN) == (False, "aims360 is not complete yet (its last run: full, succeeded)")
 
 
 def test_of_many_sources_the_check_tells_the_worst(db: Connection) -> None:
@@ -45,9 +60,9 @@ def test_of_many_sources_the_check_tells_the_worst(db: Connection) -> None:
         "SELECT 's' || n, 'https://h', 1, 'delete', 'UTC', now() - make_interval(mins => n / 10) "
         "FROM generate_series(1, 149) AS n"
     )
-    is_well, said = status.check(db, _15_MIN)
+    is_well, said = checked(db, _15_MIN)
     assert (is_well, said.startswith("150 sources are complete; furthest behind: s14")) == (True, True), said
-    is_well, said = status.check(db, timedelta(minutes=5, seconds=30))
+    is_well, said = checked(db, timedelta(minutes=5, seconds=30))
     assert (is_well, said.count("ago only"), said[-13:]) == (False, 10, "; and 80 more")
 
 
@@ -59,7 +74,7 @@ def test_a_run_that_was_no_sync_is_told_from_one(db: Connection) -> None:
     with scene.api() as api:
         follow(scene.source, api, db, scene.clock, str(scene.world.payload(job)["jobID"]))
     db.execute(_MOVE_BACK, ("16 min",))
-    assert status.check(db, _15_MIN)[1].endswith("(its last run: job, succeeded)")
+    assert checked(db, _15_MIN)[1].endswith("(its last run: job, succeeded)")
 
 
 def test_one_source_of_several_can_be_asked_about(db: Connection) -> None:
@@ -70,23 +85,65 @@ def test_one_source_of_several_can_be_asked_about(db: Connection) -> None:
     scene.sync()
     db.execute("UPDATE etl.sources SET complete_through = now() - '1 h'::interval WHERE name = 'west'")
     db.execute("UPDATE etl.sources SET complete_through = now() WHERE name = 'aims360'")
-    assert status.check(db, _15_MIN)[0] is False
-    assert status.check(db, _15_MIN, "aims360")[0] is True
+    assert checked(db, _15_MIN)[0] is False
+    assert checked(db, _15_MIN, "aims360")[0] is True
     assert [row["source"] for row in status.read(db, "west")["sources"]] == ["west"]
     assert {row["source"] for row in status.read(db, "west")["runs"]} == {"west"}
 
 
-def test_rejected_rows_are_told_and_break_nothing(db: Connection) -> None:
-    """The rest of the mirror is complete; `bi.freshness`, metrics and the run's exit code tell of them too."""
-    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
-    job = next(iter(scene.world.jobs()))
-    scene.world.change(job, overrides={"percentCompleted": "what is no number"})
+def test_rows_that_cannot_be_read_break_the_promise_unless_they_are_tolerated(db: Connection) -> None:
+    """They are missing rows: how many, since when and where they wait is told, and how to tolerate them."""
+    scene = a_scene_with_rejects(db, 2)
     scene.sync()
     db.execute("UPDATE etl.sources SET complete_through = now()")
-    is_kept, said = status.check(db, _15_MIN)
-    assert is_kept
-    assert said.endswith("; 1 rows wait in etl.rejects")
-    assert "1 rejected rows" in status.text(status.read(db))
+    db.execute("UPDATE etl.rejects SET first_seen_at = now() - '30 min'::interval")
+    oldest = scene.one("SELECT min(job_id) FROM etl.rejects")
+    db.execute("UPDATE etl.rejects SET first_seen_at = now() - '2 h'::interval WHERE job_id = %s", (oldest,))
+    said = (
+        "aims360: 2 rows could not be read, the oldest for 2 h (tolerated: {}); see etl.rejects; "
+        "allow with --max-rejects"
+    )
+    assert checked(db, _15_MIN) == (False, said.format(0))
+    health = status.check(db, _15_MIN, max_rejects=1)
+    assert (health.is_kept, health.message) == (False, said.format(1))
+    health = status.check(db, _15_MIN, max_rejects=2)
+    assert health.is_kept
+    assert health.message.endswith(" ago; 2 rows could not be read (tolerated)")
+    assert (health.open_rejects, health.is_complete) == (2, False)
+    assert health.oldest_reject_at_utc == scene.one("SELECT min(first_seen_at) FROM etl.rejects")
+    assert "2 rejected rows, the oldest since 20" in status.text(status.read(db))
+
+
+def test_a_source_that_is_behind_and_has_rejects_is_told_of_both(db: Connection) -> None:
+    """And another source's rejects don't count for it."""
+    scene = a_scene_with_rejects(db, 1)
+    scene.sync()
+    other = Scene(db, populated(5, seed=2, now=NOW, rate=0), a_source(name="west"))
+    other.sync()
+    db.execute(_MOVE_BACK, ("1 h",))
+    said = checked(db, _15_MIN)[1]
+    assert [part.partition(" ")[0] for part in said.split("; ")][:2] == ["aims360", "aims360:"]
+    assert (said.count("ago only"), said.count("could not be read")) == (2, 1)
+    assert "could not be read" not in checked(db, _15_MIN, "west")[1]
+
+
+def test_a_complete_through_in_the_future_counts_as_unknown(db: Connection) -> None:
+    """A clock was wrong once: there would be no lag for months. Clocks may be some minutes apart."""
+    scene = Scene(db, populated(50, seed=1, now=NOW, rate=0))
+    scene.sync()
+    db.execute(_MOVE_BACK, ("-59 min",))
+    assert checked(db, _15_MIN)[0]
+    assert status.check(db, _15_MIN).is_complete
+    db.execute(_MOVE_BACK, ("-3 h",))
+    is_kept, said = checked(db, timedelta(days=365))
+    assert not is_kept
+    assert said == (
+        "aims360: complete_through is 3 h in the future, so a clock was wrong and it is unknown how complete the "
+        "mirror is (its last run: full, succeeded)"
+    )
+    assert not status.check(db, _15_MIN).is_complete
+    assert "3 h in the future, since a clock was wrong" in status.text(status.read(db))
+    assert scene.one("SELECT is_complete FROM bi.freshness") is False
 
 
 def test_the_status_tells_of_open_and_stuck_jobs_and_of_the_next_deep_passes(db: Connection) -> None:
@@ -163,3 +220,23 @@ def test_the_command_tells_a_monitor_with_its_exit_code(command: Command, db: Co
     db.execute(_MOVE_BACK, ("0",))
     assert command.run("status", "--check", "--max-lag", "60s")[0] == 0
     assert command.run("status", "--check", "--max-lag", "never")[0] == 2
+
+
+def test_the_command_fails_for_rows_that_could_not_be_read(command: Command, db: Connection, world: World) -> None:
+    """Exit code 1 until they are tolerated, or are read; JSON has what a script needs."""
+    job = next(iter(world.jobs()))
+    world.change(job, overrides={"createdDate": "what is no date"})
+    assert command.run("sync")[0] == 4
+    db.execute(_MOVE_BACK, ("0",))
+    code, output, errors = command.run("status", "--check")
+    assert (code, errors, len(output.splitlines())) == (1, "", 1)
+    assert output.startswith("aims360: 1 row could not be read, the oldest for ")
+    assert output.endswith(" (tolerated: 0); see etl.rejects; allow with --max-rejects\n")
+    code, output, _ = command.run("status", "--check", "--max-rejects", "1", "--json")
+    value = json.loads(output)
+    assert (code, value["ok"], value["open_rejects"], value["is_complete"]) == (0, True, 1, False)
+    [source] = json.loads(command.run("status", "--json")[1])["sources"]
+    assert (source["open_rejects"], source["is_complete"]) == (1, False)
+    assert source["oldest_reject_at_utc"] == value["oldest_reject_at_utc"]
+    assert source["oldest_reject_at_utc"].startswith(f"{world.now:%Y-%m-%d}")
+    assert command.run("status", "--check", "--max-rejects", "-1")[0] == 2

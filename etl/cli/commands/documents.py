@@ -90,16 +90,20 @@ def fetch(
             return
         from etl.jobs.documents import archive, stores
         from etl.postgres import locks
+        from etl.state.sign_in import guard_sign_in
 
         store = stores.at(to, lambda: context.data_dir(found) / "parts")
         with (
             locks.fetching(db, chosen.name, source_id),
+            guard_sign_in(db, chosen, clock) as remember_refusal,
             console.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
             context.downloads(chosen, log, clock) as downloads,
         ):
             wanted = selection.choose(db, source_id, wish, now)
             room = archive.Archive(db, (source_id, chosen.name), store, downloads, clock)
             fetched = room.fetch(wanted, None if max_size is None else round(max_size * 1e6), watch)
+            if downloads.are_credentials_refused:
+                remember_refusal()
     console.say(console.as_json(fetched) if as_json else archive.text(fetched))
     if not wanted:
         console.say(_NOTHING, err=True)

@@ -86,7 +86,8 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
     """Show one job with its documents and history.
 
     ID is the job's, or its beginning. From the mirror, for which a role that reads the schema bi is enough; links want
-    a right of their own.
+    a right of their own. If the source's row could not be read and waits in etl.rejects, it says why, since when, and
+    when the source is asked for it again, to a role that reads that table.
     """
     if live and links:
         raise ConfigError("--links are those of the mirror, for roles that were granted them: not with --live")
@@ -238,6 +239,11 @@ class _Target:
         found = context.read_settings()
         with mirror_query.mirror(context.database_url(found)) as db:
             known = mirror_query.find(db, given, source)
+        if known is not None and known.job_id.startswith(mirror_query.NAMELESS):
+            raise ConfigError(
+                f"{known.job_id} is a row without a readable jobID, so the source can't be asked for it; "
+                "`aims360-etl jobs show` without --live says why it could not be read"
+            )
         if known is None:
             return cls(found, context.source(found, source), mirror_query.whole(given))
         return cls(found, context.source(found, known.source), known.job_id)

@@ -16,6 +16,7 @@ from etl.errors import ConfigError, DatabaseError, EtlError, Locked, SignInFaile
 from etl.fleet import interval_loop
 from etl.fleet.interval_loop import Ending
 from etl.fleet.sd_notify import Systemd
+from etl.reporting.metrics.http_server import Heartbeat
 
 if TYPE_CHECKING:
     from etl.cli.metrics_options import Ended
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from etl.models import Progress, Run
 
 _A_SECOND = timedelta(seconds=1)
+# A sign of life comes each second while the service waits, and with each page while a run reads; the longest statements
+# take minutes. deploy/systemd/aims360-etl.service has the same bound (WatchdogSec).
+_HUNG_AFTER = 900.0  # seconds
 
 
 def serve(name: str | None, every: timedelta, log: Log, as_json: bool, wish: metrics_options.Wish) -> None:
@@ -44,6 +48,7 @@ class _Service:
         self._name, self._log, self._as_json = name, log, as_json
         self._systemd = Systemd(os.environ)
         self.clock = context.clock(self.alive)
+        self._heartbeat = Heartbeat(self.clock.monotonic, _HUNG_AFTER)
         self._wish, self._metrics = wish, metrics_options.kept(wish, self.clock, log)
         self._called = name or ""
         self._source: settings.Source | None = None
@@ -55,7 +60,7 @@ class _Service:
         found = context.read_settings()
         chosen = context.source(found, self._name)
         self._called = chosen.name
-        metrics_options.begins(self._metrics, chosen.name, self._wish)
+        metrics_options.begins(self._metrics, chosen.name, self._wish, self._heartbeat)
         with suppress(DatabaseError), context.database(found) as db:  # one that is down comes back, and the run says so
             metrics_options.stands(self._metrics, chosen.name, db)
         self._systemd.ready()
@@ -89,8 +94,9 @@ class _Service:
             self._log.service(f"{failed} runs in a row failed; the next begins in {seconds:.0f} s", failed=failed)
 
     def alive(self) -> None:
-        """A sign of life for the watchdog."""
+        """Give a sign of life, to systemd's watchdog and to probes."""
         self._systemd.alive(self.clock.monotonic())
+        self._heartbeat.beat()
 
     def stopping(self) -> None:
         """The last word."""

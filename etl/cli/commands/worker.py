@@ -41,7 +41,7 @@ _STALLED_AFTER_AT_LEAST = timedelta(seconds=3)
     help="Without a sign of life for so long, a worker is taken for dead, and others do what it had under way.",
 )
 @insecure_http_option
-@metrics_options.port_options("Answer Prometheus' scrapes at this port.")
+@metrics_options.port_options("Answer Prometheus' scrapes, and probes (/healthz), at this port.")
 @log_options
 @click.pass_context
 def worker(
@@ -73,9 +73,9 @@ def worker(
         chores = Worker(url, _roster, slots, context.clock(), log, systemd)
         stack.callback(chores.close)
         if metrics_port is not None:
-            from etl.reporting.metrics.exporter import serve
+            from etl.reporting.metrics.http_server import serve
 
-            serve(chores.crew, metrics_port, metrics_host)
+            serve(chores.crew, chores.heartbeat, metrics_port, metrics_host)
         engine = Engine(url, slots, stalled_after.total_seconds(), chores)
         shutdown.heed_instead(engine.stop, _at_once)
         systemd.ready()

@@ -9,6 +9,8 @@ State = Literal["good", "look", "bad"]
 _HOUR, _DAY = 3600.0, 86400.0
 # A mirror is synced every few minutes as a rule: an hour behind is worth a look, a day is a pipeline that stands still.
 _LATE, _TOO_LATE = _HOUR, _DAY
+# A moment further ahead than that was written by a clock that was wrong.
+_AHEAD_AT_MOST = _HOUR
 _STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _WELL = {"complete": "was complete", "complete_with_rejects": "was complete but for rows that can't be read"}
 
@@ -82,7 +84,7 @@ def verdict(row: dict[str, Any], now: datetime) -> Verdict:
     """What a row of `sql/page/freshness.sql` means at `now`."""
     lag = None
     if row["complete_through_utc"] is not None:
-        lag = max(0.0, (now - row["complete_through_utc"].replace(tzinfo=UTC)).total_seconds())
+        lag = (now - row["complete_through_utc"].replace(tzinfo=UTC)).total_seconds()
     state, word = _state(row, lag)
     return Verdict(row["source"], state, word, " ".join((_freshness(row, lag), _last_run(row), _waiting(row))))
 
@@ -92,6 +94,8 @@ def _state(row: dict[str, Any], lag: float | None) -> tuple[State, str]:
         return "bad", f"Last run {row['last_outcome']}"
     if lag is None:
         return "bad", "Never complete"
+    if lag < -_AHEAD_AT_MOST:
+        return "bad", "A clock was wrong"
     if lag > _TOO_LATE:
         return "bad", f"{ago(lag)} behind"
     if lag > _LATE:
@@ -107,7 +111,12 @@ def _freshness(row: dict[str, Any], lag: float | None) -> str:
     if lag is None:
         return "No scan of this source has come to its end yet, so nothing can be said of what is missing."
     through = moment(row["complete_through_utc"])
-    return f"Complete through {through}, {ago(lag)} before this page was written."
+    if lag < -_AHEAD_AT_MOST:
+        return (
+            f"It says that it is complete through {through}, {ago(-lag)} after this page was written: a clock was "
+            "wrong, so nothing can be said of what is missing."
+        )
+    return f"Complete through {through}, {ago(max(0.0, lag))} before this page was written."
 
 
 def _last_run(row: dict[str, Any]) -> str:

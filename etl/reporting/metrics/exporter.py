@@ -1,4 +1,4 @@
-"""How Prometheus is told: by a file for node_exporter's textfile collector, or over HTTP when it asks.
+"""The samples that Prometheus gets: in a file for node_exporter's textfile collector, or over HTTP when it asks.
 
 Nothing here ends a run that is done: what can't be read or written is said, and the next run tries again.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 
 from etl import atomic_files
-from etl.errors import ConfigError, result_of
+from etl.errors import result_of
 from etl.models import Clock, Run
 from etl.postgres.connection import Connection, rows
 from etl.reporting.metrics import families
@@ -22,12 +22,12 @@ from etl.reporting.metrics.families import FAMILIES, LABELS, Samples, Standing
 
 if TYPE_CHECKING:  # loaded where metrics are asked for
     from prometheus_client import Metric
-    from prometheus_client.registry import Collector
 
 _STANDING = """
 SELECT
     f.complete_through_utc AS complete_through,
     f.open_rejects AS rejects,
+    f.oldest_reject_at_utc AS oldest_reject_at,
     j.open_jobs,
     j.stuck_jobs,
     f.scan_is_open,
@@ -115,13 +115,6 @@ class Metrics:
         """What is told at this moment, for prometheus_client: the lag of a service that hangs grows."""
         return _families(families.with_lag(self._samples, self._clock.now().timestamp()))
 
-    def serve(self, port: int, host: str) -> int:
-        """Answers scrapes in threads that end with the process; the port, which 0 leaves to the system.
-
-        Raises ConfigError where that address can't be had.
-        """
-        return serve(self, port, host)
-
     def _kept(self) -> Samples:
         """What the file says; nothing where there is none, or it can't be read."""
         if self._path is None:
@@ -140,25 +133,6 @@ class Metrics:
         if said != self._said:
             self._say(said)
         self._said = said
-
-
-def serve(collector: Collector, port: int, host: str) -> int:
-    """Answers scrapes in threads that end with the process; the port, which 0 leaves to the system.
-
-    Raises ConfigError where that address can't be had.
-    """
-    from prometheus_client import CollectorRegistry, start_http_server
-
-    registry = CollectorRegistry()
-    registry.register(collector)
-    try:
-        server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        raise ConfigError(
-            f"--metrics-port: {host} port {port} can't be had: {error.strerror}; is another service there? "
-            "Choose another port, or another --metrics-host"
-        ) from None
-    return int(server.server_port)
 
 
 def read(db: Connection, source: str) -> Standing | None:

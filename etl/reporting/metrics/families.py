@@ -45,6 +45,7 @@ class Standing(NamedTuple):
     scan_is_open: bool
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
+    oldest_reject_at: datetime | None = None
 
 
 Samples = Mapping[Series, float]
@@ -65,6 +66,7 @@ LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
 COMPLETE_THROUGH = f"{PREFIX}complete_through_timestamp_seconds"
 LAG = f"{PREFIX}lag_seconds"
 REJECTS = f"{PREFIX}rejects"
+OLDEST_REJECT = f"{PREFIX}oldest_reject_timestamp_seconds"
 OPEN_JOBS = f"{PREFIX}open_jobs"
 STUCK_JOBS = f"{PREFIX}stuck_jobs"
 SCAN_OPEN = f"{PREFIX}scan_open"
@@ -93,6 +95,7 @@ FAMILIES = (
     Family(COMPLETE_THROUGH, "gauge", "The mirror holds every change that was committed at the source by then."),
     Family(LAG, "gauge", "Seconds since then, when this was asked for or written."),
     Family(REJECTS, "gauge", "Rows that could not be read, and wait in etl.rejects."),
+    Family(OLDEST_REJECT, "gauge", "When the oldest row in etl.rejects was first met; absent while none waits."),
     Family(OPEN_JOBS, "gauge", "Jobs queued or in progress."),
     Family(STUCK_JOBS, "gauge", "Open jobs that were not changed for over an hour."),
     Family(SCAN_OPEN, "gauge", "1 while a scan is half done, and the next run goes on with it."),
@@ -152,6 +155,7 @@ def standing_of(samples: Samples, source: str, standing: Standing) -> dict[Serie
     }
     times = {
         COMPLETE_THROUGH: standing.complete_through,
+        OLDEST_REJECT: standing.oldest_reject_at,
         NEXT_REREAD: standing.reread_due_at,
         NEXT_COMPARISON: standing.reconcile_due_at,
     }
@@ -195,8 +199,7 @@ def exit_code(run: Run | None, error: BaseException | None) -> int | None:
         return None if stopped else error.exit_code if isinstance(error, EtlError) else 1
     if run is None:
         return 0
-    is_well = not run.counts.rejected and run.counts.differences <= run.counts.repaired
-    return 0 if is_well and run.verdict != Verdict.INCOMPLETE else 4
+    return 4 if run.is_unwell or run.verdict == Verdict.INCOMPLETE else 0
 
 
 def _steps(source: str, run: Run | None, error: BaseException | None) -> Iterable[tuple[Series, float]]:

@@ -277,6 +277,9 @@ def fresh(**change: Any) -> dict[str, Any]:
         ({"complete_through_utc": at(0.1).replace(tzinfo=None)}, "look", "2 hours behind"),
         ({"complete_through_utc": at(2.5).replace(tzinfo=None)}, "bad", "2 days behind"),
         ({"complete_through_utc": None}, "bad", "Never complete"),
+        ({"complete_through_utc": at(-0.02).replace(tzinfo=None)}, "good", "Fresh and complete"),
+        ({"complete_through_utc": at(-0.1).replace(tzinfo=None)}, "bad", "A clock was wrong"),
+        ({"last_verdict": "complete_with_rejects"}, "look", "Not all rows are in"),
         ({"last_outcome": "failed"}, "bad", "Last run failed"),
         ({"last_outcome": "interrupted", "stuck": 3}, "bad", "Last run interrupted"),
     ],
@@ -296,6 +299,8 @@ def test_the_sentence_says_when_what_and_how_many() -> None:
     assert (
         "A run (full) is at work." in formatting.verdict(fresh(last_outcome="running", last_kind="full"), NOW).sentence
     )
+    ahead = formatting.verdict(fresh(complete_through_utc=at(-2).replace(tzinfo=None)), NOW).sentence
+    assert "2 days after this page was written: a clock was wrong" in ahead
     purge = formatting.verdict(fresh(last_kind="purge", last_verdict=None), NOW).sentence
     assert "The last run (purge) succeeded." in purge
 

@@ -17,6 +17,8 @@ from etl.models import Clock, Run
 from etl.postgres.connection import Connection
 from etl.reporting.metrics import exporter, families
 from etl.reporting.metrics.exporter import Metrics
+from etl.reporting.metrics.http_server import Heartbeat
+from etl.reporting.metrics.http_server import serve as serve_metrics
 from etl.testing.emulator import Emulator, populated, serve
 from tests.support.command import Command
 from tests.support.ports import a_free_port
@@ -76,6 +78,24 @@ def test_a_run_tells_what_it_did_and_how_the_source_stands(scene: Scene, file: P
     assert found[families.LAG, source] >= 0
     assert file.stat().st_mode & 0o777 == 0o644
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_rows_that_wait_are_told_with_the_oldest_until_they_are_read(scene: Scene, file: Path) -> None:
+    """How many, and since when; the sample of the oldest goes with them, from the file too."""
+    job = next(iter(scene.world.jobs()))
+    scene.world.change(job, overrides={"createdDate": "what is no date"})
+    watched(scene, Metrics(scene.clock, file))
+    found = told(file.read_text(encoding="utf-8"))
+    assert found[families.REJECTS, "aims360"] == 1
+    assert found[families.OLDEST_REJECT, "aims360"] == scene.one(
+        "SELECT extract(epoch FROM first_seen_at)::float FROM etl.rejects"
+    )
+    scene.world.change(job, createdDate=scene.world.now)
+    scene.world.advance(timedelta(minutes=5))
+    watched(scene, Metrics(scene.clock, file))
+    found = told(file.read_text(encoding="utf-8"))
+    assert found[families.REJECTS, "aims360"] == 0
+    assert (families.OLDEST_REJECT, "aims360") not in found
 
 
 def test_counters_go_on_from_the_file(scene: Scene, file: Path) -> None:
@@ -171,7 +191,7 @@ def test_a_failed_run_is_told_of(scene: Scene, file: Path) -> None:
     watched(scene, Metrics(scene.clock, file))
     before = told(file.read_text(encoding="utf-8"))
     scene.world.advance(timedelta(minutes=5))
-    scene.emulator.fail_next("", *["503"] * 8)
+    scene.emulator.fail_next("", *["503"] * 40)
     with pytest.raises(EtlError):
         watched(scene, Metrics(scene.clock, file))
     found = told(file.read_text(encoding="utf-8"))
@@ -207,7 +227,7 @@ def test_a_scrape_sees_the_lag_of_a_service_that_hangs(scene: Scene) -> None:
     """Counters from the first moment; after a run its samples; and a lag that grows while nothing ends."""
     kept = Metrics(scene.clock)
     kept.expect(scene.source.name)
-    port = kept.serve(0, "127.0.0.1")
+    port = serve_metrics(kept, Heartbeat(scene.clock.monotonic, 60), 0, "127.0.0.1")
 
     first = scraped(port)
     assert first[families.ROWS, "aims360", "inserted"] == 0
@@ -220,7 +240,7 @@ def test_a_scrape_sees_the_lag_of_a_service_that_hangs(scene: Scene) -> None:
     assert hung[families.LAG, "aims360"] == pytest.approx(fresh[families.LAG, "aims360"] + 3600)
     assert hung[families.COMPLETE_THROUGH, "aims360"] == fresh[families.COMPLETE_THROUGH, "aims360"]
     with pytest.raises(ConfigError, match=f"127.0.0.1 port {port} can't be had"):
-        kept.serve(port, "127.0.0.1")
+        serve_metrics(kept, Heartbeat(scene.clock.monotonic, 60), port, "127.0.0.1")
 
 
 def test_nothing_told_is_secret_or_personal(scene: Scene, file: Path) -> None:

@@ -115,6 +115,17 @@ def test_standing_replaces_what_was_known_and_unknown_leaves_it() -> None:
     assert of(never, families.NEXT_REREAD) is None
 
 
+def test_the_oldest_reject_is_told_while_one_waits() -> None:
+    """When it was first met, so that alerts reckon its age; nothing once none waits."""
+    waits = Standing(THROUGH, 2, 5, 1, True, THROUGH, None, oldest_reject_at=THROUGH)
+    told = after({}, "west", a_run(), None, waits, NOW)
+    assert of(told, families.OLDEST_REJECT) == NOW - 90
+    unknown = after(told, "west", None, Unreachable("no Postgres"), None, NOW + 60)
+    assert of(unknown, families.OLDEST_REJECT) == NOW - 90
+    none_waits = after(told, "west", a_run(), None, waits._replace(oldest_reject_at=None), NOW)
+    assert of(none_waits, families.OLDEST_REJECT) is None
+
+
 def test_the_lag_grows_by_itself() -> None:
     """It is reckoned when it is asked for; a clock that is behind the source's gives none below zero."""
     told = after({}, "west", a_run(), None, None, NOW)
