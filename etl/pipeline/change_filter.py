@@ -33,11 +33,11 @@ class Changes:
 
     def read(self, page: Page) -> Read:
         """A page's rows, or only their versions. Any thread may call it: what the pages before told is a guess."""
-        if not (self._most_are_written or self._is_rewrite) and (
+        if not (self._most_are_written or self._is_rewrite or page.rejects) and (
             told := version_filter.told(page.rows, page.answered_at)
         ):
             return told
-        batch = flatten(page.rows, page.replaced_characters)
+        batch = with_rejects(flatten(page.rows, page.replaced_characters), page)
         if not self._most_are_new:
             return batch
         return encoded_ahead(self._run.db, self._run.source_id, batch, page.answered_at, self._not_seen_before)
@@ -46,7 +46,11 @@ class Changes:
         """The pages as batches, in the transaction that loads them."""
         told = [read for _, read in some if isinstance(read, Told)]
         job_ids = (
-            version_filter.differing(self._run.db, self._run.source_id, version_filter.joined(told)) if told else set()
+            version_filter.differing(
+                self._run.db, self._run.source_id, version_filter.joined(told), is_unread=self._run.waiting.unread
+            )
+            if told
+            else set()
         )
         return [(page, self._batch(page, read, job_ids) if isinstance(read, Told) else read) for page, read in some]
 
@@ -62,3 +66,8 @@ class Changes:
             self._most_are_new = 2 * (counts.inserted - self._before.inserted) > rows
             self._most_are_written = 2 * (counts.written - self._before.written) > rows
         self._before = counts
+
+
+def with_rejects(batch: Batch, page: Page) -> Batch:
+    """Return the batch with the records of its page that the service can't serve."""
+    return replace(batch, rejects=(*batch.rejects, *page.rejects)) if page.rejects else batch

@@ -4,7 +4,8 @@ Nobody knows the real service from here (api.md): what it does with a query is f
 against its question.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,15 +19,19 @@ from etl.client import network_errors, odata, payload
 from etl.client.client import Api, Reply
 from etl.config import settings
 from etl.config.secrets import Secret
-from etl.errors import EtlError, Refused, SchemaError, SourceError
-from etl.extract.keyset_scan import CANT_BE_ASKED
-from etl.models import TICK_PLAY, Clock, Key
+from etl.errors import AskForLess, EtlError, Refused, SchemaError, SourceError
+from etl.models import TICK_PLAY, Batch, Clock, Key
 from etl.postgres import connection, migrations, pooler
+from etl.text import shown
+from etl.transform.flatten import flatten
 
 _FEW = 5
 _ATTEMPTS = 4  # what throttling or a gateway gets in the way of is asked again, but not for a minute
 _CLOCKS_APART = timedelta(seconds=30)
 _AN_HOUR = timedelta(hours=1)
+# Which page is read: the newest rows, else any; and fewer where a usual page is too much for the service.
+_NEWEST_FIRST = odata.query(order="modifiedDate desc")
+_PAGES = ((_NEWEST_FIRST, None), (_NEWEST_FIRST, 20), (odata.query(), None), (odata.query(), 20))
 _BEYOND = 1_000_000  # rows to skip: more than an hour brings
 _CAN_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 # By number: who has no USAGE on a schema may not even ask about a table of it by name.
@@ -214,6 +219,7 @@ def service(api: Api) -> Iterator[Check]:
     row = page.answer.rows[0]
     newest = odata.stamp(row)
     yield from _shown(row, newest)
+    yield from read_page(api)
     for question in _questions(newest):
         yield _asked(api, question)[0]
     yield from _strategy(api, newest)
@@ -265,6 +271,51 @@ def _shown(row: bytes, newest: odata.Stamp) -> Iterator[Check]:
         yield Check("rowversion", Standing.FINE, "is read from @odata.etag")
     else:
         yield Check("rowversion", Standing.NOTE, "is not shown: modifiedDate and contents tell versions apart")
+
+
+def read_page(api: Api) -> Iterator[Check]:
+    """Read a page through the whole of flatten, as a sync does."""
+    said = ""
+    for query, size in _PAGES:
+        try:
+            reply = api.page(query, page_size=size, attempts=_ATTEMPTS, can_shrink=True, has_another_way=True)
+        except SourceError as error:
+            said = str(error)
+            if not isinstance(error, Refused | AskForLess):
+                break
+        else:
+            yield from judge_rows(len(reply.answer.rows), flatten(reply.answer.rows))
+            return
+    yield Check("rows", Standing.NOTE, f"no page was answered, so its rows were not looked at: {said}")
+
+
+def judge_rows(rows: int, batch: Batch) -> Iterator[Check]:
+    """Say what of so many `rows`, which became this batch, can't be read: properties and reasons, never values."""
+    if batch.rejects:
+        reasons = _count_and_join(shown(reject.reason) for reject in batch.rejects)
+        yield Check(
+            "rows",
+            Standing.FAILED,
+            f"{len(batch.rejects)} of {rows} rows of a page can't be read, so they will be missing: {reasons}; a sync "
+            "keeps them in etl.rejects, and asks for them again",
+        )
+    else:
+        yield Check("rows", Standing.FINE, f"all {rows} rows of a page can be read")
+    if number := sum(bool(job.unread) for job in batch.jobs):
+        forms = _count_and_join(f"{shown(name)}: {shown(form)}" for job in batch.jobs for name, form in job.unread)
+        yield Check(
+            "values",
+            Standing.NOTE,
+            f"{number} of {rows} rows have values that can't be read, and are loaded without them: {forms}; the values "
+            "stay in the column `extra`",
+        )
+
+
+def _count_and_join(texts: Iterable[str]) -> str:
+    """List the most frequent texts with how often each came."""
+    counts = Counter(texts).most_common()
+    more = f", and {len(counts) - _FEW} more" if len(counts) > _FEW else ""
+    return ", ".join(f"{text} ({number} times)" if number > 1 else text for text, number in counts[:_FEW]) + more
 
 
 def _questions(newest: odata.Stamp) -> Iterator[Question]:
@@ -331,10 +382,10 @@ def _asked(api: Api, question: Question) -> tuple[Check, bool]:
     """How a question was answered; and whether it can't be asked, which is no lie."""
     refused = False
     try:
-        is_kept = question.is_kept(api.page(question.query, attempts=_ATTEMPTS))
+        is_kept = question.is_kept(api.page(question.query, attempts=_ATTEMPTS, has_another_way=True))
         detail = "is honoured" if is_kept else "is answered, but not kept"
     except SourceError as error:
-        refused = isinstance(error, Refused) and error.status in CANT_BE_ASKED
+        refused = isinstance(error, AskForLess) or (isinstance(error, Refused) and error.is_query)
         is_kept, detail = False, str(error)
     bad = Standing.FAILED if question.is_needed else Standing.NOTE
     return Check(question.name, Standing.FINE if is_kept else bad, detail), refused

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from etl.client import odata
 from etl.config.settings import Source
-from etl.extract.keyset_scan import Probe, shown
+from etl.extract import key_lists
+from etl.extract.keyset_scan import Probe
 from etl.load import purge
 from etl.models import Clock, Progress, Watch
 from etl.pipeline.run_context import Recorder
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 ASK_EVERY = timedelta(hours=1)  # about jobs past their date
-_ASKED_AT_A_TIME = 20  # jobs: two requests, which even a slow source answers in the time of a run
+_ASKED_AT_A_TIME = 2 * (key_lists.MOST_KEYS - 1)  # jobs: requests that even a slow source answers in the time of a run
 
 
 class Asking(Enum):
@@ -52,7 +53,8 @@ def follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: As
         _purge(run, found, [job.job_id for job in jobs], watch)
         after = jobs[-1]
     asked_at = run.state.purge_asked_at
-    is_due = asked_at is None or run.by_our_clock(found.as_of) - asked_at >= ASK_EVERY
+    # A moment in the future is of a clock that was wrong.
+    is_due = asked_at is None or not timedelta() <= run.by_our_clock(found.as_of) - asked_at < ASK_EVERY
     if not run.is_over() and (asking is Asking.NOW or (asking is Asking.HOURLY and is_due)):
         _ask_about_purge(run, api, found, purge.Due(horizon, ""), watch)
 
@@ -71,7 +73,7 @@ def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, wa
     witness = found.newest.jobID if found.newest else None
     while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
         job_ids = [job.job_id for job in jobs]
-        still_there = shown(api, job_ids, witness) if isinstance(witness, str) else None
+        still_there = key_lists.find_shown(api, job_ids, witness) if isinstance(witness, str) else None
         if still_there is None:
             run.notes.append(
                 f"{len(jobs)} jobs are past their purge date, but the source's answer about them can't be trusted"

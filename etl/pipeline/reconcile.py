@@ -19,11 +19,13 @@ from msgspec.structs import replace
 
 from etl.client import odata
 from etl.errors import KeyRefused, Refused
-from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe, shown
+from etl.extract import key_lists
+from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe
 from etl.load import purge, version_filter
 from etl.load.upsert import compare, load
 from etl.load.version_filter import Told
 from etl.models import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
+from etl.pipeline.change_filter import with_rejects
 from etl.pipeline.run_context import Recorder
 from etl.postgres.connection import Connection
 from etl.state import rejects, seen_keys
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 _A_DAY = timedelta(days=1)
 _AT_A_TIME = 2_000  # keys compared with one question
-_GHOSTS_AT_A_TIME = 20  # asked for in two requests, and removed in one transaction
+_GHOSTS_AT_A_TIME = 2 * (key_lists.MOST_KEYS - 1)  # asked for in few requests, and removed in one transaction
 _SHARE, _FEW = 0.1, 20  # of the mirror, or so many jobs: more are not removed unasked
 
 _COUNT_MIRROR = "SELECT count(*) FROM aims360.jobs WHERE source_id = %s AND purged_at IS NULL"
@@ -111,7 +113,7 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     old = _old(run, scan)
 
     def read(page: Page) -> Told | None:
-        return version_filter.told(page.rows, old) if scan.select else None
+        return version_filter.told(page.rows, old) if scan.select and not page.rejects else None
 
     def is_late() -> bool:
         return wish.until is not None and run.monotonic() > wish.until
@@ -141,7 +143,7 @@ def _differing(run: Recorder, scan: Scan, armful: Sequence[tuple[Page, Told | No
     """Of each page the rows that need a closer look: not those whose version is told, and is here."""
     with run.transaction():
         told = version_filter.joined(told or Told() for _, told in armful)
-        job_ids = seen_keys.differing(run.db, run.source_id, scan, told)
+        job_ids = seen_keys.differing(run.db, run.source_id, scan, told, is_unread=run.waiting.unread)
     return [
         _Look(page, page.rows if told is None else version_filter.rows_of(job_ids, page, told), told is not None)
         for page, told in armful
@@ -159,7 +161,7 @@ def _looked_at(run: Recorder, api: Api, scan: Scan, look: _Look, wish: Wish) -> 
     page, rows, is_told = look
     if scan.select and not all(map(_tells_its_version, rows)):
         raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
-    batch = flatten(rows, page.replaced_characters)
+    batch = with_rejects(flatten(rows, page.replaced_characters), page)
     rules = run.rules(scan, page)
     lacks = compare(run.db, run.source_id, batch.jobs, rules)
     wanted = wish.repair and bool(lacks.differences or batch.rejects or scan.rewrite)
@@ -192,7 +194,7 @@ def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, B
 
 
 def _flattened(page: Page) -> Batch:
-    return flatten(page.rows, page.replaced_characters)
+    return with_rejects(flatten(page.rows, page.replaced_characters), page)
 
 
 def _created(batch: Batch) -> dict[str, datetime | None]:
@@ -211,7 +213,7 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
     left = iter(ghosts)
     while some := list(islice(left, _GHOSTS_AT_A_TIME)):
         job_ids = [ghost.job_id for ghost in some]
-        there = shown(api, job_ids, witness) if isinstance(witness, str) else None
+        there = key_lists.find_shown(api, job_ids, witness) if isinstance(witness, str) else None
         if there is None:
             doubtful = len(some) + sum(1 for _ in left)
             run.notes.append(f"{doubtful} jobs came no more, but the source's answer about them can't be trusted")

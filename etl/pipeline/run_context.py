@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from etl import error_report, shutdown
 from etl.client import odata, payload
 from etl.config.settings import Source
-from etl.errors import EtlError, in_run
+from etl.errors import BrokenPromise, CredentialsRefused, EtlError, SourceError, in_run
 from etl.extract import restore_detection, time_slice_scan
 from etl.extract.keyset_scan import Probe, passed
 from etl.load import purge
@@ -42,8 +42,10 @@ from etl.models import (
 )
 from etl.postgres import daily_aggregates, locks
 from etl.postgres.connection import Connection, said
-from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, source_state
+from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
+from etl.state.rejects import Waiting
 from etl.state.source_state import State
+from etl.text import utc
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -65,6 +67,9 @@ _AS_BEFORE = "RESET enable_seqscan; RESET synchronous_commit"
 _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than saved
 _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
+_ADDRESS_IS_KNOWN = timedelta(days=30)
+_CLOCK_WAS_WRONG = timedelta(hours=1)  # beyond the source's time no moment of it can lie
+_MANY = 20  # rows of a run that can't be read: if that is more than half of them, their form has changed
 _PLAY = timedelta(minutes=1)  # of two clocks, and of the way of an answer: no sign that one is off
 
 
@@ -88,6 +93,8 @@ class Recorder:
         self.is_sure = True  # of what a comparison found
         self._wrote = False  # since the cursors moved
         self.has_rejects = True  # as far as is known
+        self.waiting = Waiting(rejects=True, unread=True, marks=True)  # until it is looked at
+        self.new_rejects = 0
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
@@ -104,21 +111,30 @@ class Recorder:
         with service as api:
             seconds = math.inf if within is None else within.total_seconds()
             self._until = self._began + _FOR_PAGES * seconds
-            api.begin_anew(self._began + seconds - self.monotonic())
+            api.begin_anew(self._began + seconds - self.monotonic(), is_known=self._knows_the_address())
             before = api.usage
             self._usage = lambda: api.usage.since(before)
             yield api
 
+    def _knows_the_address(self) -> bool:
+        """Whether the address was read from in the last 30 days."""
+        last = self.state.complete_through
+        return (
+            last is not None
+            and self.state.base_url == self.source.base_url
+            and self._clock.now() - last < _ADDRESS_IS_KNOWN
+        )
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction of the run: what is noted in one that fails is forgotten with it."""
-        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:])
+        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:], self.new_rejects)
         with shutdown.afterwards():
             try:
                 with self.db.transaction():
                     yield
             except BaseException:
-                self.counts, self.pages, self.state, self.verdict, self.notes = before
+                self.counts, self.pages, self.state, self.verdict, self.notes, self.new_rejects = before
                 raise
 
     @contextmanager
@@ -191,6 +207,8 @@ class Recorder:
             repeated_up_to=(scan.key, scan.cursors[page.cursor.part].after) if brings_again else None,
             rewrite=scan.rewrite,
             beyond=self.begins_next if scan.lane != SYNC else None,
+            has_marks=self.waiting.marks,
+            has_unread=self.waiting.unread,
         )
 
     @property
@@ -218,6 +236,8 @@ class Recorder:
         """
         newest = found.newest.modified if found.newest else None
         watermark = self.state.watermark
+        if watermark is not None and watermark > odata.plus(found.as_of, _CLOCK_WAS_WRONG):
+            return f"the watermark, {utc(watermark)}, lies in the future: a clock was wrong once"
         is_behind = newest is not None and watermark is not None and newest < watermark
         if self.state.went_back or (is_behind and newest == self.state.doubted):
             return self.state.went_back
@@ -242,8 +262,10 @@ class Recorder:
         self.counts += counts + Counts(duplicates=page.repeated)
         if self.has_rejects:
             rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
-        rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
+        self.new_rejects += rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         self.has_rejects = self.has_rejects or bool(batch.rejects)
+        if not self.waiting.marks and any(job.unread for job in batch.jobs):
+            self.waiting = self.waiting._replace(marks=True)
         self._wrote = self._wrote or bool(counts.written or batch.rejects)
 
     def moved(self, scan: Scan) -> None:
@@ -270,8 +292,9 @@ class Recorder:
                 "if the source was restored, run `aims360-etl sync --full` again after a look-back"
             )
         is_first = self.state.complete_through is None
+        self._check_form(scan)
         with self.transaction():
-            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
+            self.verdict = self._judge()
             self.state = source_state.advance(self.db, self.state, scan)
             if is_first:
                 daily_aggregates.count_all(self.db, self.source_id)
@@ -282,6 +305,24 @@ class Recorder:
             self._write()
         if self.state.flatten_version < FLATTEN_VERSION and OLDER_RELEASE not in self.notes:
             self.notes.append(OLDER_RELEASE)
+
+    def _judge(self) -> Verdict:
+        """Return what a run can promise at its end: rows that can't be read are missing as long as they wait."""
+        self.has_rejects = self.has_rejects and rejects.any_wait(self.db, self.source_id)
+        return Verdict.COMPLETE_WITH_REJECTS if self.has_rejects else Verdict.COMPLETE
+
+    def _check_form(self, scan: Scan) -> None:
+        """Raise BrokenPromise where most rows of the run can't be read: the watermark stays, the scan begins anew."""
+        counts = self.counts
+        read = counts.written + counts.unchanged + counts.refused + counts.skipped
+        if counts.rejected <= max(_MANY, read):
+            return
+        scan_checkpoints.close(self.db, self.source_id, scan.lane)
+        raise BrokenPromise(
+            f"{counts.rejected} of {counts.rejected + read} rows can't be read: the form of the source's rows has "
+            "changed. The watermark stays where it was, and the rows wait in etl.rejects with the reasons; "
+            "`aims360-etl doctor` shows them, and a newer release may read them"
+        )
 
     def _read_all(self, scan: Scan) -> None:
         """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
@@ -309,12 +350,12 @@ class Recorder:
     def deepened(self, is_done: bool) -> None:
         """A run of nothing but deep passes: all that were due came to their end, or not yet."""
         if is_done and self.is_sure:
-            self.verdict = Verdict.COMPLETE_WITH_REJECTS if self.counts.rejected else Verdict.COMPLETE
+            self.verdict = self._judge()
 
     def _judge_rejects(self) -> None:
         """Rows that a deep pass can't read are no less rejects."""
-        if self.verdict is Verdict.COMPLETE and self.counts.rejected:
-            self.verdict = Verdict.COMPLETE_WITH_REJECTS
+        if self.verdict is Verdict.COMPLETE:
+            self.verdict = self._judge()
 
     def compared(self, counts: Counts, is_new: bool) -> None:
         """In its transaction: a page of keys was compared, one that wasn't loaded (and counted) if it `is_new`."""
@@ -341,6 +382,10 @@ class Recorder:
         scan_checkpoints.close(self.db, self.source_id, scan.lane)
         self._write()
 
+    def save_counts(self) -> None:
+        """Write the run's row as it is now, in the caller's transaction."""
+        self._write()
+
     def found(self, counts: Counts) -> None:
         """In their transaction: what a comparison found and set right."""
         self.counts += counts
@@ -362,13 +407,21 @@ class Recorder:
         self.state = source_state.remember_strategy(self.db, self.state, "time" if scan.key == BY_TIME else "key")
 
     def retry_rejects(self, as_of: datetime) -> None:
-        """Loads the rejects that can be read by now."""
-        self.has_rejects = rejects.any_wait(self.db, self.source_id)
-        if not self.has_rejects:
+        """Loads the rejects that this program can read, where an older one could not; counts down for the others."""
+        self.waiting = rejects.find_waiting(self.db, self.source_id)
+        self.has_rejects = self.waiting.rejects
+        if not (self.waiting.rejects or self.waiting.unread):
             return
-        rules = Rules(self.source.look_back, as_of, self.state.complete_through)
+        rules = Rules(
+            self.source.look_back,
+            as_of,
+            self.state.complete_through,
+            has_marks=self.waiting.marks,
+            has_unread=self.waiting.unread,
+        )
         with self.transaction():
-            rejects.expire(self.db, self.source_id, as_of)
+            rejects.count_down(self.db, self.source_id, self.waiting)
+            rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time")
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)
                 self._remember(batch)
@@ -396,9 +449,9 @@ class Recorder:
         """The source was asked about jobs past their purge date."""
         self.state = source_state.asked_about_purge(self.db, self.state, self.by_our_clock(as_of))
 
-    def finish(self, outcome: str, error: str | None = None) -> None:
+    def finish(self, outcome: str, error: str | None = None, request_id: str | None = None) -> None:
         """The run's last word in the ledger."""
-        self._write(outcome, error, self._clock.now())
+        self._write(outcome, error, self._clock.now(), request_id)
 
     def result(self) -> Run:
         """The run as a value."""
@@ -420,6 +473,7 @@ class Recorder:
             retries=usage.retries,
             statuses=usage.statuses,
             phases=dict(self._phases),
+            new_rejects=self.new_rejects,
         )
 
     def _remember(self, batch: Batch) -> None:
@@ -431,7 +485,13 @@ class Recorder:
             self.notes.append(f"the source shows properties not known here, kept in `extra`: {said}")
         self.state = source_state.learn(self.db, self.state, clients, unknown)
 
-    def _write(self, outcome: str = "running", error: str | None = None, finished_at: datetime | None = None) -> None:
+    def _write(
+        self,
+        outcome: str = "running",
+        error: str | None = None,
+        finished_at: datetime | None = None,
+        request_id: str | None = None,
+    ) -> None:
         entry = run_log.Entry(
             kind=self.kind,
             window=self.window,
@@ -446,6 +506,7 @@ class Recorder:
             outcome=outcome,
             error=error,
             finished_at=finished_at,
+            request_id=request_id,
         )
         run_log.write(self.db, self.source_id, self.run_id, entry)
 
@@ -466,15 +527,19 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
         run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
             run_log.tidy(db, state.source_id, begun, now, source.keep_runs, source.fold_after)
+            sign_in.check_sign_in(state, source, now)
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")
+            sign_in.forget_refusal(db, state)
             circuit_breaker.succeeded(db, state, is_deep=kind in _DEEP)
         except BaseException as error:
             in_run(error, run.run_id, run.result())
             with suppress(psycopg.Error):  # where the connection itself is gone, the next run says "interrupted"
                 db.execute(_AS_BEFORE)
-                run.finish("failed", _said(error))
+                run.finish("failed", _said(error), error.request_id if isinstance(error, SourceError) else None)
+                if isinstance(error, CredentialsRefused):
+                    sign_in.remember_refusal(db, state, source, clock.now())
                 circuit_breaker.failed(db, source, state, error, clock.now(), is_deep=kind in _DEEP)
             raise
 

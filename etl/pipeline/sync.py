@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING
 
 from etl.client import odata
 from etl.config.settings import Source
-from etl.errors import BrokenPromise, ConfigError, KeyRefused
+from etl.errors import BrokenPromise, ConfigError, KeyRefused, OutOfTime
 from etl.extract import restore_detection
 from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe, shortfall, window
 from etl.load.upsert import load
 from etl.models import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
+from etl.pipeline.ask_again import ask_again
 from etl.pipeline.change_filter import Changes, Read
 from etl.pipeline.purge_step import Asking, follow_purge
 from etl.pipeline.reconcile import Wish, comparison, reconcile
@@ -85,6 +86,7 @@ def sync(
             if not told and (told := run.state.went_back) and not run.is_over():  # by a row that was just read
                 again = run.recognise(probe(api), order.same_source)
                 found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
+            ask_again(run, api, found)
         with run.phase("purge"):
             follow_purge(run, api, found, watch, Asking.HOURLY if order.deep else Asking.NOT)
         with run.phase("deep"):
@@ -233,6 +235,9 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float = mat
                     break
     except KeyRefused:
         return _pages(run, api, run.falls_back(scan), watch, until)
+    except OutOfTime:  # half of a page may be answered in the time of a run
+        run.leaves_open(scan.shrunk())
+        raise
     return scan
 
 

@@ -39,9 +39,9 @@ def test_a_reject_that_went_back_to_what_is_here_waits_no_more(db: Connection) -
     scene = Scene(db, world)
     scene.sync()
     good = dict(world.payload(str(job["jobID"])))
-    world.change(job, percentCompleted="half")
+    world.change(job, accountCode=22)
     assert scene.sync().counts.rejected == 1
-    world.change(job, percentCompleted=good["percentCompleted"], modifiedDate=good["modifiedDate"], rowversion=7)
+    world.change(job, accountCode=good["accountCode"], modifiedDate=good["modifiedDate"], rowversion=7)
     scene.sync(full=True)
     assert scene.one("SELECT count(*) FROM etl.rejects") == 0
 

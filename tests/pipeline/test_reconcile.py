@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from etl.errors import ConfigError, Unreachable
-from etl.models import Run, Verdict
+from etl.models import FLATTEN_VERSION, Run, Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import ABSENT, Generation, World, populated
 from tests.support.day_totals import TOTALS
 from tests.support.gateway import behind
 from tests.support.quiet_mirror import DAY, HOUR, MINUTE, NEVER, SHALLOW, a_mirror
+from tests.support.refusals import refuse_option
 from tests.support.scene import Scene, a_source
 
 
@@ -201,7 +202,7 @@ def test_a_source_that_shows_no_versions_is_compared_by_whole_rows(db: Connectio
 def test_a_row_that_waits_in_rejects_is_neither_missing_nor_stale(db: Connection) -> None:
     """It can't be repaired, and is told elsewhere."""
     scene = a_mirror(db)
-    scene.world.add(percentCompleted="half")
+    scene.world.add(accountCode=22)
     an_hour_later(scene)
     assert found(scene.reconcile()) == (0, 0, 0)
     run = scene.reconcile(repair=True)
@@ -221,7 +222,9 @@ def test_a_select_that_is_refused_is_done_without(db: Connection) -> None:
     an_hour_later(scene)
 
     def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
-        return ("400 Bad Request", b"{}") if "$select" in environ["QUERY_STRING"] else ("200 OK", body)
+        return (
+            ("400 Bad Request", refuse_option("Select")) if "$select" in environ["QUERY_STRING"] else ("200 OK", body)
+        )
 
     assert found(scene.reconcile(behind(scene, answer), repair=True)) == (0, 1, 0)
     assert scene.differences() == []
@@ -316,7 +319,7 @@ def test_a_newer_release_has_its_rows_written_anew_by_the_weekly_pass(db: Connec
     scene.world.advance(8 * DAY)
     run = scene.sync()
     assert run.counts.updated == 30
-    assert scene.one("SELECT flatten_version FROM etl.sources") == 1
+    assert scene.one("SELECT flatten_version FROM etl.sources") == FLATTEN_VERSION
     assert scene.sync().counts.updated == 0
 
 
@@ -505,9 +508,9 @@ def test_a_key_that_can_be_asked_for_again_is_gone_by_again(db: Connection) -> N
 def test_a_reject_that_was_mended_behind_the_watermark_is_found(db: Connection) -> None:
     """It waits among the rejects in the version that couldn't be read; the one that can is missing here."""
     scene = a_mirror(db)
-    job = scene.world.add(percentCompleted="half")
+    job = scene.world.add(accountCode=22)
     an_hour_later(scene)
-    scene.world.change(job, touch=False, percentCompleted=50)
+    scene.world.change(job, touch=False, accountCode="AZ022")
     an_hour_later(scene)
     assert found(scene.reconcile()) == (1, 0, 0)
     assert scene.reconcile(repair=True).counts.repaired == 1
@@ -565,7 +568,9 @@ def test_a_deep_pass_ends_where_select_is_refused(db: Connection, refuse: tuple[
     scene.emulator.between_pages = lambda world: world.advance(2 * MINUTE)
 
     def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
-        return ("400 Bad Request", b"{}") if "$select" in environ["QUERY_STRING"] else ("200 OK", body)
+        return (
+            ("400 Bad Request", refuse_option("Select")) if "$select" in environ["QUERY_STRING"] else ("200 OK", body)
+        )
 
     for _ in range(10):
         scene.sync(behind(scene, answer))

@@ -296,15 +296,15 @@ def test_an_unreadable_row_waits_in_rejects_and_leaves_when_it_loads(db: Connect
     """One wrong type doesn't hold up its page; the next good version takes the reject away."""
     world = World(seed=14)
     world.ties(3)
-    bad = world.add(percentCompleted="half")
+    bad = world.add(accountCode=22)
     scene = Scene(db, world)
     run = scene.sync()
     assert (run.verdict, run.counts.inserted, run.counts.rejected) == (Verdict.COMPLETE_WITH_REJECTS, 3, 1)
     [(job_id, reason)] = scene.rows("SELECT job_id, reason FROM etl.rejects")
     assert job_id == bad["jobID"]
-    assert "percentCompleted" in reason
+    assert "accountCode" in reason
     world.advance(timedelta(seconds=1))
-    world.change(bad, percentCompleted=50)
+    world.change(bad, accountCode="AZ022")
     assert scene.sync().verdict is Verdict.COMPLETE
     assert scene.rows("SELECT * FROM etl.rejects") == []
     assert scene.differences() == []
@@ -421,7 +421,7 @@ def test_an_interrupted_scan_goes_on_as_it_stands(db: Connection) -> None:
     world = populated(900, seed=23, rate=0)
     scene = Scene(db, world, a_source(concurrency=1))
     scene.emulator.between_pages = lambda _: (
-        scene.emulator.fail_next(*["503"] * 8) if len(scene.emulator.requests) == 6 else None
+        scene.emulator.fail_next(*["503"] * 20) if len(scene.emulator.requests) == 6 else None
     )
     with pytest.raises(Unreachable, match="nothing is lost"):
         scene.sync()
@@ -537,7 +537,7 @@ def test_one_unreadable_key_does_not_throw_a_scan_away(db: Connection) -> None:
     world = populated(900, seed=29, rate=0)
     scene = Scene(db, world, a_source(concurrency=1))
     scene.emulator.between_pages = lambda _: (
-        scene.emulator.fail_next(*["503"] * 8) if len(scene.emulator.requests) == 6 else None
+        scene.emulator.fail_next(*["503"] * 20) if len(scene.emulator.requests) == 6 else None
     )
     with pytest.raises(Unreachable):
         scene.sync()

@@ -131,7 +131,7 @@ def test_a_comparison_goes_in_slices(db: Connection) -> None:
         found.append(deepen_now(scene.source, scene.api, db, scene.clock, within=timedelta(seconds=20)))
     assert len(found) > 1
     assert {run.kind for run in found} == {"reconcile"}
-    assert sum(run.pages for run in found) >= 25
+    assert sum(run.pages for run in found) >= 20
     after = deepen_now(scene.source, scene.api, db, scene.clock)
     assert after.pages == 0
 

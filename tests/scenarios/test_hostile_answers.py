@@ -11,11 +11,12 @@ import pytest
 
 from etl.client import odata, payload
 from etl.config.secrets import PasswordGrant, Secret
-from etl.errors import BadAnswer, BrokenPromise, ConfigError, Refused, Unreachable
+from etl.errors import BadAnswer, BrokenPromise, ConfigError, CredentialsRefused, Refused, Unreachable
 from etl.models import Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Generation, World
 from tests.support.gateway import App, behind
+from tests.support.refusals import refuse_option
 from tests.support.scene import GRANT, Scene, a_source
 
 HOUR = timedelta(hours=1)
@@ -300,7 +301,7 @@ def test_a_source_that_refuses_to_count_is_read_all_the_same(db: Connection) -> 
     scene = Scene(db, world)
 
     def answer(environ: dict[str, Any], body: bytes) -> tuple[str, bytes]:
-        return ("400 Bad Request", b"{}") if "$count" in environ["QUERY_STRING"] else ("200 OK", body)
+        return ("400 Bad Request", refuse_option("Count")) if "$count" in environ["QUERY_STRING"] else ("200 OK", body)
 
     assert scene.sync(behind(scene, answer)).counts.inserted == 300
 
@@ -393,13 +394,13 @@ def test_pages_that_come_in_circles_are_an_error(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"token": "x"}', b'{"access_token": "two words"}', b"<html>"])
-def test_a_sign_in_without_a_token_is_tried_again_and_told(db: Connection, body: bytes) -> None:
+def test_a_sign_in_without_a_token_is_final_and_told(db: Connection, body: bytes) -> None:
     """And what it says isn't repeated: it may be half a token."""
     scene = Scene(db, World(seed=11), a_source(credentials=GRANT))
-    with pytest.raises(Unreachable, match="the answer holds no token") as caught:
+    with pytest.raises(CredentialsRefused, match="the answer holds no token") as caught:
         scene.sync(behind(scene, lambda env, said: ("200 OK", body if env["REQUEST_METHOD"] == "POST" else said)))
     assert "two words" not in str(caught.value)
-    assert len(scene.emulator.requests) == 8
+    assert len(scene.emulator.requests) == 1
 
 
 def test_what_the_source_says_steers_no_terminal() -> None:

@@ -30,17 +30,19 @@ from etl.testing.chaos.mutations import LOOK_BACK, Event, mend
 from etl.testing.chaos.process_kills import wait_for_the_lock
 from etl.testing.chaos.scenarios import Strategy
 from etl.testing.chaos.source_profile import Habits, Tally
-from etl.testing.emulator import CREDENTIALS, FAULT_KINDS, Emulator, Faults, Snapshot, World, populated
+from etl.testing.emulator import ALL_FAULT_KINDS, CREDENTIALS, Emulator, Faults, Snapshot, World, populated
 
 BASE = "https://api.aims360.example"
 NAME = "prove"
 _OFF = timedelta()
 _CHURN_A_RUN = 30
-_OUTAGE = 8  # calls in a row: as often as the client asks
+_OUTAGE = 20  # calls in a row: more often than the client asks
 _GONE_HERE = "SELECT job_id FROM aims360.purged_jobs UNION SELECT job_id FROM aims360.jobs WHERE purged_at IS NOT NULL"
 _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _RUNS = "SELECT count(*) FROM etl.runs"
+_REJECTS_WAIT = "SELECT FROM etl.rejects LIMIT 1"
+_DAYS = 30  # until each reject was asked for
 
 _Act = Callable[[connection.Connection, Watch], Run | None]
 
@@ -60,6 +62,7 @@ class Stage:
         self._lock = RLock()
         self._churned = 0
         self._is_quiet = True
+        self._slept = 0.0  # seconds while all was quiet
 
     def close(self) -> None:
         """Lets go of the database."""
@@ -90,6 +93,7 @@ class Stage:
     def unquiet(self, churn: bool = True) -> None:
         """From now on requests fail at the rate of the habits, and the source changes between them."""
         self._is_quiet = False
+        self.emulator.options = self.habits.service
         self.emulator.between_pages = self._churn if churn else None
 
     def outage(self, after: int) -> None:
@@ -116,9 +120,16 @@ class Stage:
         """This machine's: off by the habits' skew; sleeping lets the world live."""
         return Clock(
             lambda: self.world.now + self.habits.skew,
-            lambda: self.world.now.timestamp(),
-            lambda seconds: self.live(timedelta(seconds=seconds)),
+            lambda: self.world.now.timestamp() + self._slept,
+            self._sleep,
         )
+
+    def _sleep(self, seconds: float) -> None:
+        """Let the world live; but not while all is quiet, or it would change under the last run."""
+        if self._is_quiet:
+            self._slept += seconds
+        else:
+            self.live(timedelta(seconds=seconds))
 
     def api(self) -> Api:
         """The client of the source."""
@@ -163,7 +174,7 @@ class Stage:
     def _run(self, act: _Act, plan: Plan | None, overlapped: bool = False) -> Run | None:
         self.tally.syncs += 1
         self._churned = 0
-        faults = Faults() if self._is_quiet else Faults(self.habits.fault_rate, FAULT_KINDS, self.tally.syncs)
+        faults = Faults() if self._is_quiet else Faults(self.habits.fault_rate, ALL_FAULT_KINDS, self.tally.syncs)
         if not self.emulator.has_faults_waiting:
             self.emulator.set_faults(faults)
         asked = len(self.emulator.requests)
@@ -228,9 +239,21 @@ class Stage:
             self.live(timedelta(hours=2, minutes=5))
             self.world.add()
             self._sync_well()
+        self._wait_for_rejects()
         if self.strategy.needs_sweep and (not self.habits.deep or self.strategy.loses_jobs):
             self._sweep()
+            self._wait_for_rejects()
         self._compare()
+
+    def _wait_for_rejects(self) -> None:
+        """Rows that were spoilt on their way are asked for again by later runs, until none is left."""
+        self.emulator.options = replace(self.habits.service, spoilt=())
+        for _ in range(_DAYS):
+            if self.db.execute(_REJECTS_WAIT).fetchone() is None:
+                return
+            self.live(timedelta(days=1))
+            self.world.add()
+            self._sync_well()
 
     def _sync_well(self) -> None:
         if self.sync() is None:
@@ -278,10 +301,10 @@ def an_emulator(world: World, habits: Habits, seed: str) -> Emulator:
     return Emulator(
         world,
         page_size=habits.page_size,
-        next_link=habits.next_link,
         comparison=habits.comparison,
         refuse=habits.refuse,
         reset=httpx.ReadError,
+        options=habits.service,
     )
 
 

@@ -144,12 +144,18 @@ class Laws:
         for job_id, version in versions.items():
             yield from _of_a_job(job_id, version, history[job_id])
             before = self._history.get(job_id, [])
-            kept = len(set(before).intersection(history[job_id]))
+            # A version stays; a value of it that couldn't be read at first may come later.
+            kept = len(set(map(_of_version, before)).intersection(map(_of_version, history[job_id])))
             # A job that went and came back begins its history anew.
             if kept < len(before) and not (kept == 0 and came_back):
                 yield f"{job_id}: {len(before) - kept} rows of its history vanished"
         self._history = {job_id: history[job_id] for job_id in versions}
         self._returned = int(str(returned))
+
+
+def _of_version(row: _Version) -> _Version:
+    history_id, *_, row_version, seen_at = row
+    return (history_id, row_version, seen_at)
 
 
 def _of_a_job(job_id: str, version: _Version, history: Sequence[_Version]) -> Iterator[str]:

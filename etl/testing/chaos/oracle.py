@@ -5,6 +5,7 @@ It reads payloads on its own: it shares no code with the pipeline, so that a mis
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,13 @@ TIMES = {
     "maximum_date_time_to_execute_job": "maximumDateTimeToExecuteJob",
 }
 ANSWERS = {"can_rerun": "canReRun", "can_publish": "CanPublish"}
+# Of values that don't decide whether a row can be read at all: what columns they go to.
+NUMBERS = ("job_category_id", "job_sub_category_id", "percent_completed", "purge_days", "number_of_attempts")
+WORDS = {name for name, key in TEXTS.items() if key not in {"jobID", "ID", "jobStatus", "clientID", "DatabaseName"}}
+WORDS -= {"account_code", *NUMBERS}
+STATUSES = {status.lower(): status for status in ("Queued", "Inprogress", "Completed", "Failed")}
+UNREAD = object()
+"""In place of a column's value: it stands in `extra` as it came."""
 # Whole rows: all, or those of one source.
 _JOBS = "SELECT * FROM aims360.jobs"
 _DOCUMENTS = "SELECT * FROM aims360.job_documents ORDER BY job_id, position"
@@ -135,7 +143,7 @@ def _stale(row: dict[str, Any], documents: list[dict[str, Any]], payload: Mappin
     if len(wanted) != len(documents):
         yield f"{job_id} has {len(documents)} documents, not {len(wanted)}"
     for document, columns in zip(documents, wanted, strict=False):
-        ends = [end for end in (columns["expiry_date"], a_time(payload.get("purgeDateTime"))) if end]
+        ends = [end for end in (columns["expiry_date"], _plain_time(payload.get("purgeDateTime"))) if end]
         until = min(ends, default=None) if row["purged_at"] is None else None
         columns |= {"available_until": until, "account_code": payload.get("accountCode")}
         yield from _unlike(f"{job_id}, document {columns['position']}", document, columns, {"source_id", "job_id"})
@@ -151,9 +159,13 @@ def _unlike(whose: str, found: dict[str, Any], wanted: dict[str, Any], ours: set
 
 def expected(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that a payload of either generation should become."""
-    wanted = {column: payload.get(name) for column, name in TEXTS.items()}
-    wanted |= {column: a_time(payload.get(name)) for column, name in TIMES.items()}
-    wanted |= {column: {"Yes": True, "No": False, None: None}[payload.get(name)] for column, name in ANSWERS.items()}
+    names = {**TEXTS, **TIMES, **ANSWERS}
+    wanted = {column: _plain_text(column, payload.get(name)) for column, name in TEXTS.items()}
+    wanted |= {column: _plain_time(payload.get(name)) for column, name in TIMES.items()}
+    wanted |= {column: _plain_answer(payload.get(name)) for column, name in ANSWERS.items()}
+    wanted["job_status"] = STATUSES.get(str(wanted["job_status"]).lower(), wanted["job_status"])
+    unread = {names[column]: payload[names[column]] for column, value in wanted.items() if value is UNREAD}
+    wanted = {column: None if value is UNREAD else value for column, value in wanted.items()}
     scope = payload.get("publishLinkAccessScope")
     wanted["publish_link_access_scope"] = {"PUBLIC": "Public"}.get(scope, scope)  # type: ignore[arg-type]
     wanted["row_version"] = a_rowversion(payload)
@@ -161,8 +173,47 @@ def expected(payload: Mapping[str, Any]) -> dict[str, Any]:
     is_json, is_list = response[:1] in ("{", "["), payload.get("responseType") != "In-line JSON" and response[:1] == "["
     wanted["response_json"] = json.loads(response) if is_json and not is_list else None
     wanted["response_text"] = None if is_json else response or None
-    wanted["extra"] = {name: value for name, value in payload.items() if name not in _KNOWN and "@" not in name} or None
+    unknown = {name: value for name, value in payload.items() if name not in _KNOWN and "@" not in name}
+    wanted["extra"] = {**unknown, **unread} or None
     return wanted
+
+
+def _plain_text(column: str, value: Any) -> Any:
+    """What a number or a text should become."""
+    if column in NUMBERS:
+        return _plain_number(value)
+    if column in WORDS and value is not None:
+        if isinstance(value, bool | list | dict):
+            return UNREAD
+        text = str(value)
+        return UNREAD if column.endswith("category_name") and len(text) > 150 else text
+    return value
+
+
+def _plain_number(value: Any) -> Any:
+    """A whole number; half a one goes to the even side."""
+    try:
+        number = round(Decimal(str(value).strip())) if isinstance(value, int | float | str) else None
+    except (ArithmeticError, ValueError):
+        return None if value == "" else UNREAD
+    if number is None or isinstance(value, bool):
+        return None if value is None else UNREAD
+    return number if abs(number) < 2**31 else UNREAD
+
+
+def _plain_time(value: Any) -> Any:
+    """A time from 1980 on."""
+    try:
+        moment = a_time(value)
+    except (AttributeError, ValueError):
+        return UNREAD
+    return None if moment is None or moment.year < 1980 else moment
+
+
+def _plain_answer(value: Any) -> Any:
+    """Yes or no."""
+    said = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": None, "none": None}
+    return said.get(str(value).lower(), UNREAD)
 
 
 def expected_documents(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -178,7 +229,7 @@ def expected_documents(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
             "size_in_mb": Decimal(str(document["SizeInMB"])),
             "type": document.get("Type"),
             "document_id": document.get("DocumentID") or document.get("DocumentGUID"),
-            "expiry_date": a_time(document.get("ExpiryDate")),
+            "expiry_date": _plain_time(document.get("ExpiryDate")),
             "version": document.get("Version"),
             "extra": {name: value for name, value in document.items() if name not in _KNOWN_OF_DOCUMENTS} or None,
         }
@@ -187,21 +238,29 @@ def expected_documents(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def a_time(text: str | None) -> datetime | None:
-    """A time of a payload, its fraction cut to microseconds."""
-    if text is None:
+    """A time of a payload in UTC, its fraction cut to microseconds; None where there is none."""
+    if text is None or text == "":
         return None
-    whole, _, fraction = text.removesuffix("Z").partition(".")
+    whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
     moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     return moment.replace(microsecond=int(fraction[:6].ljust(6, "0")))
 
 
 def a_rowversion(payload: Mapping[str, Any]) -> int | None:
-    """The number in a payload's rowversion, or in its etag."""
+    """The number in a payload's rowversion, or in its etag, if that has one."""
     text = payload.get("rowversion")
-    if text is None and "@odata.etag" in payload:
-        inner = payload["@odata.etag"].split('"')[1]
-        text = base64.b64decode(inner).decode().split("'")[1]
-    return None if text is None else int(base64.b64decode(text).hex(), 16)
+    etag = payload.get("@odata.etag", payload.get("@etag"))
+    if text is None and isinstance(etag, str):
+        inner = etag.split('"')[1]
+        coded = _decoded(inner) if re.fullmatch(r"[A-Za-z0-9+/=_-]+", inner) else b""
+        text = coded.decode().split("'")[1] if coded.startswith(b"binary'") else None
+    return None if text is None else int(_decoded(text).hex(), 16)
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 of either alphabet, padded or not; nothing where it is none."""
+    plain = text.replace("-", "+").replace("_", "/").rstrip("=")
+    return b"" if len(plain) % 4 == 1 else base64.b64decode(plain + "=" * (-len(plain) % 4))
 
 
 def named(db: Connection, statement: str, *given: str) -> list[dict[str, Any]]:

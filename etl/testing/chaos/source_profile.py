@@ -1,20 +1,23 @@
 """How a source is served, how it is asked, and how far this machine's clock is off; and what is counted meanwhile."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from random import Random
 from typing import get_args
 
 from etl.testing.chaos.oracle import Difference
 from etl.testing.chaos.scenarios import Strategy
-from etl.testing.emulator import Comparison, Generation, NextLink
+from etl.testing.emulator import Comparison, Generation
+from etl.testing.emulator.drift import Drift
+from etl.testing.emulator.service_options import ServiceOptions, list_option_choices
+from etl.testing.emulator.spoilt_rows import Spoilt, SpoiltForm
 
 _NONE = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Of a service: payloads, pages, links, dates, filters refused, faults. Of us: concurrency, clock, purge.
+    """Of a service: payloads, pages, dates, filters refused, faults, options. Of us: concurrency, clock, purge.
 
     `skew`: our clock less the source's. `deep`: whether syncs make deep passes.
     """
@@ -23,7 +26,6 @@ class Habits:
     generation: Generation = "2019-06"
     page_size: int = 20
     changing_pages: bool = False
-    next_link: NextLink = "standard"
     comparison: Comparison = "datetime"
     refuse: tuple[str, ...] = ()
     late_share: float = 0.0
@@ -32,6 +34,7 @@ class Habits:
     skew: timedelta = _NONE
     purge: str = "delete"
     deep: bool = False
+    service: ServiceOptions = field(default_factory=ServiceOptions)
 
     @classmethod
     def by_chance(cls, rng: Random, strategy: Strategy, large: float = 0.05) -> "Habits":
@@ -44,7 +47,6 @@ class Habits:
             generation=rng.choice(get_args(Generation)),
             page_size=200 if is_large else rng.choice([7, 20, 50]),
             changing_pages=rng.random() < 0.3,
-            next_link=rng.choice(get_args(NextLink)),
             comparison=rng.choice(get_args(Comparison)),
             refuse=rng.choice(refused),
             late_share=rng.choice([0.0, 0.3]),
@@ -53,7 +55,45 @@ class Habits:
             skew=timedelta(minutes=rng.choice([0, -10, 5, 20 * 60])),  # behind by less than the look-back
             purge=rng.choice(["delete", "delete", "scrub", "keep"]),
             deep=strategy.needs_sweep and rng.random() < 0.5,
+            service=draw_options(rng, strategy),
         )
+
+
+# Options of which any value is coped with, whatever else the source does.
+_ANY_VALUE = (
+    *("node_cost", "long_query", "pagesize", "prefer", "next_link", "odata_version", "gzip", "ended_token"),
+    *("request_ids", "expires_in", "status_spelling", "no_date", "rowversion_form", "unknown_job", "has_plain_path"),
+    "rerun_shows_run",
+)
+# Other forms of values that say the same.
+_DRIFTS = (
+    *(Drift("percentCompleted", "float", 0.3), Drift("purgeDays", "text", 0.3), Drift("numberOfAttempts", "text")),
+    *(Drift("yes-no", "boolean", 0.5), Drift("createdDate", "offset", 0.3), Drift("modifiedDate", "offset", 0.3)),
+)
+_SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline")
+
+
+def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
+    """Draw habits of a service under which the strategy's promise holds; mostly the defaults."""
+    choices = list_option_choices()
+    drawn = {name: rng.choice(choices[name]) for name in _ANY_VALUE if rng.random() < 0.3}
+    most_rows = rng.choice([None, None, None, 25, 9])
+    if most_rows is not None:  # many rows of one instant can't be had of a service that heeds no wish for fewer
+        drawn["prefer"] = (
+            "honoured" if drawn.get("pagesize") not in ("honoured", "capped") else drawn.get("prefer", "ignored")
+        )
+    return ServiceOptions(
+        **drawn,
+        max_nodes=rng.choice([100, 100, 80, 30]),
+        max_query=rng.choice([2_048, 2_048, 1_500, 600]),
+        refused=frozenset(rng.choice([(), (), ("or",)])),
+        most_in_flight=rng.choice([None, None, 5, 2]),
+        most_rows=most_rows,
+        too_many_rows=rng.choice(["504", "504", "500"]),
+        drift=tuple(rng.sample(_DRIFTS, rng.choice([0, 0, 1, 3]))),
+        spoilt=(Spoilt(rng.choice(_SPOILT), share=0.05, times=1),) if rng.random() < 0.2 else (),
+        rerun_moves_purge=rng.random() < 0.7,
+    )
 
 
 @dataclass(slots=True)
@@ -72,8 +112,8 @@ class Tally:
     broken: int = 0
 
     def __iadd__(self, other: "Tally") -> "Tally":
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for counted in fields(self):
+            setattr(self, counted.name, getattr(self, counted.name) + getattr(other, counted.name))
         return self
 
     def count(self, found: Difference) -> None:
