@@ -19,6 +19,8 @@ from etl.pipeline.purge_step import ASK_EVERY
 from etl.postgres.connection import Connection
 
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+_AN_HOUR = timedelta(hours=1)
+_LONGEST_HELD = timedelta(minutes=30) + _AN_HOUR  # a longer back-off was noted by a clock that was wrong
 # Of runs that read what changed; those that purge or go deep have turns of their own.
 _STANDINGS = """
 SELECT
@@ -81,8 +83,9 @@ class Standing(NamedTuple):
         return self.complete_through is None or self.is_read_whole
 
     def held_back_until(self, now: datetime) -> datetime | None:
-        """Until when it is left alone, since its runs failed; None where it isn't."""
-        return self.not_before if self.not_before is not None and now < self.not_before else None
+        """Until when it is left alone, since its runs failed; None where it isn't, or where a clock was wrong once."""
+        until = self.not_before
+        return until if until is not None and now < until <= now + _LONGEST_HELD else None
 
 
 def standings(db: Connection) -> dict[str, Standing]:
@@ -103,15 +106,18 @@ def due(source: Source, standing: Standing | None, now: datetime) -> list[Work]:
         return [Work.BACKFILL]
     if standing.held_back_until(now):
         return []
-    is_its_turn = standing.started_at is None or standing.started_at < latest(source.name, source.every, now)
+    began = None if _is_of_a_wrong_clock(standing.started_at, now) else standing.started_at
+    asked = None if _is_of_a_wrong_clock(standing.purge_asked_at, now) else standing.purge_asked_at
+    is_its_turn = began is None or began < latest(source.name, source.every, now)
     if standing.is_backfilled:
         return [Work.BACKFILL] if is_its_turn else []
     if standing.is_empty:
         return [Work.SYNC] if is_its_turn else []
-    goes_on = standing.deep_not_before is None or now >= standing.deep_not_before
+    until = standing.deep_not_before
+    goes_on = until is None or not now < until <= now + source.every + _LONGEST_HELD
     wanted = {
         Work.SYNC: is_its_turn,
-        Work.PURGE: goes_on and _is_past(standing.purge_asked_at, latest(source.name, ASK_EVERY, now)),
+        Work.PURGE: goes_on and _is_past(asked, latest(source.name, ASK_EVERY, now)),
         Work.DEEPEN: goes_on and _goes_deep(source, standing, now),
     }
     return [work for work, is_due in wanted.items() if is_due]
@@ -121,6 +127,11 @@ def _goes_deep(source: Source, standing: Standing, now: datetime) -> bool:
     """Whether a deep pass is due, by this machine's clock."""
     rereads = bool(source.reread) and run_context.is_due(standing.reread_due_at, source.reread_every, now)
     return rereads or run_context.is_due(standing.reconcile_due_at, source.reconcile_every, now)
+
+
+def _is_of_a_wrong_clock(moment: datetime | None, now: datetime) -> bool:
+    """Whether a moment that has passed lies in the future: it counts as none."""
+    return moment is not None and moment > now + _AN_HOUR
 
 
 def _is_past(moment: datetime | None, point: datetime) -> bool:
