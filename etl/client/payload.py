@@ -212,7 +212,7 @@ def _are_certain(rows: Sequence[bytes]) -> bool:
     """
     spoilt = [row for row in rows if not _is_json(row)]
     return not spoilt or (
-        all(row.lstrip().startswith(b"{") for row in rows) and all(_members(row) is not None for row in spoilt)
+        all(row.lstrip().startswith(b"{") for row in rows) and all(_find_members(row) is not None for row in spoilt)
     )
 
 
@@ -234,7 +234,7 @@ def read_loosely(row: bytes, names: Collection[str]) -> dict[str, object]:
     out. Nothing is read of a row that hasn't the form of an object.
     """
     wanted = {f'"{name}"'.encode(): name for name in names}
-    members = [(wanted[name], value) for name, value in _members(row) or () if name in wanted]
+    members = [(wanted[name], value) for name, value in _find_members(row) or () if name in wanted]
     counted = Counter(name for name, _ in members)
     found: dict[str, object] = {}
     for name, value in members:
@@ -244,7 +244,7 @@ def read_loosely(row: bytes, names: Collection[str]) -> dict[str, object]:
     return found
 
 
-def _members(row: bytes) -> list[tuple[bytes, bytes]] | None:
+def _find_members(row: bytes) -> list[tuple[bytes, bytes]] | None:
     """The names and values, raw, of a row that has the form of an object; None where it hasn't.
 
     Its texts may hold anything, escapes that there aren't and line ends too; there may be words that JSON doesn't know,

@@ -95,7 +95,7 @@ class Sender:
 
         Raises Again for what the network does, Refused for what can't be written as a request, OutOfTime.
         """
-        with self.throttle.slot(ended) as in_flight:
+        with self.throttle.slot(ended, self._check_time) as in_flight:
             began = self.monotonic()
             longest = min(WHOLE_ANSWER, self._until - began)
             if longest <= 0:
@@ -109,6 +109,11 @@ class Sender:
                 ) from None
             except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:
                 raise self._failed(error, began + longest) from None
+
+    def _check_time(self) -> None:
+        """Raise OutOfTime where the run's time is over."""
+        if self.monotonic() >= self._until:
+            raise self.out_of_time("too many requests were in flight")
 
     def _send(self, method: str, url: str, headers: dict[str, str], deadline: float) -> Answer:
         chunks, size = [], 0

@@ -5,7 +5,7 @@ away because there are too many at a time, the client remembers how many it bore
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ MOST_PER_HOST = 8  # over all sources of this process, unless one is set to more
 _GROW_AFTER = 10  # good answers for one more request in flight; doubled by each overload
 _SLOWEST_GROWTH = 160
 _TRY_MORE_AFTER = 400  # good answers at the most that the service bore
+_PORTS = {"https": 443, "http": 80}
 _LOOK = 0.5  # seconds between two looks at whether somebody still waits
 
 
@@ -36,8 +37,10 @@ _registry = threading.Lock()
 
 def _find_host(base_url: str, most: int) -> _Host:
     """Return the host's entry, which every client of this process shares; raised where a source is set to more."""
+    parts = urlsplit(base_url)
+    name = f"{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}"
     with _registry:
-        host = _hosts.setdefault(urlsplit(base_url).netloc.lower(), _Host())
+        host = _hosts.setdefault(name, _Host())
         host.most = max(host.most, most)
     return host
 
@@ -68,24 +71,19 @@ class Throttle:
             self._lock.notify_all()
 
     @contextmanager
-    def slot(self, ended: threading.Event) -> Iterator[int]:
-        """Wait until another request may be sent, and count it as in flight. Yields how many there are with it."""
+    def slot(self, ended: threading.Event, check: Callable[[], None] = lambda: None) -> Iterator[int]:
+        """Wait until another request may be sent, and count it as in flight. Yields how many there are with it.
+
+        `check` is called while waiting: it raises where that has taken too long.
+        """
         with self._lock:
             while self._in_flight >= self.limit:
-                self._wait(self._lock, ended)
+                _wait(self._lock, ended, check)
             self._in_flight += 1
             in_flight = self._in_flight
         try:
-            with self._host.changed:
-                while self._host.in_flight >= self._host.most:
-                    self._wait(self._host.changed, ended)
-                self._host.in_flight += 1
-            try:
+            with _host_slot(self._host, ended, check):
                 yield in_flight
-            finally:
-                with self._host.changed:
-                    self._host.in_flight -= 1
-                    self._host.changed.notify()
         finally:
             with self._lock:
                 self._in_flight -= 1
@@ -111,9 +109,31 @@ class Throttle:
                 self._patience = min(2 * self._patience, _SLOWEST_GROWTH)
             self.limit, self._since = 1, 0
 
-    @staticmethod
-    def _wait(changed: threading.Condition, ended: threading.Event) -> None:
-        changed.wait(_LOOK)
-        shutdown.check()
-        if ended.is_set():
-            raise Unreachable("given up, since the run has ended")
+
+@contextmanager
+def host_slot(url: str, ended: threading.Event) -> Iterator[None]:
+    """Wait until this process may send another request to the host, and count it as in flight."""
+    with _host_slot(_find_host(url, MOST_PER_HOST), ended, lambda: None):
+        yield
+
+
+@contextmanager
+def _host_slot(host: _Host, ended: threading.Event, check: Callable[[], None]) -> Iterator[None]:
+    with host.changed:
+        while host.in_flight >= host.most:
+            _wait(host.changed, ended, check)
+        host.in_flight += 1
+    try:
+        yield
+    finally:
+        with host.changed:
+            host.in_flight -= 1
+            host.changed.notify()
+
+
+def _wait(changed: threading.Condition, ended: threading.Event, check: Callable[[], None]) -> None:
+    changed.wait(_LOOK)
+    shutdown.check()
+    check()
+    if ended.is_set():
+        raise Unreachable("given up, since the run has ended")

@@ -27,7 +27,8 @@ from etl.extract.prefetch import Ahead, Brought
 from etl.models import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
 
 if TYPE_CHECKING:
-    from etl.client.client import Api, Reply
+    from etl.client.attempts import Reply
+    from etl.client.client import Api
 
 _NEWEST = 5  # rows that are tried for the newest one
 _WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"

@@ -71,6 +71,7 @@ class PageFetcher:
         self._size, self._is_narrowed = scan.page_size or api.page_size, scan.narrowed
         self._most = api.page_size
         self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
+        self._may_use_pagesize = True  # the vendor's parameter; Prefer may be heeded where it is refused
         self._usual = USUAL_PAGE  # rows of a page that the service sends by itself
         self._good, self._grow_after = 0, _GROW_AFTER
         self._suspects: dict[int, _Suspect] = {}
@@ -130,8 +131,8 @@ class PageFetcher:
                 query, ended, page_size=request.size, can_shrink=True, is_least=request.is_least
             )
         except Refused as error:
-            if error.is_query and self._offer is not None and not request.size and error.option in (None, "pagesize"):
-                self._offer = None  # it may be this that is refused
+            if error.is_query and error.option in (None, "pagesize") and "pagesize=" in query:
+                self._may_use_pagesize = False  # it may be this that is refused
                 return self._ask(cursor, request, ended)
             if error.is_query:
                 raise KeyRefused(str(error), error.status) from None
@@ -155,7 +156,7 @@ class PageFetcher:
         up_to = cursor.up_to if request.bound is None else request.bound
         if up_to is not None:
             conditions.append(f"{self._scan.key} le {odata.literal(up_to)}")
-        page_size = request.size or self._offer
+        page_size = (request.size or self._offer) if self._may_use_pagesize else None
         return odata.query(conditions, self._scan.key, skip=request.skip, select=select, page_size=page_size)
 
     # -- good pages --------------------------------------------------------------------------------------------------

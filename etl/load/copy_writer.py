@@ -76,7 +76,7 @@ _VERSION = (
 )
 
 
-def _each(template: str) -> sql.Composed:
+def _list_columns(template: str) -> sql.Composed:
     """A list of the columns that tell a version, each put into the template."""
     return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in _VERSION[1:])
 
@@ -121,9 +121,9 @@ WHERE j.source_id = %(source_id)s
   AND ({stored}) IS DISTINCT FROM ({read})
 """)
     .format(
-        corrections=_each("{0} = j.{0}"),
-        stored=_each("h.{}"),
-        read=_each("j.{}"),
+        corrections=_list_columns("{0} = j.{0}"),
+        stored=_list_columns("h.{}"),
+        read=_list_columns("j.{}"),
     )
     .as_string()
 )

@@ -79,7 +79,7 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
     if stored.purged_at is not None and not _extended(row, stored.purge_date_time):
         # What had gone before its date was missing at the source, and has come back.
         return Choice.GONE if _was_due(stored) else Choice.NEWER
-    modified, known = _moment(row.modified_date), _moment(stored.modified_date)
+    modified, known = _read_moment(row.modified_date), _read_moment(stored.modified_date)
     if row.row_version is None or stored.row_version is None:
         if modified == known:
             return Choice.COMPARE
@@ -91,7 +91,7 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
     return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER
 
 
-def _moment(date: datetime | None) -> datetime:
+def _read_moment(date: datetime | None) -> datetime:
     """Return a date to compare by. One before 1980 is none: earlier releases stored it."""
     return BEGINNING if date is None or date < odata.FIRST_DATE else date
 

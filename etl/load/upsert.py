@@ -130,14 +130,17 @@ def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -
 
 
 def _is_version(known: Stamp | None, row: JobRow) -> bool:
-    """Whether a reject is of the version that the source shows; of an older one, it may have been mended since."""
+    """Whether a reject is of the version that the source shows; of an older one, it may have been mended since.
+
+    Where its rowversion can't be read, as in a row that is no JSON, its date tells.
+    """
     if known is None:
         return False
     try:
         version = rowversion(str(known.rowversion)) if known.rowversion else etag_rowversion(str(known.etag or ""))
     except ValueError:
         version = None
-    return (version, find_date(known.modifiedDate)) == (row.row_version, row.modified_date)
+    return find_date(known.modifiedDate) == row.modified_date and version in (None, row.row_version)
 
 
 def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _REQUESTS = 3  # a run
 _KEYS = key_lists.MOST_KEYS - 1  # beside the witness
-_NAMED = 5  # rows that a note names
 
 
 def ask_again(run: Recorder, api: Api, found: Probe) -> None:
@@ -85,13 +84,7 @@ def _take_in(run: Recorder, found: Probe, rows: Sequence[bytes], due: Sequence[D
         if rows:
             run.learn(scan, page, batch)
             run.loaded(page, batch, load(run.db, run.source_id, batch, run.rules(scan, page)), pages=0)
-        if batch.jobs:  # a range was named by its keys, and what lay there is read now
+        if rows:  # a range was named by its keys; what lay there has its own name now
             rejects.drop(run.db, run.source_id, [one.job_id for one in due if one.key_name is not None])
-        left = rejects.note_missing(run.db, run.source_id, gone)
-        if left:
-            more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-            run.notes.append(
-                f"{len(left)} rows that could not be read are no longer shown by the source, and are forgotten: "
-                f"{', '.join(left[:_NAMED])}{more}"
-            )
-        run.save_counts()
+        run.note_forgotten(rejects.note_missing(run.db, run.source_id, gone), "the source doesn't show them any more")
+        run.asked_again()

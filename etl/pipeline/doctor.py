@@ -16,7 +16,8 @@ from typing import NamedTuple
 from psycopg.errors import InsufficientPrivilege
 
 from etl.client import network_errors, odata, payload
-from etl.client.client import Api, Reply
+from etl.client.attempts import Reply
+from etl.client.client import Api
 from etl.config import settings
 from etl.config.secrets import Secret
 from etl.errors import AskForLess, EtlError, Refused, SchemaError, SourceError

@@ -97,7 +97,9 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
         return False
     found = probe(api)  # a comparison may take long: purge dates pass meanwhile, and the newest job may go
     unseen = seen_keys.unseen(run.db, run.source_id, scan, found.as_of, run.source.look_back, _old(run, scan))
-    ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old]
+    # A record that the source can't serve looks like one that it has no more.
+    held = purge.find_held(run.db, run.source_id, [job.job_id for job in unseen]) if unseen else set()
+    ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old and job.job_id not in held]
     is_told = _lay(run, api, scan, found, ghosts, wish)
     if is_told is None:
         return False
@@ -169,7 +171,7 @@ def _looked_at(run: Recorder, api: Api, scan: Scan, look: _Look, wish: Wish) -> 
     after = scan.moved(page)
     with run.transaction():
         if not is_told:
-            seen_keys.remember(run.db, run.source_id, scan, _created(batch), _old(run, scan))
+            seen_keys.remember(run.db, run.source_id, scan, _created(rows, batch), _old(run, scan))
         for part, rows_of_it in whole:
             run.learn(after, part, rows_of_it)
             run.loaded(part, rows_of_it, load(run.db, run.source_id, rows_of_it, rules))
@@ -197,10 +199,11 @@ def _flattened(page: Page) -> Batch:
     return with_rejects(flatten(page.rows, page.replaced_characters), page)
 
 
-def _created(batch: Batch) -> dict[str, datetime | None]:
-    """When the jobs of a page were created, those that can't be read too: the source counts them."""
-    created = {job.row.job_id: job.row.created_date for job in batch.jobs}
-    return created | {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
+def _created(rows: Sequence[bytes], batch: Batch) -> dict[str, datetime | None]:
+    """When the jobs of a page were created, as the source counts them: those that can't be read too."""
+    created = {reject.job_id: odata.stamp(reject.raw.encode()).created for reject in batch.rejects}
+    stamps = [(stamp.key("jobID"), stamp.created) for stamp in map(odata.stamp, rows)]
+    return created | {str(job_id): moment for job_id, moment in stamps if job_id is not None}
 
 
 def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool | None:

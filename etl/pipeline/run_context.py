@@ -7,7 +7,7 @@ flight and no more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -69,6 +69,7 @@ _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was a
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
 _ADDRESS_IS_KNOWN = timedelta(days=30)
 _CLOCK_WAS_WRONG = timedelta(hours=1)  # beyond the source's time no moment of it can lie
+_NAMED = 5  # rejects that a note names
 _MANY = 20  # rows of a run that can't be read: if that is more than half of them, their form has changed
 _PLAY = timedelta(minutes=1)  # of two clocks, and of the way of an answer: no sign that one is off
 
@@ -382,8 +383,11 @@ class Recorder:
         scan_checkpoints.close(self.db, self.source_id, scan.lane)
         self._write()
 
-    def save_counts(self) -> None:
-        """Write the run's row as it is now, in the caller's transaction."""
+    def asked_again(self) -> None:
+        """In its transaction: rows that could not be read were asked for again, and fewer may wait now."""
+        self.has_rejects = True
+        if self.verdict in (Verdict.COMPLETE, Verdict.COMPLETE_WITH_REJECTS):
+            self.verdict = self._judge()
         self._write()
 
     def found(self, counts: Counts) -> None:
@@ -421,12 +425,22 @@ class Recorder:
         )
         with self.transaction():
             rejects.count_down(self.db, self.source_id, self.waiting)
-            rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time")
+            gone = rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time")
+            self.note_forgotten(gone, "their purge date has passed, or 30 days")
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)
                 self._remember(batch)
                 rejects.drop(self.db, self.source_id, [key])
                 self._write()
+
+    def note_forgotten(self, names: Sequence[str], why: str) -> None:
+        """Say which rejects were forgotten without having been read."""
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            listed = (name if odata.comparable(name) else payload.harmless(name) for name in names[:_NAMED])
+            self.notes.append(
+                f"{len(names)} rows that could not be read are forgotten, since {why}: {', '.join(listed)}{more}"
+            )
 
     def follow_purge_mode(self, as_of: datetime) -> None:
         """Where AIMS360_PURGE has become stricter, what was kept until now is due again, and ghosts go at once."""

@@ -35,8 +35,8 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
     purge_date_time = excluded.purge_date_time, key_name = excluded.key_name, key_after = excluded.key_after,
     key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
-RETURNING xmax = 0
 """
+_KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _WAITING = """
 SELECT
@@ -156,7 +156,10 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
 
     One that waits already keeps its place in the schedule, whatever its row is now.
     """
-    new = 0
+    if not rejects:
+        return 0
+    names = {reject.job_id for reject in rejects}
+    known = db.execute(_KNOWN, (source_id, text_array(names))).fetchall()
     for reject in rejects:
         columns = {
             "job_id": reject.job_id,
@@ -168,9 +171,8 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
             "key_before": reject.key_before,
         }
         ours = {"source_id": source_id, "run_id": run_id, "seen_at": seen_at, "flatten_version": FLATTEN_VERSION}
-        row = db.execute(_KEEP, {**columns, **ours}).fetchone()
-        new += bool(row and row[0])
-    return new
+        db.execute(_KEEP, {**columns, **ours})
+    return len(names) - len(known)
 
 
 def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:

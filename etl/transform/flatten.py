@@ -106,6 +106,7 @@ _TEXTS = (
 )
 _DATES = ("startDate", "completedDate", "maximumDateTimeToExecuteJob")
 _JOB_READERS: dict[str, value_readers.Reader] = {
+    "ID": value_readers.read_key,
     **dict.fromkeys(_INTEGERS, value_readers.read_integer),
     **dict.fromkeys(_LABELS, value_readers.read_label),
     **dict.fromkeys(_TEXTS, value_readers.read_text),
@@ -113,6 +114,10 @@ _JOB_READERS: dict[str, value_readers.Reader] = {
     **dict.fromkeys(("canReRun", "CanPublish"), value_readers.read_answer),
     **dict.fromkeys(("@odata.etag", "@etag"), value_readers.read_etag),
 }
+_REPLACEMENT = "\ufffd".encode()
+_REPLACED = ("(text)", "replaced characters")  # in the place of a property and its form
+_SPELLINGS = {name.lower(): name for name in _DOCUMENT_PROPERTIES}
+_TELL_A_DOCUMENT = {"documentname", "downloadlink"}
 _DOCUMENT_READERS: dict[str, value_readers.Reader] = {
     **dict.fromkeys(_DOCUMENT_PROPERTIES, value_readers.read_text),
     "SizeInMB": value_readers.read_size,
@@ -145,20 +150,27 @@ def flatten(rows: Iterable[bytes], replaced_characters: int = 0) -> Batch:
     jobs: dict[str, Job] = {}
     rejects: list[Reject] = []
     unknown: set[str] = set()
-    duplicates = 0
+    duplicates, count = 0, replaced_characters
     for raw in rows:
         read = _read(raw)
         if isinstance(read, Reject):
             rejects.append(read)
             continue
-        replaced_characters += read.replaced
+        count += read.replaced
         unknown |= read.unknown
-        known = jobs.get(read.job.row.job_id)
+        job = _mark_replaced(read.job, raw) if replaced_characters else read.job
+        known = jobs.get(job.row.job_id)
         duplicates += known is not None
-        if known is None or _is_newer(read.job.row, known.row):
-            jobs[read.job.row.job_id] = read.job
+        if known is None or _is_newer(job.row, known.row):
+            jobs[job.row.job_id] = job
     unread = {reject.job_id: reject for reject in rejects}
-    return Batch(tuple(jobs.values()), tuple(unread.values()), duplicates, replaced_characters, frozenset(unknown))
+    return Batch(tuple(jobs.values()), tuple(unread.values()), duplicates, count, frozenset(unknown))
+
+
+def _mark_replaced(job: Job, raw: bytes) -> Job:
+    """Return the job as not wholly read where its page had characters replaced: they may be spoilt on their way."""
+    has_some = _REPLACEMENT in raw or b"\\ufffd" in raw
+    return replace(job, unread=(*job.unread, _REPLACED)) if has_some else job
 
 
 class Together(NamedTuple):
@@ -270,7 +282,7 @@ def _shape(job: _SourceJob, response: _Response, extra: dict[str, object] | None
         job.subCategoryName,
         job.jobDescription,
         job.clientRequestId,
-        _status(job.jobStatus),
+        _spell_status(job.jobStatus),
         job.jobStatusText,
         job.percentCompleted,
         job.responseType,
@@ -347,6 +359,8 @@ def _response(value: object, response_type: str | None) -> _Response:
         return _Response(text=value.text, replaced=replaced)
     if value is None:
         return _Response(replaced=replaced)
+    if isinstance(value, dict) and not _is_inline(response_type) and _is_document(value):
+        value = [value]  # one, without its list
     if isinstance(value, list) and not _is_inline(response_type) and all(_is_document(item) for item in value):
         return replace(_read_documents(value), replaced=replaced)
     return _Response(json=payload.encode(value), replaced=replaced)
@@ -357,7 +371,7 @@ def _is_inline(response_type: str | None) -> bool:
 
 
 def _is_document(item: object) -> bool:
-    return isinstance(item, dict) and ("documentName" in item or "DownloadLink" in item)
+    return isinstance(item, dict) and not _TELL_A_DOCUMENT.isdisjoint(map(str.lower, item))
 
 
 def _read_documents(items: list[dict[str, object]]) -> _Response:
@@ -366,8 +380,11 @@ def _read_documents(items: list[dict[str, object]]) -> _Response:
     unknown: set[str] = set()
     told: dict[str, str] = {}
     for position, item in enumerate(items):
-        known = {name: value for name, value in item.items() if name in _DOCUMENT_PROPERTIES}
-        extra = {name: value for name, value in item.items() if name not in _DOCUMENT_PROPERTIES}
+        # By their lower case, unless the documented spelling is there too.
+        names = {name: _SPELLINGS.get(name.lower(), name) for name in item}
+        named = {name if names[name] in item else names[name]: value for name, value in item.items()}
+        known = {name: value for name, value in named.items() if name in _DOCUMENT_PROPERTIES}
+        extra = {name: value for name, value in named.items() if name not in _DOCUMENT_PROPERTIES}
         readable, unread = value_readers.read_values(known, _DOCUMENT_READERS)
         unknown.update(f"response.{name}" for name in extra)
         for name, value in unread.items():
@@ -418,7 +435,7 @@ def _yes(value: str | bool | None) -> bool | None:
     return answer
 
 
-def _status(text: str | None) -> str | None:
+def _spell_status(text: str | None) -> str | None:
     """The status as documented, however its letters are spelt; one that isn't known as it came."""
     return _STATUSES.get(text) or (None if text is None else _STATUSES.get(text.lower(), text))  # type: ignore[arg-type]
 

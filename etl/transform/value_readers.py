@@ -64,6 +64,13 @@ def read_integer(value: object) -> int | None:
     return number
 
 
+def read_key(value: object) -> object:
+    """Return a key as the whole number that it plainly is; anything else as it came, which the row is rejected for."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    is_number = is_whole or (isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()) is not None)
+    return int(value) if is_number else value  # type: ignore[call-overload]
+
+
 def read_size(value: object) -> float | str | None:
     """Return a size as a number, or as the text of one. An empty text is none."""
     if isinstance(value, str):

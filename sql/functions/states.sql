@@ -2,6 +2,7 @@
 -- Returns:  boolean, never NULL. Stuck is what is open and was not changed for an hour when the mirror was last known to
 --           be complete: a mirror that isn't fed calls no job stuck that wasn't. Written as conditions joined by AND,
 --           so that WHERE is_open finds the index on job_status.
+-- Notes:    statuses are stored in the documented spelling, however the source writes their letters.
 CREATE OR REPLACE FUNCTION aims360.is_open(job_status text)
 RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -109,7 +109,7 @@ def show(job_id: str, source: str | None, live: bool, links: bool, as_json: bool
 def wait(job_id: str, source: str | None, timeout: timedelta, as_json: bool) -> None:
     """Wait until a job has ended.
 
-    ID is the job's, or its beginning. The source is asked less and less often, every half a minute in the end; when it
+    ID is the job's, or its beginning. The source is asked less and less often, every 10 s in the end; when it
     doesn't answer, waiting goes on. Exit code 0: completed, 4: failed, 5: timed out. The mirror follows at once.
     """
     target = _Target.find(job_id, source)

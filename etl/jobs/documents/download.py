@@ -17,6 +17,7 @@ from etl.client.answers import Meaning
 from etl.client.auth import TIMEOUT, Grant, no_cookies, read_short, sign_in
 from etl.client.deadline import Patience
 from etl.client.retry import LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
+from etl.client.throttle import host_slot
 from etl.config.secrets import Secret
 from etl.config.settings import Source
 from etl.errors import BadAnswer, CredentialsRefused, Refused, SignInFailed, SourceError, Unreachable
@@ -140,13 +141,14 @@ class Downloads:
                 if step.with_token and self._locked_out is not None:
                     raise self._locked_out
                 auth = self._auth if step.with_token else None
-                response = self._client.send(request, stream=True, auth=auth, follow_redirects=False)
-                try:
-                    if not (300 <= response.status_code < 400 and "Location" in response.headers):
-                        return self._receive(response, wanted, into, at_most, stop)
-                    step = link_policy.onward(step, response.headers["Location"], self._base)
-                finally:
-                    response.close()
+                with host_slot(step.address, stop):
+                    response = self._client.send(request, stream=True, auth=auth, follow_redirects=False)
+                    try:
+                        if not (300 <= response.status_code < 400 and "Location" in response.headers):
+                            return self._receive(response, wanted, into, at_most, stop)
+                        step = link_policy.onward(step, response.headers["Location"], self._base)
+                    finally:
+                        response.close()
         except (httpx.LocalProtocolError, httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise Refused("its link can't be written as a request", 0) from None
         except (httpx.TransportError, httpx.DecodingError, ConnectionError) as error:

@@ -93,7 +93,9 @@ class Stage:
     def unquiet(self, churn: bool = True) -> None:
         """From now on requests fail at the rate of the habits, and the source changes between them."""
         self._is_quiet = False
-        self.emulator.options = self.habits.service
+        ids = [job.job_id for job in self.world.jobs()]
+        poisoned = Random(f"{self.seed}/{len(ids)}").sample(ids, min(len(ids), self.habits.poisoned))
+        self.emulator.options = replace(self.habits.service, poisoned=frozenset(poisoned))
         self.emulator.between_pages = self._churn if churn else None
 
     def outage(self, after: int) -> None:
@@ -229,6 +231,7 @@ class Stage:
         """The quiet point: late commits land, the source stands still, runs come to their ends; all is compared."""
         self._is_quiet = True
         self.emulator.between_pages = None
+        self.emulator.options = self.habits.service
         self.emulator.set_faults(Faults())
         self.live(LOOK_BACK)
         mend(self.world)

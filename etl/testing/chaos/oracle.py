@@ -127,8 +127,11 @@ def compare(
 
 
 def may_wait(now: datetime, look_back: timedelta) -> tuple[datetime, datetime]:
-    """Return between which purge dates jobs may still be in the mirror; the source tells its time to the second."""
-    return now.replace(microsecond=0) - look_back, now
+    """Return between which purge dates jobs may still be in the mirror.
+
+    The source tells its time to the second, and a date as much as half a tick later than it is.
+    """
+    return now.replace(microsecond=0) - look_back, now + timedelta(milliseconds=2)
 
 
 def _is_between(moment: datetime | None, bounds: tuple[datetime, datetime] | None) -> bool:

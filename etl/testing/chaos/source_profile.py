@@ -35,6 +35,7 @@ class Habits:
     purge: str = "delete"
     deep: bool = False
     service: ServiceOptions = field(default_factory=ServiceOptions)
+    poisoned: int = 0  # records that the service can't serve, until all is quiet
 
     @classmethod
     def by_chance(cls, rng: Random, strategy: Strategy, large: float = 0.05) -> "Habits":
@@ -56,6 +57,7 @@ class Habits:
             purge=rng.choice(["delete", "delete", "scrub", "keep"]),
             deep=strategy.needs_sweep and rng.random() < 0.5,
             service=draw_options(rng, strategy),
+            poisoned=rng.choice([0, 0, 0, 0, 1, 2]),
         )
 
 
