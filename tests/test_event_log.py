@@ -99,7 +99,7 @@ def test_a_client_tells_of_each_request_without_secrets(db: Connection) -> None:
     scene.emulator.fail_next("503", "reset", "429-seconds")
     heard: list[Exchange] = []
     with scene.api() as api:
-        api._heard = heard.append
+        api._sender._heard = heard.append
         api.page("$top=1&$orderby=modifiedDate%20desc")
         usage = api.usage
     assert [(exchange.status, exchange.failed) for exchange in heard] == [

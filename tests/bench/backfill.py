@@ -61,7 +61,7 @@ def _copied(mirror: Mirror, dump: Dump, how: str) -> float:
 
 
 def from_a_slow_source(stage: Stage) -> None:
-    """(b): pages of 100 rows, 100 ms each, eight at a time; and the manners of it where the source throttles."""
+    """(b): pages of 100 rows, 100 ms each, eight at a time and as by default; and its manners where it is throttled."""
     with service(stage.size(20_000), page_size=100) as source:
         source.warm()
         source.tell(f"latency {LATENCY}")
@@ -77,7 +77,13 @@ def from_a_slow_source(stage: Stage) -> None:
             tuple(done.working for done, _ in rounds),
             f"{command}, from its first request",
         )
-        stage.note(against(figure, floor, 1 / 6, "F2 / 6"))
+        usual = Figure(
+            "b the same, as many requests in flight as by default",
+            "s",
+            tuple(done.working for done in stage.repeated(mirror.fill, SELDOM)),
+            f"{SYNC}, from its first request",
+        )
+        stage.note(against(figure, floor, 1 / 6, "F2 / 6"), Line(usual, floor))
         source.tell(f"throttle {BURST}")
         mirror.fill(**eight)
         inside, refused = map(float, source.tell("throttle 0").split())

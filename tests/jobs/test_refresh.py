@@ -172,5 +172,5 @@ def test_it_is_one_request_and_no_write_to_the_source(db: Connection) -> None:
     scene.follow()
     [request] = scene.emulator.requests
     assert request.method == "GET"
-    assert request.query == {"$filter": f"jobId eq '{scene.job_id}'"}
+    assert request.query == {"$filter": f"jobID eq '{scene.job_id}'"}
     assert httpx.codes(request.status) == httpx.codes.OK

@@ -46,12 +46,12 @@ class Queue(Desk):
         return wait.wait(self.api, self.job_id, self.clock, Wish(timeout, **wish), ears, lambda: 0.5)
 
 
-def test_pauses_grow_to_half_a_minute() -> None:
-    """A second first, never more than thirty, and many who wait don't ask together."""
+def test_pauses_grow_to_ten_seconds() -> None:
+    """Two seconds first, never more than ten, and many who wait don't ask together."""
     pauses = [pause(asked, 1.0) for asked in range(1, 100)]
-    assert pauses[0] == 1.0
+    assert pauses[0] == 2.0
     assert pauses == sorted(pauses)
-    assert pauses[8] < pauses[9] == pauses[-1] == 30.0
+    assert pauses[3] < pauses[4] == pauses[-1] == 10.0
     assert all(0.8 * pause(n, 1.0) == pytest.approx(pause(n, 0.0)) for n in (1, 5, 50))
 
 
@@ -64,7 +64,7 @@ def test_a_job_that_completes_ends_the_waiting() -> None:
     assert queue.seen[0].row.job_status == "Queued"
     assert queue.seen[-1].row.percent_completed == 100
     assert queue.slept == sorted(queue.slept)
-    assert max(queue.slept) <= 30.0
+    assert max(queue.slept) <= 10.0
     assert waited.seconds == pytest.approx(sum(queue.slept))
 
 
@@ -107,7 +107,7 @@ def test_an_outage_is_waited_through_and_told_once() -> None:
     queue.at[600] = lambda: queue.emulator.set_faults(Faults())
     queue.at[700] = lambda: queue.world.change(queue.job_id, jobStatus="Completed")
     waited = queue.wait(3600)
-    assert (waited.outcome, 700 <= waited.seconds < 735) == (Outcome.COMPLETED, True)
+    assert (waited.outcome, 700 <= waited.seconds < 715) == (Outcome.COMPLETED, True)
     assert [said.rpartition("; ")[2] for said in queue.told] == ["waiting goes on", "the source answers again"]
 
 
@@ -139,24 +139,68 @@ def test_patience_that_is_asked_for_ends_with_the_time(asked: str) -> None:
     assert len(requests) == 1
 
 
-def test_a_source_that_refuses_ends_it() -> None:
-    """A 400 won't change by waiting."""
-    queue = Queue()
+def asked(queue: Queue) -> list[str]:
+    """How the job was asked for: the property of the filter, or the plain path."""
+    requests = queue.emulator.requests
+    return [request.query["$filter"].split()[0] if request.query else "the path" for request in requests]
+
+
+def test_a_source_that_refuses_its_filter_is_asked_by_the_plain_path() -> None:
+    """In both spellings of the property it is refused, once; from then on each look is one request."""
+    queue = Queue(seed=2)
     queue.emulator.refuse = frozenset({"jobid"})
-    with pytest.raises(Refused):
+    waited = queue.wait(600)
+    assert waited.outcome is Outcome.COMPLETED
+    assert asked(queue) == ["jobID", "jobId", *["the path"] * len(queue.seen)]
+    assert len(queue.seen) > 2
+
+
+def test_a_source_that_refuses_ends_it() -> None:
+    """A right that is missing won't come by waiting; nor is it asked for in another way."""
+    queue = Queue()
+    requests: list[str] = []
+
+    def refuse(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        requests.append(environ["PATH_INFO"])
+        start_response("403 Forbidden", [])
+        return [b'{"error": {"code": "Forbidden", "message": "no"}}']
+
+    queue.api = queue.client(httpx.WSGITransport(app=refuse))
+    with pytest.raises(Refused, match="let this user read background jobs"):
         queue.wait(60)
-    assert queue.slept == []
+    assert (queue.slept, len(requests)) == ([], 1)
 
 
-def test_another_job_than_the_one_asked_for_is_none() -> None:
-    """A source that ignores its filter is found at once."""
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_source_that_ignores_its_filter_is_asked_by_the_plain_path(is_there: bool) -> None:
+    """Other jobs than the one asked for are no answer: neither that it is there, nor that it isn't."""
     queue = Queue()
     queue.world.ties(3)
     queue.emulator.ignore = frozenset({"filter"})
-    queue.job = queue.world.add(jobStatus="Queued")
-    queue.world.delete(queue.job)
+    queue.emulator.page_size = 2
+    queue.job = queue.world.add(jobStatus="Completed")
+    if is_there:
+        assert queue.wait(60).outcome is Outcome.COMPLETED
+    else:
+        queue.world.delete(queue.job)
+        with pytest.raises(SourceError, match="the source has no job"):
+            queue.wait(60)
+    assert asked(queue)[:3] == ["jobID", "jobId", "the path"]
+
+
+def test_another_job_than_the_one_asked_for_is_none() -> None:
+    """A source that shows others whatever it is asked is found at once."""
+    queue = Queue()
+    other = queue.world.add().rendered()
+
+    def lie(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [other if queue.job_id in environ["PATH_INFO"] else b'{"value": [' + other + b"]}"]
+
+    queue.api = queue.client(httpx.WSGITransport(app=lie))
     with pytest.raises(BrokenPromise, match="other jobs than the one asked for"):
         queue.wait(60)
+    assert queue.slept == []
 
 
 def test_a_job_that_is_purged_meanwhile_is_said() -> None:

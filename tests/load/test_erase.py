@@ -151,6 +151,20 @@ def test_erasing_is_logged_without_the_name(db: Connection) -> None:
     ]
 
 
+def test_a_name_does_not_come_back_with_a_value_that_could_not_be_read(db: Connection) -> None:
+    """The source is not asked for such a job again: its version is the same, with the name in it."""
+    world = World(seed=3)
+    job = world.add(createdBy=JOANN, jobDescription=f"for {ANN}", overrides={"percentCompleted": "half"})
+    scene = Scene(db, world)
+    scene.sync()
+    erase.erase(db, erase.Wish(person=ANN), scene.clock)
+    for full in (False, True):
+        world.advance(timedelta(hours=1))
+        scene.sync(full=full)
+        told = scene.one("SELECT job_description FROM aims360.jobs WHERE job_id = %s", job["jobID"])
+        assert told == "for (erased)"
+
+
 @pytest.mark.parametrize("mode", PURGE_MODES)
 def test_an_account_goes_and_its_days_stay(db: Connection, mode: str) -> None:
     """Jobs, documents, history, rejected rows and the rows of fetched documents; its neighbours keep theirs."""

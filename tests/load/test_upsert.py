@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etl.load.merge_policy import Rules
-from etl.load.upsert import encoded_ahead, load
-from etl.models import Batch, Cursor, Page
+from etl.load.upsert import compare, encoded_ahead, load
+from etl.models import FLATTEN_VERSION, Batch, Counts, Cursor, Page
+from etl.postgres import daily_aggregates
 from etl.postgres.connection import Connection
+from etl.state import rejects
+from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
 from etl.transform.flatten import flatten, together
 from tests.support.scene import Scene
@@ -65,3 +68,52 @@ def test_pages_of_which_one_was_not_encoded_are_encoded_together(db: Connection)
     first, second = pages_of(populated(10, seed=5, now=NOON), 5)
     [whole] = together([(first[0], encoded_ahead(db, 1, first[1], NOON, None)), second])
     assert load(db, 1, whole.batch, Rules(LOOK_BACK, NOON)).inserted == 10
+
+
+# As an earlier release stored it, which knew no other date for a job that never ran.
+_STORE_AS_BEFORE = """
+UPDATE aims360.{} SET start_date = '0001-01-01Z', completed_date = '0001-01-01Z', modified_date = '1899-12-30Z'
+WHERE job_id = %s
+"""
+_NO_DATES = (
+    "SELECT num_nonnulls(start_date, completed_date, modified_date), reruns_seen FROM aims360.jobs WHERE job_id = %s"
+)
+
+
+def test_what_an_earlier_release_read_otherwise_is_read_anew_by_the_comparison_alone(db: Connection) -> None:
+    """The version is the same: no run writes it anew before, and a rerun it isn't. The history follows."""
+    world = World(seed=6)
+    never = {"startDate": "0001-01-01T00:00:00Z", "completedDate": "", "modifiedDate": "1899-12-30T00:00:00Z"}
+    job = world.add(jobStatus="Queued", overrides={**never, "numberOfAttempts": None})
+    world.ties(5)
+    scene = Scene(db, world)
+    scene.sync()
+    job_id = job["jobID"]
+    assert scene.rows(_NO_DATES, job_id) == [(0, 0)]
+    for table in ("jobs", "job_status_history"):
+        db.execute(_STORE_AS_BEFORE.format(table).encode(), (job_id,))
+    daily_aggregates.count_all(db, 1)
+    db.execute("UPDATE etl.sources SET flatten_version = %s", (FLATTEN_VERSION - 1,))
+    laws = Laws()
+    assert laws.broken(db) == []
+    for full in (False, True):
+        world.advance(HOUR)
+        world.add()
+        counts = scene.sync(full=full).counts
+        assert (counts.inserted, counts.updated, counts.refused) == (1, 0, 0)
+    assert scene.rows(_NO_DATES, job_id) == [(3, 0)]
+    assert scene.reconcile(repair=True).counts.differences == 0
+    assert scene.rows(_NO_DATES, job_id) == [(0, 0)]
+    assert scene.one("SELECT flatten_version FROM etl.sources") == FLATTEN_VERSION
+    assert (laws.broken(db), scene.differences()) == ([], [])
+
+
+@pytest.mark.parametrize(("spoilt", "missing"), [("NaN", 0), ("50", 1)])
+def test_what_waits_in_rejects_is_not_missing_though_it_is_no_json(db: Connection, spoilt: str, missing: int) -> None:
+    """Its date tells the version; that of another one may have been mended since."""
+    row = {"jobID": "a", "rowversion": "AAAAAAAAAAE=", "modifiedDate": "2026-03-02T10:00:00Z", "clientID": "@@"}
+    older = {**row, "modifiedDate": "2026-03-02T09:00:00Z"} if missing else row
+    raw = json.dumps(older).replace('"@@"', spoilt).encode()
+    rejects.keep(db, 1, 1, flatten([raw]).rejects, NOON)
+    rules = Rules(LOOK_BACK, NOON, beyond=NOON + HOUR)
+    assert compare(db, 1, flatten([json.dumps(row).encode()]).jobs, rules) == Counts(missing=missing)

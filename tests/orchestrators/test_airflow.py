@@ -71,7 +71,7 @@ def story(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         secret_file(folder / "stale.token", STALE)
         home = Home(folder / "home", {"DATABASE_URL": url, "AIMS360_CONFIG": str(config), "EAST_TOKEN": EAST})
         done(home, "aims360-etl", "sync", "--source", "held")
-        unread = west.add(overrides={"percentCompleted": "a text"})
+        unread = west.add(overrides={"accountCode": 22})
         with home.running() as airflow:
             with held(db, "held"):
                 done(home, "airflow", "dags", "unpause", "aims360")
@@ -79,7 +79,7 @@ def story(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             done(home, "airflow", "dags", "unpause", "after_aims360")
             airflow.wait("Rescheduling task")
             secret_file(folder / "stale.token", EAST)
-            west.change(unread, overrides={"percentCompleted": 50})
+            west.change(unread, overrides={"accountCode": "AZ022"})
             done(home, "airflow", "dags", "trigger", "aims360")
             airflow.end("aims360", 2)
             airflow.end("after_aims360")

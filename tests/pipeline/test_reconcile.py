@@ -377,7 +377,7 @@ def test_a_busy_restored_source_is_noticed_by_its_rowversions(db: Connection) ->
 def interrupt_the_following(scene: Scene) -> None:
     """A sync that notices a restore, and whose source dies in the midst of the scan that follows it."""
     scene.emulator.between_pages = lambda _: (
-        scene.emulator.fail_next(*["503"] * 8)
+        scene.emulator.fail_next(*["503"] * 20)
         if scene.one("SELECT count(*) FROM etl.scans WHERE trusting AND done > 0")
         else None
     )
@@ -506,10 +506,14 @@ def test_a_key_that_can_be_asked_for_again_is_gone_by_again(db: Connection) -> N
 
 
 def test_a_reject_that_was_mended_behind_the_watermark_is_found(db: Connection) -> None:
-    """It waits among the rejects in the version that couldn't be read; the one that can is missing here."""
+    """It waits among the rejects in the version that couldn't be read; the one that can is missing here.
+
+    A sync would find it too, once it is the reject's turn to be asked for.
+    """
     scene = a_mirror(db)
     job = scene.world.add(accountCode=22)
     an_hour_later(scene)
+    db.execute("UPDATE etl.rejects SET runs_to_wait = 9")
     scene.world.change(job, touch=False, accountCode="AZ022")
     an_hour_later(scene)
     assert found(scene.reconcile()) == (1, 0, 0)

@@ -17,6 +17,7 @@ import yaml
 from etl.cli import main
 from etl.config.settings import SETTINGS, read
 from etl.reporting.metrics import families
+from etl.reporting.metrics.http_server import HEALTH_PATH
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -105,7 +106,9 @@ def test_calls_are_found_where_they_stand() -> None:
     assert ["sync", "--metrics-file", "/var/lib/aims360-etl-metrics/aims360.prom"] in calls(
         DEPLOY / "cron" / "aims360-etl"
     )
-    assert ["status", "--check"] in calls(ROOT / "Dockerfile")
+    assert ["status", "--check", "--max-lag", "30m", "--max-rejects", "10"] in calls(
+        DEPLOY / "airflow" / "after_aims360.py"
+    )
     assert len([words for file in MARKDOWN for words in calls(file)]) > 20
     assert misunderstood(["sync", "--ever", "60s"])
     assert misunderstood(["jobz"])
@@ -225,9 +228,24 @@ def test_pods_have_no_rights_and_secrets_as_files(name: str) -> None:
     assert all(data[key].startswith(f"{mount['mountPath']}/") for key in data if key.endswith("_FILE"))
     assert container["envFrom"] == [{"configMapRef": {"name": manifest("settings")["metadata"]["name"]}}]
     assert misunderstood(container["args"]) is None
-    for probe in ("livenessProbe", "startupProbe"):
-        asks = container.get(probe, {}).get("exec", {"command": ["", "sync"]})
-        assert misunderstood(asks["command"][1:]) is None
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_probes_ask_whether_the_loop_lives_and_nothing_else(name: str) -> None:
+    """A restart cures no source and no row: what can be probed has a port, and is asked for its health there alone."""
+    [container] = pod(name)["containers"]
+    probes = {key: probe for key, probe in container.items() if key.endswith("Probe")}
+    assert bool(probes) == ("--metrics-port" in container["args"])
+    for probe in probes.values():
+        [port] = container["ports"]
+        assert probe["httpGet"] == {"path": HEALTH_PATH, "port": port["name"]}
+        assert str(port["containerPort"]) in container["args"]
+
+
+def test_no_shipped_file_takes_the_check_for_a_probe() -> None:
+    """`status --check` fails for a row that can't be read: it is for alerts and sensors."""
+    asking = [file for file in [*FILES, ROOT / "Dockerfile"] if ["status", "--check"] in [w[:2] for w in calls(file)]]
+    assert asking == [DEPLOY / "airflow" / "after_aims360.py"]
 
 
 def test_the_cronjob_runs_one_at_a_time_and_tries_again_what_may_succeed() -> None:
@@ -242,28 +260,25 @@ def test_the_cronjob_runs_one_at_a_time_and_tries_again_what_may_succeed() -> No
     assert pod("cronjob")["restartPolicy"] == "Never"  # podFailurePolicy wants it so
 
 
-def test_the_deployment_is_one_writer_that_is_asked_whether_it_keeps_up() -> None:
-    """Never two at once; alive is what `status --check` calls so; its port is the one that is scraped."""
+def test_the_deployment_is_one_writer() -> None:
+    """Never two at once; its port is the one that is scraped."""
     spec = manifest("deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
     [container] = pod("deployment")["containers"]
-    for probe in ("livenessProbe", "startupProbe"):
-        assert container[probe]["exec"]["command"][:3] == ["aims360-etl", "status", "--check"]
     port = str(container["ports"][0]["containerPort"])
     assert port in container["args"]
     assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == port
 
 
-def test_workers_are_many_and_asked_whether_they_are_there() -> None:
-    """Any number at once, unlike a service; alive is what answers at the port that is scraped."""
+def test_workers_are_many() -> None:
+    """Any number at once, unlike a service; their port is the one that is scraped."""
     spec = manifest("worker")["spec"]
     assert spec["replicas"] > 1
     assert "strategy" not in spec
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
     [container] = pod("worker")["containers"]
     [port] = container["ports"]
-    assert container["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": port["name"]}
     assert str(port["containerPort"]) in container["args"]
     assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
 
@@ -281,7 +296,11 @@ def test_the_image_runs_without_rights_and_says_whether_it_is_well() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", given["USER"])
     assert json.loads(given["ENTRYPOINT"]) == ["aims360-etl"]
     assert misunderstood(json.loads(given["CMD"])) is None
-    assert given["HEALTHCHECK"].endswith('CMD ["aims360-etl", "status", "--check"]')
+    program, option, code = json.loads(given["HEALTHCHECK"].partition("CMD ")[2])
+    port = json.loads(given["CMD"])[json.loads(given["CMD"]).index("--metrics-port") + 1]
+    assert (program, option) == ("python", "-c")
+    assert f"'127.0.0.1', {port}," in code
+    assert f"'{HEALTH_PATH}'" in code
     assert "AIMS360_" not in DOCKERFILE
     assert "DATABASE_URL" not in DOCKERFILE
 
@@ -318,6 +337,7 @@ def test_the_composition_is_of_this_image_and_keeps_its_secrets_in_files() -> No
     found = yaml.safe_load(text("compose.yaml"))
     services = found["services"]
     assert services["etl"]["image"] == services["migrate"]["image"]
+    assert services["migrate"]["healthcheck"] == {"disable": True}  # the image's asks a service
     assert services["etl"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert misunderstood(services["migrate"]["command"]) is None
     for name in ("etl", "migrate"):

@@ -16,10 +16,19 @@ from tests.support.scene import Scene
 by_generation = pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
 by_strategy = pytest.mark.parametrize("refuse", [frozenset(), frozenset({"ID", "jobID"})], ids=["by key", "by time"])
 DOCUMENT = {"documentName": "a.xlsx", "DownloadLink": "https://x/a", "SizeInMB": 1.5, "DocumentID": "d"}
-# A value of a type that no column of the property can hold.
-WRONG: dict[str, Any] = {name: {"an": "object"} for name in (*TEXTS.values(), *TIMES.values(), "rowversion")}
-WRONG |= dict.fromkeys(("ID", "jobCategoryID", "jobSubCategoryID", "percentCompleted", "purgeDays"), "a text")
-WRONG |= {"canReRun": 5, "CanPublish": "Perhaps", "publishLinkAccessScope": ["Public"], "numberOfAttempts": 1.5}
+# A value that can't be read: of a property that decides, and of any other.
+DECIDING: dict[str, Any] = {
+    **{name: {"an": "object"} for name in ("jobID", "jobStatus", "clientID", "DatabaseName", "accountCode")},
+    "rowversion": {"an": "object"},
+    **dict.fromkeys(("createdDate", "modifiedDate", "purgeDateTime", "ID"), "a text"),
+}
+HARMLESS: dict[str, Any] = {
+    **{name: {"an": "object"} for name in (*TEXTS.values(), *TIMES.values()) if name not in DECIDING},
+    **dict.fromkeys(("jobCategoryID", "jobSubCategoryID", "percentCompleted", "purgeDays"), "a text"),
+    "canReRun": 5,
+    "CanPublish": "Perhaps",
+    "numberOfAttempts": [1],
+}
 
 
 def stored(db: Connection, response: Any, **properties: Any) -> tuple[Scene, tuple[Any, ...]]:
@@ -34,17 +43,17 @@ def stored(db: Connection, response: Any, **properties: Any) -> tuple[Scene, tup
 
 @by_strategy
 @by_generation
-def test_a_wrong_type_of_any_property_is_a_reject_that_leaves_when_it_loads(
+def test_a_deciding_value_that_cannot_be_read_makes_a_reject_that_leaves_when_it_loads(
     db: Connection, generation: Generation, refuse: frozenset[str]
 ) -> None:
     """One row a property: each waits with its reason, the good row loads, and all leave once they are mended."""
     world = World(seed=2, generation=generation)
-    bad = {name: world.add(overrides={name: value}) for name, value in WRONG.items()}
+    bad = {name: world.add(overrides={name: value}) for name, value in DECIDING.items()}
     world.add()
     scene = Scene(db, world, refuse=refuse)
     run = scene.sync()
     assert (run.verdict, run.counts.inserted) == (Verdict.COMPLETE_WITH_REJECTS, 1)
-    assert scene.one("SELECT count(*) FROM etl.rejects") == len(WRONG)
+    assert scene.one("SELECT count(*) FROM etl.rejects") == len(DECIDING)
     reasons = dict(scene.rows("SELECT job_id, reason FROM etl.rejects"))
     for name, job in bad.items():
         if name != "jobID":
@@ -57,9 +66,35 @@ def test_a_wrong_type_of_any_property_is_a_reject_that_leaves_when_it_loads(
             world.change(job, overrides={name: mended})
     world.delete(bad["jobID"])
     run = scene.sync()
-    assert (run.counts.rejected, run.counts.inserted) == (0, len(WRONG) - 1)
+    assert (run.counts.rejected, run.counts.inserted) == (0, len(DECIDING) - 1)
     assert scene.one("SELECT count(*) FROM etl.rejects WHERE job_id NOT LIKE 'sha256:%%'") == 0
     assert scene.differences() == []
+
+
+MARKS = "SELECT property, settled FROM etl.unread_values ORDER BY property"
+
+
+@by_strategy
+@by_generation
+def test_any_other_value_that_cannot_be_read_costs_its_job_nothing_else(
+    db: Connection, generation: Generation, refuse: frozenset[str]
+) -> None:
+    """One row a property: each loads at once, is marked, is read once more, and is left alone until it is mended."""
+    world = World(seed=2, generation=generation)
+    bad = {name: world.add(overrides={name: value}) for name, value in HARMLESS.items()}
+    scene = Scene(db, world, refuse=refuse)
+    run = scene.sync()
+    assert (run.verdict, run.counts.inserted, run.counts.rejected) == (Verdict.COMPLETE, len(HARMLESS), 0)
+    assert scene.rows(MARKS) == [(name, False) for name in sorted(HARMLESS)]
+    assert scene.differences() == []
+    assert scene.sync().counts.updated == len(HARMLESS)
+    assert scene.rows(MARKS) == [(name, True) for name in sorted(HARMLESS)]
+    assert scene.sync().counts.updated == 0
+    world.advance(timedelta(seconds=1))
+    for name, job in bad.items():
+        world.change(job, overrides={name: None})
+    assert scene.sync().counts.updated == len(HARMLESS)
+    assert (scene.rows(MARKS), scene.differences()) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +127,7 @@ def test_documents_come_as_a_list_in_a_string_or_in_two(db: Connection, encode: 
         (5, (5, None)),
         ("true", (True, None)),
         ("[1, 2]", ([1, 2], None)),
-        ("[{", (None, "[{")),
+        ("[Warning]", (None, "[Warning]")),
         ("NaN", (None, "NaN")),
         ("", (None, None)),
         ("null", (None, None)),
@@ -129,15 +164,28 @@ def test_a_document_that_is_listed_twice_is_stored_twice(db: Connection, generat
     assert scene.sync().notes == ()
 
 
-@pytest.mark.parametrize("size", ["big", -1, True, "1e999", {}])
-def test_a_size_that_is_none_is_a_reject_or_a_number(db: Connection, size: Any) -> None:
-    """Never a guess: the job waits, or the number is stored as it came."""
+@pytest.mark.parametrize("size", ["big", True, "1e999", {}])
+def test_a_size_that_is_none_is_kept_with_its_document(db: Connection, size: Any) -> None:
+    """Never a guess: the document has no size, and what stood there is in its `extra`."""
     world = World(seed=5)
     world.add(responseType="Publishlink", response=json.dumps([{**DOCUMENT, "SizeInMB": size}]))
     scene = Scene(db, world)
-    run = scene.sync()
-    sizes = [row[0] for row in scene.rows("SELECT size_in_mb FROM aims360.job_documents")]
-    assert (run.counts.rejected, sizes) == ((0, [Decimal(-1)]) if size == -1 else (1, []))
+    assert scene.sync().counts.rejected == 0
+    assert scene.rows("SELECT size_in_mb, extra FROM aims360.job_documents") == [(None, {"SizeInMB": size})]
+    assert scene.rows(MARKS) == [("response.SizeInMB", False)]
+
+
+def test_a_response_that_was_cut_short_is_a_reject(db: Connection) -> None:
+    """It begins as documents do: without them the job would be thought to have none."""
+    world = World(seed=7)
+    job = world.add(responseType="Publishlink", response=json.dumps([DOCUMENT])[:-9])
+    scene = Scene(db, world)
+    assert scene.sync().counts.rejected == 1
+    assert scene.one("SELECT reason FROM etl.rejects") == "response begins like JSON, and is none"
+    world.advance(timedelta(seconds=1))
+    world.change(job, response=json.dumps([DOCUMENT]))
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.differences() == []
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\ud800"])

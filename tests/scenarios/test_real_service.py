@@ -8,12 +8,14 @@ import pytest
 
 from etl.client.client import Api
 from etl.config.secrets import PasswordGrant, Secret
-from etl.errors import CredentialsRefused, Refused, SignInFailed, Unreachable
+from etl.errors import BrokenPromise, CredentialsRefused, Refused, SignInFailed, Unreachable
 from etl.models import Verdict
 from etl.pipeline.sync import sync
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Faults, populated, serve
+from etl.testing.emulator.drift import Drift
 from etl.testing.emulator.service_options import ServiceOptions
+from etl.testing.emulator.spoilt_rows import Spoilt
 from tests.support.gateway import behind
 from tests.support.scene import GRANT, Scene, a_source
 
@@ -350,6 +352,137 @@ def test_an_etag_of_another_form_is_no_rowversion(db: Connection, form: str) -> 
     assert scene.sync().verdict is Verdict.COMPLETE
     world.advance(HOUR)
     assert scene.reconcile(repair=True).counts.differences == 0
+
+
+# -- rows that can't be read -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["tab", "newline", "escape", "latin-1", "nan", "infinity", "octal"])
+@pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
+def test_a_row_that_was_spoilt_once_is_there_after_the_next_run(db: Connection, generation: Any, form: Any) -> None:
+    """A bad gateway spoils a tenth of the rows once: the others are there at once, and these with the runs after."""
+    world = populated(150, seed=10, rate=0, generation=generation)
+    source = a_source(reread=timedelta(), reconcile_every=timedelta(), concurrency=1)
+    scene = Scene(db, world, source, options=ServiceOptions(spoilt=(Spoilt(form, share=0.1, times=1),)))
+    first = scene.sync()
+    if form == "latin-1":  # is loaded with a character in the place of the bad byte, and marked
+        assert scene.one("SELECT count(*) FROM etl.unread_values") > 2
+        assert first.counts.replaced_characters > 2
+    else:
+        assert first.is_unwell
+        assert first.counts.rejected > 2
+    assert first.counts.inserted + first.counts.rejected == 150
+    for _ in range(3):
+        world.advance(MINUTE)
+        run = scene.sync()
+        assert not run.is_unwell  # nothing new
+    assert (run.verdict, scene.rows("SELECT * FROM etl.rejects")) == (Verdict.COMPLETE, [])
+    assert scene.rows("SELECT * FROM etl.unread_values") == []
+    assert scene.differences() == []
+
+
+def test_a_row_that_is_spoilt_for_good_is_asked_for_less_and_less_often(db: Connection) -> None:
+    """After 1, 2, 4 and 8 runs, then once a day; the verdict says so all the while, and it leaves when it is mended."""
+    world = populated(40, seed=11, rate=0)
+    world.advance(HOUR)
+    bad = world.add(purgeDateTime=world.now + 90 * DAY)
+    options = ServiceOptions(spoilt=(Spoilt("tab", (bad.job_id,)),))
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()), options=options)
+    scene.sync()
+    world.advance(HOUR)
+    world.add()
+    asked = []
+    for number in range(1, 41):
+        scene.emulator.reset_log()
+        run = scene.sync()
+        assert run.verdict is Verdict.COMPLETE_WITH_REJECTS
+        if any(bad.job_id in request.raw_query for request in scene.emulator.requests):
+            asked.append(number)
+        world.advance(MINUTE)
+    assert asked == [1, 3, 7, 15]
+    world.advance(DAY)
+    scene.emulator.options = ServiceOptions()
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = %s", bad.job_id) == 1
+
+
+def test_a_reject_that_the_source_no_longer_shows_leaves_after_two_looks(db: Connection) -> None:
+    """And the run's notes name it."""
+    world = populated(40, seed=12, rate=0)
+    bad = list(world.jobs())[-1]
+    options = ServiceOptions(spoilt=(Spoilt("nan", (bad.job_id,)),))
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()), options=options)
+    scene.sync()
+    world.delete(bad)
+    notes: list[str] = []
+    runs = 0
+    while scene.rows("SELECT FROM etl.rejects"):
+        world.advance(MINUTE)
+        world.add()
+        notes = list(scene.sync().notes)
+        runs += 1
+    assert runs == 3
+    assert any(bad.job_id in note for note in notes)
+
+
+_OTHER_FORMS = (("percentCompleted", "fraction"), ("dates", "offset"), ("numbers", "float"), ("yes-no", "boolean"))
+
+
+@pytest.mark.parametrize(("name", "form"), [*_OTHER_FORMS, ("startDate", "empty"), ("percentCompleted", "object")])
+def test_a_property_of_another_form_keeps_no_row_out(db: Connection, name: str, form: Any) -> None:
+    """All rows load; what can't be read is NULL, and kept as it came."""
+    world = populated(120, seed=13, rate=0)
+    options = ServiceOptions(drift=(Drift(name, form),))
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()), options=options)
+    run = scene.sync()
+    assert (run.verdict, run.counts.inserted, run.counts.rejected) == (Verdict.COMPLETE, 120, 0)
+    marked = scene.one("SELECT count(DISTINCT job_id) FROM etl.unread_values")
+    assert (marked > 0) == (form == "object")
+    if form == "object":
+        kept = "SELECT count(*) FROM aims360.jobs WHERE percent_completed IS NULL AND extra ? 'percentCompleted'"
+        assert scene.one(kept) == marked
+
+
+def test_a_value_that_reads_again_loses_its_mark(db: Connection) -> None:
+    """The same version of a marked job is written anew when its value can be read."""
+    world = populated(60, seed=14, rate=0)
+    source = a_source(reread=timedelta(), reconcile_every=timedelta())
+    scene = Scene(db, world, source, options=ServiceOptions(drift=(Drift("percentCompleted", "list", 0.2),)))
+    scene.sync()
+    assert scene.one("SELECT count(*) FROM etl.unread_values") > 5
+    scene.emulator.options = ServiceOptions()
+    for _ in range(4):
+        world.advance(MINUTE)
+        scene.sync()
+    assert scene.rows("SELECT * FROM etl.unread_values") == []
+    assert scene.differences() == []
+
+
+def test_a_source_whose_rows_have_changed_their_form_fails_the_run(db: Connection) -> None:
+    """More than half of the rows can't be read: exit code 1, and the watermark stays."""
+    world = populated(100, seed=15, rate=0)
+    scene = Scene(db, world, options=ServiceOptions(drift=(Drift("createdDate", "list", 0.7),)))
+    with pytest.raises(BrokenPromise, match="form of the source's rows has changed"):
+        scene.sync()
+    assert scene.one("SELECT watermark FROM etl.sources") is None
+    scene.emulator.options = ServiceOptions()
+    assert scene.sync().kind == "full"
+    assert scene.differences() == []
+
+
+# -- support -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_request_id_of_a_failure_is_told_and_kept(db: Connection) -> None:
+    """It is what AIMS360's support looks a call up by: in the message, and in the ledger."""
+    scene = a_scene(db, 10)
+    scene.emulator.fail_next(*["overload"] * 60)
+    with pytest.raises(Unreachable, match="requestId") as caught:
+        scene.sync()
+    [(request_id, error)] = scene.rows("SELECT request_id, error FROM etl.runs")
+    assert request_id
+    assert request_id in error
+    assert request_id in str(caught.value)
 
 
 # -- rights ------------------------------------------------------------------------------------------------------------

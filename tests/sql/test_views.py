@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from etl.errors import DatabaseError
-from etl.postgres import migrations
+from etl.postgres import daily_aggregates, migrations
 from etl.postgres.connection import Connection, connect
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
@@ -359,16 +359,24 @@ def test_a_sync_takes_no_lock_that_keeps_readers_out(url: str, db: Connection) -
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
 def test_dates_of_both_ends_of_time_can_be_read_in_every_zone(db: Connection, zone: str) -> None:
-    """A day of the year 0 or 10000 would be refused by Python, and a whole view with it."""
+    """A day of the year 0 or 10000 would be refused by Python, and a whole view with it.
+
+    The source's first dates are none; but rows of earlier releases may still hold them.
+    """
     world = World(seed=1)
     for moment in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"):
         world.add(createdDate=moment, startDate=None, completedDate=None, purgeDateTime=None)
     scene = Scene(db, world, a_source(time_zone=zone))
     scene.sync()
-    days = scene.rows("SELECT created_day, created_at_local::date FROM bi.jobs ORDER BY created_day")
-    assert days == [(date.min, date.min), (date.max, date.max)]
-    assert scene.rows("SELECT day FROM bi.job_daily ORDER BY day") == [(date.min,), (date.max,)]
+    days = "SELECT created_day, created_at_local::date FROM bi.jobs ORDER BY created_day"
+    totals = "SELECT day FROM bi.job_daily ORDER BY day"
+    assert scene.rows(days) == [(date.max, date.max), (None, None)]
+    assert scene.rows(totals) == [(date.max,), (None,)]
     assert Laws().broken(db) == []
+    db.execute("UPDATE aims360.jobs SET created_date = '0001-01-01 00:00Z' WHERE created_date IS NULL")
+    daily_aggregates.count_all(db, 1)
+    assert scene.rows(days) == [(date.min, date.min), (date.max, date.max)]
+    assert scene.rows(totals) == [(date.min,), (date.max,)]
 
 
 def test_a_job_that_was_purged_is_stuck_no_more(db: Connection) -> None:
@@ -382,6 +390,56 @@ def test_a_job_that_was_purged_is_stuck_no_more(db: Connection) -> None:
         world.add()  # a source that shows nothing causes no purge
         scene.sync()
     assert scene.rows("SELECT is_open, is_stuck FROM bi.jobs WHERE is_purged") == [(True, False)]
+
+
+def test_a_mirror_is_complete_if_nothing_of_it_is_known_to_be_missing(db: Connection) -> None:
+    """From the first complete run on, unless a run left a part, the source went back, or a clock was wrong."""
+
+    def is_complete() -> bool:
+        return bool(scene.one("SELECT is_complete FROM bi.freshness"))
+
+    scene = Scene(db, populated(20, seed=1, rate=0))
+    db.execute("""
+        INSERT INTO etl.sources (name, base_url, flatten_version, purge_mode, time_zone)
+        VALUES ('aims360', 'https://api.aims360.example', 1, 'delete', 'UTC')
+    """)
+    assert not is_complete()
+    scene.sync()
+    assert is_complete()
+    verdict = (
+        "UPDATE etl.runs SET verdict = %s WHERE run_id = (SELECT max(run_id) FROM etl.runs WHERE verdict IS NOT NULL)"
+    )
+    db.execute(verdict, ("incomplete",))
+    assert not is_complete()
+    scene.purge()
+    assert not is_complete()  # a purge has no verdict: it makes nothing more complete
+    db.execute(verdict, ("complete",))
+    assert is_complete()
+    db.execute("UPDATE etl.sources SET went_back = 'an older state'")
+    assert not is_complete()
+    db.execute("UPDATE etl.sources SET went_back = NULL, complete_through = now() + '61 min'::interval")
+    assert not is_complete()
+    db.execute("UPDATE etl.sources SET complete_through = now() + '59 min'::interval")
+    assert is_complete()
+
+
+def test_the_oldest_row_that_waits_is_dated(db: Connection) -> None:
+    """How many wait and since when, by the source's clock; none and null for a source without them."""
+    scene = Scene(db, populated(20, seed=1, rate=0))
+    jobs = list(scene.world.jobs())
+    for job in jobs[:2]:
+        scene.world.change(job, overrides={"createdDate": "what is no date"})
+        scene.world.advance(HOUR)
+        scene.sync()
+    Scene(db, populated(5, seed=2, rate=0), a_source(name="west")).sync()
+    found = scene.rows(
+        "SELECT source, open_rejects, oldest_reject_at_utc, is_complete, last_verdict FROM bi.freshness ORDER BY source"
+    )
+    oldest = (scene.world.now - HOUR).replace(tzinfo=None)
+    assert found == [
+        ("aims360", 2, oldest, False, "complete_with_rejects"),
+        ("west", 0, None, True, "complete"),
+    ]
 
 
 def test_the_last_run_is_the_one_that_the_job_shows(db: Connection) -> None:

@@ -83,6 +83,7 @@ def live_and_tell(db: Connection) -> dict[str, Any]:
     }
     west, south, east = (Scene(db, world, source(name), page_size=5) for name, world in worlds.items())
     worlds["west"].add(overrides={"percentCompleted": "a text"})
+    worlds["west"].add(overrides={"accountCode": 22})
     worlds["west"].add(overrides={"more": {"also": [1, "é"]}, "responseType": "In-line", "response": '{"a": "é"}'})
     worlds["west"].add(createdDate=ABSENT, overrides={"accountCode": ""})
     for scene in (west, south):

@@ -186,6 +186,21 @@ def test_the_response_is_documents_json_or_text() -> None:
         assert (row.response_json, row.response_text) == (None, None)
 
 
+def test_documents_are_known_without_their_list_and_in_other_letters() -> None:
+    """One document by itself, and names in any case; the documented spelling comes first."""
+    one = {"documentName": "a.xlsx", "DownloadLink": "https://x/a", "SizeInMB": "0.1"}
+    other = {"DocumentName": "a.xlsx", "downloadlink": "https://x/a", "SIZEINMB": 0.1}
+    for response in (one, [other], other):
+        batch = a_batch(response=json.dumps(response))
+        [document] = batch.jobs[0].documents
+        assert (document.document_name, document.download_link) == ("a.xlsx", "https://x/a")
+        assert (document.size_in_mb, document.extra, batch.unknown) == (Decimal("0.1"), None, frozenset())
+    [document] = a_batch(response=json.dumps([{"documentname": "b", "documentName": "a"}])).jobs[0].documents
+    assert (document.document_name, document.extra) == ("a", '{"documentname":"b"}')
+    assert a_batch(response=json.dumps(one), responseType="In-line JSON").jobs[0].documents == ()
+    assert a_row(response='{"name": "a.xlsx"}').response_json == '{"name":"a.xlsx"}'
+
+
 def test_characters_that_postgres_cannot_store_are_replaced_and_counted() -> None:
     """NUL and lone surrogates become U+FFFD; a pair of surrogates is a character."""
     page = payload.parse_page(rb'{"value": [{"jobID": "a", "jobStatusText": "\ud83d\ude00 \ud800 \u0000"}]}')
