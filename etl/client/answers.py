@@ -23,7 +23,11 @@ ENOUGH = 3  # refusals of one query, with another request answered after each
 BETWEEN_REFUSALS = 30.0  # seconds
 
 _PROCESSING_FAILED = "request_processingfailed"
-_TOKEN_CODES = frozenset({"authenticationfailed", "invalidauthenticationinfo"})
+# By the vendor's design AuthenticationFailed and InvalidAuthenticationInfo; others say InvalidToken, ExpiredAuthToken.
+_TOKEN_CODE = re.compile(
+    r"authentication(?:failed|info|token|required)|(?:invalid|expired)\w*token|token\w*(?:invalid|expired)"
+)
+_TOKEN_ENDED = re.compile(r"\btoken\b.{0,40}\b(?:expired|revoked|no longer valid|is invalid)\b", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,80}", re.ASCII)
 _LONGEST_CODE = 200
 # The framework's words for what it doesn't support (api.md, "What it refuses, and how").
@@ -171,7 +175,8 @@ def is_token_refused(answer: Answer) -> bool:
         return False
     if answer.status == 401 or "invalid_token" in answer.headers.get("WWW-Authenticate", "").lower():
         return True
-    return _read_body(answer).code in _TOKEN_CODES
+    body = _read_body(answer)
+    return bool(_TOKEN_CODE.search(body.code) or (answer.status == 403 and _TOKEN_ENDED.search(body.message)))
 
 
 def may_be_token_refused(status: int) -> bool:
@@ -287,7 +292,7 @@ def _read_body(answer: Answer) -> _Body:
     return _Body(
         is_json=True,
         has_error=error is not None,
-        code=str(inner.get("code") or "")[:_LONGEST_CODE].lower(),
+        code=code[:_LONGEST_CODE].lower() if isinstance(code := inner.get("code"), str) else "",
         message=message if isinstance(message, str) else "",
         request_id=request_id if is_id else None,
     )

@@ -107,6 +107,7 @@ _TEXTS = (
 _DATES = ("startDate", "completedDate", "maximumDateTimeToExecuteJob")
 _JOB_READERS: dict[str, value_readers.Reader] = {
     "ID": value_readers.read_key,
+    "rowversion": value_readers.read_version,
     **dict.fromkeys(_INTEGERS, value_readers.read_integer),
     **dict.fromkeys(_LABELS, value_readers.read_label),
     **dict.fromkeys(_TEXTS, value_readers.read_text),

@@ -6,6 +6,7 @@ the shape of its text, in which no value can be recognised.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -62,6 +63,12 @@ def read_integer(value: object) -> int | None:
     if not isinstance(number, int) or isinstance(number, bool) or number not in _INTEGERS:
         raise UnreadableError
     return number
+
+
+def read_version(value: object) -> object:
+    """Return a rowversion as its base64; a number is one that the service writes as such. Anything else as it came."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return b64encode(value.to_bytes(8)).decode() if is_number else value  # type: ignore[attr-defined]
 
 
 def read_key(value: object) -> object:

@@ -131,7 +131,9 @@ def test_rowversions(properties: dict[str, str], number: int | None) -> None:
         ({"clientID": 5}, "$.clientID"),
         ({"DatabaseName": False}, "$.DatabaseName"),
         ({"accountCode": 22}, "$.accountCode"),
-        ({"rowversion": 533541}, "$.rowversion"),
+        ({"rowversion": -1}, "$.rowversion"),
+        ({"rowversion": 533541.5}, "$.rowversion"),
+        ({"rowversion": 2**63}, "$.rowversion"),
         ({"rowversion": "gAAAAAAAAAA="}, "2^63"),
         ({"rowversion": "gAAAAAAAAAA"}, "2^63"),
         ({"rowversion": "AAA="}, "bytes"),
@@ -337,3 +339,21 @@ def test_a_nul_of_a_document_is_replaced_however_it_is_escaped(nul: str) -> None
     batch = flatten([raw.encode()])
     assert [document.document_name for job in batch.jobs for document in job.documents] == ["x\ufffdy"]
     assert batch.replaced_characters == 1
+
+
+@pytest.mark.parametrize(
+    ("properties", "column", "value"),
+    [
+        ({"rowversion": 533541}, "row_version", 533541),
+        ({"rowversion": 0}, "row_version", 0),
+        ({"ID": 52714.0}, "id", 52714),
+        ({"ID": "52714"}, "id", 52714),
+    ],
+)
+def test_a_key_or_version_of_another_form_is_read_as_the_number_that_it_is(
+    properties: dict[str, Any], column: str, value: int
+) -> None:
+    """Services of another framework write a rowversion as a number, and an ID as a text."""
+    [job] = a_batch(**properties).jobs
+    assert getattr(job.row, column) == value
+    assert job.unread == ()
