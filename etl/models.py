@@ -232,15 +232,15 @@ class Scan(Struct, frozen=True):
             self,
             cursors=cursors,
             opaque=self.opaque or page.opaque,
-            delivered=self.delivered + page.delivered,
-            done=self.done + len(page.rows),
+            delivered=self.delivered + page.delivered + len(page.rejects),
+            done=self.done + len(page.rows) + len(page.rejects),
             page_size=page.page_size,
             narrowed=page.narrowed,
         )
 
     def shrunk(self) -> "Scan":
         """Return the scan with half as many rows per page."""
-        return replace(self, page_size=max(1, (self.page_size or USUAL_PAGE) // 2))
+        return replace(self, page_size=max(1, (self.page_size or USUAL_PAGE) // 2), narrowed=self.page_size is not None)
 
     def anew(self) -> "Scan":
         """The same scan from its beginning, in one range."""

@@ -38,6 +38,8 @@ _REFUSAL = re.compile(
 )
 _TOO_MANY_NODES = re.compile(r"node count limit", re.IGNORECASE)
 _OPTIONS = ("top", "skip", "count", "select", "orderby", "filter")
+# The framework quotes what it names: 'ID', $filter, and "for Top query".
+_QUOTED_NAMES = re.compile(r"(?:(?<=')|(?<=\$)|(?<=\bfor ))[A-Za-z]\w*(?='| query)")
 _NAMES = re.compile(r"[A-Za-z]\w*")
 _OPERATORS = frozenset({"and", "or", "not", "eq", "ne", "gt", "ge", "lt", "le", "asc", "desc", "null"})
 _OR = re.compile("'or'", re.IGNORECASE)  # the operator, not the word
@@ -257,7 +259,7 @@ def _judge_refusal(body: _Body, question: Question) -> Reading:
 
 def name_option(message: str, query: str) -> str | None:
     """Return what of a query a message names: `top`, `or`, `pagesize`, `filter ID`; else None."""
-    words = {word.lower() for word in _NAMES.findall(message)}
+    words = {word.lower() for word in _QUOTED_NAMES.findall(message)}
     options = {name: unquote(value) for name, _, value in (part.partition("=") for part in query.split("&"))}
     condition = _QUOTED.sub("''", options.get("$filter", ""))
     if words.isdisjoint({"orderby", "select"}) and (names := _named(condition, words)):

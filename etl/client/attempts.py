@@ -24,6 +24,7 @@ from etl.models import Clock
 COLLECTION = f"{JOBS}odata/v1.0/backgroundjob"
 
 _LONGEST_WAIT = 60.0  # seconds between two attempts
+_ALL_REFUSED = 2  # times, and the service refuses every request
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
 # A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
@@ -81,6 +82,7 @@ class Attempts:
         self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
         self._has_doubted = False
+        self._all_refused = 0  # times that a query and another request were refused, with no good answer in between
         self._light: str | None = None  # the query whose good answer was the shortest in this run
         self._lightest = math.inf
         self._lock = threading.Lock()
@@ -125,6 +127,7 @@ class Attempts:
             throttle.raise_limit()
             with self._lock:
                 self.good += 1
+                self._all_refused = 0
                 self.is_known = True
                 if len(answer.body) < self._lightest:
                     self._light, self._lightest = question.query, len(answer.body)
@@ -190,7 +193,9 @@ class Attempts:
         if isinstance(came, Reply):
             return True
         if came.is_doubtful and came.in_flight == 1 and failed.is_doubtful and failed.answer is not None:
-            self._refuse_all(failed)
+            self._all_refused += 1
+            if self._all_refused == _ALL_REFUSED:  # once may be what others ask of the service
+                self._refuse_all(failed)
         return False
 
     def _refuse_all(self, failed: Failure) -> NoReturn:

@@ -60,6 +60,7 @@ class Token(httpx.Auth):
                 self._may_replace = self._may_replace or response.is_success
                 return
         request_id = answers.read_answer(read_short(response), answers.Question()).request_id
+        request_id = request_id and self.masked(request_id)
         by = f"{response.status_code}, requestId {request_id}" if request_id else str(response.status_code)
         error = SignInFailed(
             f"{self._source.credentials_from}: the service refuses the token ({by}): it expired or was withdrawn, or "
@@ -153,6 +154,8 @@ class Grant(httpx.Auth):
         """
         answer = read_short(response)
         reading = answers.read_sign_in(answer)
+        request_id = reading.request_id and self.masked(reading.request_id)
+        reading = reading._replace(said=self.masked(reading.said), request_id=request_id)
         if reading.meaning is Meaning.RETRY:
             again = Again(reading.said, retry_after(answer.headers, self._clock.now()))
             again.request_id = reading.request_id

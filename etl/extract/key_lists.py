@@ -51,26 +51,39 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
 
 def find_rows(api: Api, job_ids: Sequence[str]) -> list[bytes] | None:
     """Return the rows of those of these jobs that the source shows; None where it can't be asked."""
+    rows, unanswered = find_each(api, job_ids)
+    return None if unanswered else rows
+
+
+def find_each(api: Api, job_ids: Sequence[str]) -> tuple[list[bytes], set[str]]:
+    """Return the rows of those of these jobs that the source shows, and those jobs that it gives no answer about.
+
+    One that isn't answered even by itself may be at fault alone; a second, and the source can't be asked.
+    """
     rows: list[bytes] = []
+    unanswered: set[str] = set()
     left = list(job_ids)
     while left:
         some = _take(left, max(1, _most_keys(api)))
         try:
             found = _ask(api, some)
         except _Refusal:
-            if len(some) == 1:
-                return None
-            _halve(api)
+            if len(some) > 1:
+                _halve(api)
+                continue
+            if unanswered:
+                return rows, {*unanswered, *left}
+            unanswered.add(left.pop(0))
             continue
         came = [(str(odata.stamp(row).jobID), row) for row in found]
         keys = {key for key, _ in came}
         if not keys <= set(some):
-            return None  # the filter is ignored
+            return [], set(job_ids)  # the filter is ignored
         rows += [row for _, row in came]
         # Of a page that was cut short the rest is asked for again; where nothing came, there is nothing.
         left = [key for key in left if key not in keys] if keys and len(keys) < len(some) else left[len(some) :]
         api.keys_a_list = _most_keys(api) + 1
-    return rows
+    return rows, unanswered
 
 
 def _most_keys(api: Api) -> int:
@@ -117,14 +130,14 @@ def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
     answered: set[str] = set()
     while left := (asked - answered) - {witness}:
         came = _keys_of(_ask(api, left | {witness}))
-        if not came <= asked or witness not in came:
+        if not came <= left | {witness} or witness not in came:
             # A page of one row shows whichever comes first.
             is_cut = len(came) == 1 and came <= left
             if not is_cut:
                 return None
         answered |= came
         if came == {witness}:
-            return answered if api.largest_page > 1 or not _ask(api, left) else None
+            return answered if not _ask(api, left) else None
     return answered
 
 
@@ -133,6 +146,8 @@ def _ask_singly(api: Api, keys: Sequence[str], witness: str) -> set[str] | None:
     answered: set[str] = set()
     for key in (witness, *keys, witness):
         came = _keys_of(_ask(api, [key]))
+        if key != witness and not came:  # one empty answer is no proof
+            came = _keys_of(_ask(api, [key]))
         if not came <= {key} or (key == witness and not came):
             return None
         answered |= came

@@ -15,10 +15,11 @@ from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
 def counts_before(scan: Scan) -> datetime | None:
     """Rows modified before then are counted, to be held against the source's own count if need be; None: none are.
 
-    By ID there is no need: numbers can always be compared.
+    An increment by ID has no need of it: numbers can always be compared.
     """
     upper = scan.window.upper
-    return odata.plus(upper, TICK_PLAY) if upper and scan.lane == SYNC and scan.key != "ID" else None
+    is_counted = scan.lane == SYNC and (scan.key != "ID" or scan.window.lower is None)
+    return odata.plus(upper, TICK_PLAY) if upper and is_counted else None
 
 
 def place_of(key: Key | None) -> int | None:

@@ -29,7 +29,7 @@ _SLOWEST_GROWTH = 640
 _MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
 _HIGHEST = 0xFFFFFFFF  # the first eight digits of a GUID
 _WIDER = 4  # times as wide is the range after one without rows
-_EMPTY_AT_MOST = 12  # ranges in a row without rows, before one without an end is asked for
+_EMPTY_AT_MOST = 32  # ranges in a row without rows, before one without an end is asked for
 
 
 class _Request(NamedTuple):
@@ -77,6 +77,7 @@ class PageFetcher:
         self._suspects: dict[int, _Suspect] = {}
         self._ranges: dict[int, _Range] = {}
         self._rejected = 0
+        self._is_honoured = False  # the filter on the key, in this scan
         self._lock = threading.Lock()
 
     def fetch(self, cursor: Cursor, ended: threading.Event) -> Page:
@@ -134,6 +135,8 @@ class PageFetcher:
             if error.is_query and error.option in (None, "pagesize") and "pagesize=" in query:
                 self._may_use_pagesize = False  # it may be this that is refused
                 return self._ask(cursor, request, ended)
+            if error.is_query and error.option is None and self._is_honoured:
+                raise Unreachable(f"{error}. It was answered before in this scan; the next run goes on") from None
             if error.is_query:
                 raise KeyRefused(str(error), error.status) from None
             raise
@@ -164,6 +167,7 @@ class PageFetcher:
     def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
         """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
         with self._lock:
+            self._is_honoured = self._is_honoured or cursor.after is not None
             self._heed_suspect(cursor, page)
             if request.bound is not None and cursor.part in self._ranges:
                 found = self._ranges[cursor.part]
@@ -206,9 +210,10 @@ class PageFetcher:
         self, cursor: Cursor, request: _Request, error: AskForLess, ended: threading.Event
     ) -> Page | None:
         """Decide how less is asked for next; or return the page beyond a record that can't be served."""
-        if cursor.part in self._ranges and request.bound is not None:
-            found = self._ranges[cursor.part]
-            found.width, found.empty = max(1, found.width // 2), 0
+        if (found := self._ranges.get(cursor.part)) is not None:
+            found.empty = 0
+            if request.bound is not None:
+                found.width = max(1, found.width // 2)
         if error.is_too_large and not request.is_least:
             self._shrink(cursor, request)
             return None
@@ -242,8 +247,13 @@ class PageFetcher:
         names = sorted({"jobID", self._scan.key})
         query = self._write(cursor, request, names)
         try:
-            rows = self._api.page(query, ended, page_size=request.size, attempts=2, has_another_way=True).answer.rows
-        except (AskForLess, Refused, Unreachable):
+            reply = self._api.page(query, ended, page_size=request.size, attempts=2, has_another_way=True)
+            rows = reply.answer.rows
+            end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
+            undated = replace(self._scan, window=replace(self._scan.window, lower=None))
+            if check_page(undated, end, reply.answer, reply.answered_at).repeated:
+                return []
+        except (AskForLess, BrokenPromise, Refused, Unreachable):
             return []
         stamps = [odata.stamp(row) for row in rows]
         keys = [stamp.key(self._scan.key) for stamp in stamps]

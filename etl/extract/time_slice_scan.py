@@ -105,7 +105,7 @@ def by_time(scan: Scan) -> Scan:
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """The scan's pages from where its cursors stand. Raises SourceError, BrokenPromise among them."""
     now, begun = scan.window.as_of, odata.literal(scan.window.as_of)
-    chased, limit = 0, _Limit()
+    chased, limit = 0, _Limit(scan.page_size)
     for cursor in scan.cursors:
         while not cursor.done:
             page = (

@@ -7,6 +7,7 @@ source no longer shows it, asked twice (correctness.md, "The upsert", Rejects).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise, starmap
 from typing import TYPE_CHECKING
 
 from etl.client import odata
@@ -14,7 +15,7 @@ from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import key_lists
 from etl.extract.keyset_scan import Probe
 from etl.load.upsert import load
-from etl.models import Cursor, Page, Scan, ScanKind, Window
+from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
 from etl.pipeline.run_context import Recorder
 from etl.state import rejects
 from etl.state.rejects import Due
@@ -46,34 +47,60 @@ def ask_again(run: Recorder, api: Api, found: Probe) -> None:
 def _ask_for_jobs(run: Recorder, api: Api, found: Probe, due: Sequence[Due], witness: str) -> None:
     """Ask for jobs by their keys, with the witness: without it an answer says nothing about what is missing."""
     job_ids = [one.job_id for one in due]
-    rows = key_lists.find_rows(api, [*job_ids, witness])
-    if rows is None:
-        return  # the next full pass is the answer
+    rows, unanswered = key_lists.find_each(api, [*job_ids, witness])
+    if witness in unanswered:
+        unanswered = set(job_ids)  # the next full pass is the answer
     came = {str(odata.stamp(row).jobID): row for row in rows}
-    is_trusted = witness in came or witness in job_ids
+    is_trusted = witness in came
     shown = [row for job_id, row in came.items() if job_id in job_ids]
-    gone = [one.job_id for one in due if one.is_reject and one.job_id not in came] if is_trusted else []
+    gone = [one.job_id for one in due if one.is_reject and one.job_id not in {*came, *unanswered}] if is_trusted else []
     _take_in(run, found, shown, due, gone)
 
 
 def _ask_for_range(run: Recorder, api: Api, found: Probe, due: Due) -> None:
     """Ask for what lies between two keys. As long as the service can't serve it, it waits."""
     assert due.key_name is not None
-    bounds = (("gt", due.key_after), ("lt", due.key_before))
-    conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
-    try:
-        rows = api.page(odata.query(conditions, due.key_name), attempts=1).answer.rows
-    except (AskForLess, BadAnswer, Refused, Unreachable):
-        _take_in(run, found, (), [due], ())
-        return
-    _take_in(run, found, rows, [due], () if rows else [due.job_id])
+    rows: list[bytes] = []
+    after, is_read = due.key_after, False
+    for _ in range(_REQUESTS):
+        bounds = (("gt", after), ("lt", due.key_before))
+        conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
+        try:
+            came = api.page(odata.query(conditions, due.key_name), attempts=1).answer.rows
+        except (AskForLess, BadAnswer, Refused, Unreachable):
+            break
+        rows += came
+        keys = [key for row in came if (key := odata.stamp(row).key(due.key_name)) is not None]
+        is_read = not came or (len(keys) == 1 and str(keys[0]) == _only(due))
+        if is_read or not keys or not all(starmap(_is_before, pairwise(keys))):
+            break
+        after = str(keys[-1])
+    _take_in(run, found, rows, [due], [due.job_id] if is_read and not rows else (), is_read=is_read)
+    if after != due.key_after and not is_read:  # what is lacking lies beyond, if anywhere
+        rejects.narrow(run.db, run.source_id, due.job_id, str(after))
+
+
+def _is_before(one: Key, other: Key) -> bool:
+    """Whether keys ascend, as far as they can be compared here."""
+    return odata.comparable(one) and odata.comparable(other) and odata.is_less(one, other)
+
+
+def _only(due: Due) -> str | None:
+    """The only key that a range can hold, where it is that narrow."""
+    if due.key_after is None or due.key_before is None:
+        return None
+    if due.key_name == "ID":
+        return str(int(due.key_after) + 1) if int(due.key_before) - int(due.key_after) == 2 else None
+    return due.key_before[:-1] if due.key_before.endswith("!") else None
 
 
 def _literal(name: str, key: str) -> str:
     return odata.literal(int(key) if name == "ID" else key)
 
 
-def _take_in(run: Recorder, found: Probe, rows: Sequence[bytes], due: Sequence[Due], gone: Sequence[str]) -> None:
+def _take_in(
+    run: Recorder, found: Probe, rows: Sequence[bytes], due: Sequence[Due], gone: Sequence[str], *, is_read: bool = True
+) -> None:
     """Load what came, in one transaction with what is noted of the asking."""
     batch = flatten(rows)
     page = Page(tuple(rows), Cursor(0, None, None, done=True), found.as_of)
@@ -84,7 +111,9 @@ def _take_in(run: Recorder, found: Probe, rows: Sequence[bytes], due: Sequence[D
         if rows:
             run.learn(scan, page, batch)
             run.loaded(page, batch, load(run.db, run.source_id, batch, run.rules(scan, page)), pages=0)
-        if rows:  # a range was named by its keys; what lay there has its own name now
-            rejects.drop(run.db, run.source_id, [one.job_id for one in due if one.key_name is not None])
+        if rows and is_read:  # a range was named by its keys; what lay there has its own name now
+            kept = {reject.job_id for reject in batch.rejects}
+            names = [one.job_id for one in due if one.key_name is not None and one.job_id not in kept]
+            rejects.drop(run.db, run.source_id, names)
         run.note_forgotten(rejects.note_missing(run.db, run.source_id, gone), "the source doesn't show them any more")
         run.asked_again()

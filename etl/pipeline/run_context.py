@@ -410,7 +410,7 @@ class Recorder:
         self.checks = sorted({*self.checks, *passed(scan)})
         self.state = source_state.remember_strategy(self.db, self.state, "time" if scan.key == BY_TIME else "key")
 
-    def retry_rejects(self, as_of: datetime) -> None:
+    def retry_rejects(self, as_of: datetime, key: str = "ID") -> None:
         """Loads the rejects that this program can read, where an older one could not; counts down for the others."""
         self.waiting = rejects.find_waiting(self.db, self.source_id)
         self.has_rejects = self.waiting.rejects
@@ -425,7 +425,7 @@ class Recorder:
         )
         with self.transaction():
             rejects.count_down(self.db, self.source_id, self.waiting)
-            gone = rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time")
+            gone = rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time", key=key)
             self.note_forgotten(gone, "their purge date has passed, or 30 days")
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)

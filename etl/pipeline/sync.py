@@ -79,7 +79,7 @@ def sync(
         watch(Progress(run.run_id, _BEGINS))
         with run.phase("probe"):
             found = run.recognise(probe(api), order.same_source)
-            run.retry_rejects(found.as_of)
+            run.retry_rejects(found.as_of, found.key)
             told = run.look_for_a_restore(api, found)
         with run.phase("scan"):
             found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)

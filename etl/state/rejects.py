@@ -37,6 +37,10 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
 """
 _KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
+_RANGES = """
+SELECT job_id, true, key_name, key_after, key_before FROM etl.rejects WHERE source_id = %s AND key_name IS NOT NULL
+"""
+_NARROW = "UPDATE etl.rejects SET key_after = %s WHERE source_id = %s AND job_id = %s"
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _WAITING = """
 SELECT
@@ -111,7 +115,9 @@ _EXPIRE = """
 DELETE FROM etl.rejects
 WHERE source_id = %(source_id)s
   AND coalesce(purge_date_time, first_seen_at + %(keep_for)s) < %(now)s
-  AND NOT (%(can_ask)s AND (key_name IS NOT NULL OR job_id !~ %(unnamed)s))
+  AND NOT (
+      %(can_ask)s AND CASE WHEN key_name IS NULL THEN job_id !~ %(unnamed)s ELSE key_name IN ('jobID', %(key)s) END
+  )
 RETURNING job_id
 """
 _READ_BY_AN_OLDER_PROGRAM = """
@@ -159,7 +165,11 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
     if not rejects:
         return 0
     names = {reject.job_id for reject in rejects}
-    known = db.execute(_KNOWN, (source_id, text_array(names))).fetchall()
+    known = {str(job_id) for (job_id,) in db.execute(_KNOWN, (source_id, text_array(names))).fetchall()}
+    ranges = [reject for reject in rejects if reject.key_name is not None and reject.job_id not in known]
+    if ranges:  # one record, met beside other rows, bears another range each time
+        held = [Due._make(row) for row in db.execute(_RANGES, (source_id,)).fetchall()]
+        known |= {reject.job_id for reject in ranges if any(_overlap(reject, one) for one in held)}
     for reject in rejects:
         columns = {
             "job_id": reject.job_id,
@@ -172,13 +182,31 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
         }
         ours = {"source_id": source_id, "run_id": run_id, "seen_at": seen_at, "flatten_version": FLATTEN_VERSION}
         db.execute(_KEEP, {**columns, **ours})
-    return len(names) - len(known)
+    return len(names - known)
+
+
+def _overlap(one: Reject, other: "Due") -> bool:
+    """Whether two rejects may be the same record, by their ranges of one key."""
+    if one.key_name != other.key_name:
+        return False
+    bounds = ((one.key_after, other.key_before), (other.key_after, one.key_before))
+    return all(after is None or before is None or _place(after) < _place(before) for after, before in bounds)
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Order keys: numbers by their length first."""
+    return (len(key), key) if key.isdecimal() else (0, key)
 
 
 def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:
     """Forget rejects whose jobs were read, in the caller's transaction."""
     if keys:
         db.execute(_DROP, (source_id, text_array(keys)))
+
+
+def narrow(db: Connection, source_id: int, key: str, after: str) -> None:
+    """Note that a range was read up to a key, and nothing was lacking there."""
+    db.execute(_NARROW, (after, source_id, key))
 
 
 def find_waiting(db: Connection, source_id: int) -> Waiting:
@@ -226,12 +254,20 @@ def note_missing(db: Connection, source_id: int, keys: Sequence[str]) -> list[st
     return sorted(str(job_id) for (job_id,) in left)
 
 
-def expire(db: Connection, source_id: int, now: datetime, *, can_ask: bool = False) -> list[str]:
+def expire(db: Connection, source_id: int, now: datetime, *, can_ask: bool = False, key: str = "ID") -> list[str]:
     """Forget rejects whose time has passed, and return their names. `now` is the source's.
 
-    `can_ask`: the source can be asked by key; then only those go that it can't be asked for.
+    `can_ask`: the source can be asked by key; then only those go that it can't be asked for. `key`: what it shows, an
+    ID or none.
     """
-    given = {"source_id": source_id, "now": now, "keep_for": _KEEP_FOR, "can_ask": can_ask, "unnamed": _UNNAMED}
+    given = {
+        "source_id": source_id,
+        "now": now,
+        "keep_for": _KEEP_FOR,
+        "can_ask": can_ask,
+        "key": key,
+        "unnamed": _UNNAMED,
+    }
     return sorted(str(job_id) for (job_id,) in db.execute(_EXPIRE, given).fetchall())
 
 

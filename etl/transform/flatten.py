@@ -451,4 +451,6 @@ def _reject(raw: bytes, reason: str) -> Reject:
     job_id = label.key("jobID") or "sha256:" + hashlib.sha256(raw).hexdigest()
     text = payload.storable(raw.decode("utf-8", "replace"))
     purge_date = odata.find_date(label.purgeDateTime)
-    return Reject(payload.storable(str(job_id)), payload.storable(reason)[:500], text, purge_date)
+    number = label.key("ID") if label.key("jobID") is None else None
+    place = () if not isinstance(number, int) else ("ID", str(number - 1), str(number + 1))
+    return Reject(payload.storable(str(job_id)), payload.storable(reason)[:500], text, purge_date, *place)

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from etl.client import odata, sender
-from etl.client.auth import sign_in
 from etl.client.attempts import COLLECTION
+from etl.client.auth import sign_in
 from etl.client.client import Api
 from etl.client.retry import Again
 from etl.client.sender import Sender
