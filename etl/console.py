@@ -179,6 +179,8 @@ def _compared(run: Run) -> str:
     ghosts = f"{counts.ghosts_purged} purged on time, {counts.ghosts_early} early, {counts.ghosts_vanished} vanished"
     left = counts.differences - counts.repaired
     end = "mirror and source are equal" if not counts.differences else f"{counts.repaired} repaired"
+    if run.verdict == Verdict.COMPLETE_WITH_REJECTS and not counts.differences:
+        end = "nothing differs in the rows that can be read"
     end = "more may differ" if run.verdict == Verdict.INCOMPLETE else end
     end += f", {left} left as they are" if left else ""
     found = f"{counts.missing} missing, {counts.stale} stale, {counts.ghosts} ghosts ({ghosts})"

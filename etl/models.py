@@ -403,5 +403,5 @@ class Run(Struct, frozen=True):
 
         A comparison that met rows that it could not read couldn't compare them.
         """
-        is_blind = self.kind == ScanKind.RECONCILE and self.counts.rejected > 0
+        is_blind = self.kind == ScanKind.RECONCILE and self.verdict == Verdict.COMPLETE_WITH_REJECTS
         return self.new_rejects > 0 or is_blind or self.counts.differences > self.counts.repaired

@@ -54,6 +54,10 @@ class Failure:
         return self.reading is not None and self.reading.is_doubtful
 
     @property
+    def is_overload(self) -> bool:
+        return self.reading is not None and self.reading.is_overload
+
+    @property
     def said(self) -> str:
         """What the service said, without the number that it gave to this request."""
         return self.reading.said.replace(self.reading.request_id or "", "") if self.reading else str(self.error)
@@ -194,7 +198,7 @@ class Attempts:
             return True
         if came.is_doubtful and came.in_flight == 1 and failed.is_doubtful and failed.answer is not None:
             self._all_refused += 1
-            if self._all_refused == _ALL_REFUSED:  # once may be what others ask of the service
+            if self._all_refused == _ALL_REFUSED or not came.is_overload:  # once may be what others ask of the service
                 self._refuse_all(failed)
         return False
 

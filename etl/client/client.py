@@ -148,9 +148,12 @@ class Api:
             self._attempts.check_network(failed, attempt, attempts)
             if attempt >= attempts:
                 raise self._attempts.final_error(failed, query, attempts)
-            self._attempts.wait(failed, attempt, ended)
             is_doubtful = failed.is_doubtful and failed.in_flight == 1  # of several there may have been too many
             is_failing = can_shrink and failed.is_spoilt and not failed.is_doubtful and attempt > 1
+            # A service that is busy is left alone first. Of any other, another request tells at once.
+            waits_first = failed.is_overload or not is_doubtful
+            if waits_first:
+                self._attempts.wait(failed, attempt, ended)
             if not is_doubtful and not is_failing:
                 continue
             other = self._attempts.choose_another(query) if another is None else another
@@ -161,6 +164,8 @@ class Api:
                 self._attempts.judge(failed.answer, answers.read_page(failed.answer, question)[0], question)
             elif (failures := failures + is_confirmed) >= answers.ENOUGH:
                 raise self._attempts.ask_for_less(failed, query, attempt, is_too_large=False)
+            if not waits_first:
+                self._attempts.wait(failed, attempt, ended)
         raise AssertionError
 
     # -- single jobs -------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
         except _Refusal:
             if not some:
                 return None
-            _halve(api)
+            _halve(api, len(some) + 1)
             continue
         if answered is None:
             return None
@@ -69,7 +69,7 @@ def find_each(api: Api, job_ids: Sequence[str]) -> tuple[list[bytes], set[str]]:
             found = _ask(api, some)
         except _Refusal:
             if len(some) > 1:
-                _halve(api)
+                _halve(api, len(some))
                 continue
             if unanswered:
                 return rows, {*unanswered, *left}
@@ -90,8 +90,8 @@ def _most_keys(api: Api) -> int:
     return int(min(api.keys_a_list, MOST_KEYS))
 
 
-def _halve(api: Api) -> None:
-    api.keys_a_list = max(1, _most_keys(api) // 2)
+def _halve(api: Api, sent: int) -> None:
+    api.keys_a_list = max(1, sent // 2)
 
 
 def _take(keys: Sequence[str], most: int, *others: str) -> list[str]:

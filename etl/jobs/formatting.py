@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
 from etl.jobs.mirror_query import NAMELESS, Found, Held, shortened
+from etl.state.rejects import ASKED_BY_RUNS
 from etl.text import Column, moment, shown, span, table, utc
 
 if TYPE_CHECKING:
     from etl.postgres.connection import Row
 
 _WIDE = 22  # cells before what is said
-_ASKED_BY_RUNS = 4  # times that the source is asked for a reject after some runs; then daily (etl/state/rejects.py)
 
 
 def listing(jobs: Sequence[Row], width: int | None) -> str:
@@ -141,7 +141,7 @@ def _describe_next_question(job_id: str, row: Row) -> str:
     if job_id.startswith(NAMELESS) and row["key_name"] is None:
         return "never, since its key is unknown: it leaves with its purge date, or after 30 days"
     left, asked_at = int(str(row["runs_to_wait"])), row["asked_at"]
-    if isinstance(asked_at, datetime) and int(str(row["times_asked"])) >= _ASKED_BY_RUNS:
+    if isinstance(asked_at, datetime) and int(str(row["times_asked"])) >= ASKED_BY_RUNS:
         return f"by the first run after {_when(asked_at + timedelta(days=1))}"
     return f"in {left} runs" if left > 1 else "by the next run"
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise, starmap
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from etl.client import odata
 from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import key_lists
@@ -110,7 +112,9 @@ def _take_in(
         rejects.note_asked(run.db, run.source_id, due, found.as_of)
         if rows:
             run.learn(scan, page, batch)
-            run.loaded(page, batch, load(run.db, run.source_id, batch, run.rules(scan, page)), pages=0)
+            counts = load(run.db, run.source_id, batch, run.rules(scan, page))
+            # What is still unreadable was counted when it came.
+            run.loaded(page, batch, replace(counts, rejected=0), pages=0)
         if rows and is_read:  # a range was named by its keys; what lay there has its own name now
             kept = {reject.job_id for reject in batch.rejects}
             names = [one.job_id for one in due if one.key_name is not None and one.job_id not in kept]

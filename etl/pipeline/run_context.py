@@ -372,6 +372,9 @@ class Recorder:
         if self.kind == ScanKind.RECONCILE and self.is_sure:
             self.verdict = Verdict.COMPLETE
         self._judge_rejects()
+        if self.verdict is Verdict.COMPLETE_WITH_REJECTS and self.kind == ScanKind.RECONCILE:
+            waiting = rejects.count(self.db, self.source_id)
+            self.notes.append(f"{waiting} rows that can't be read could not be compared; they wait in etl.rejects")
         if not repairs:
             return
         every = self.source.reconcile_every

@@ -17,7 +17,7 @@ from etl.transform.flatten import flatten
 
 _KEEP_FOR = timedelta(days=30)
 _DAILY = timedelta(days=1)
-_SOONER = 4  # times it is asked for by runs, then daily
+ASKED_BY_RUNS = 4  # times it is asked for by runs, then daily
 _COUNTED_DOWN = 1_000  # rows a run, of each kind: many more than it asks for
 _MISSING = 2  # times in a row that the source doesn't show a reject, and it leaves
 
@@ -40,6 +40,7 @@ _KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%
 _RANGES = """
 SELECT job_id, true, key_name, key_after, key_before FROM etl.rejects WHERE source_id = %s AND key_name IS NOT NULL
 """
+_COUNT = "SELECT count(*) FROM etl.rejects WHERE source_id = %s"
 _NARROW = "UPDATE etl.rejects SET key_after = %s WHERE source_id = %s AND job_id = %s"
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _WAITING = """
@@ -221,6 +222,12 @@ def any_wait(db: Connection, source_id: int) -> bool:
     return find_waiting(db, source_id).rejects
 
 
+def count(db: Connection, source_id: int) -> int:
+    """Return how many rejects of a source wait."""
+    row = db.execute(_COUNT, (source_id,)).fetchone()
+    return int(str(row[0])) if row else 0
+
+
 def count_down(db: Connection, source_id: int, waiting: Waiting) -> None:
     """Note that one more run has begun, for what waits for runs to pass; once in a run."""
     given = {"source_id": source_id, "most": _COUNTED_DOWN}
@@ -231,7 +238,7 @@ def count_down(db: Connection, source_id: int, waiting: Waiting) -> None:
 
 def find_due(db: Connection, source_id: int, now: datetime, most: int) -> list[Due]:
     """Return what the source is to be asked for again now, what wasn't for longest first. `now` is the source's."""
-    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": _SOONER, "unnamed": _UNNAMED}
+    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": ASKED_BY_RUNS, "unnamed": _UNNAMED}
     return [Due._make(row) for row in db.execute(_DUE, {**given, "most": most}).fetchall()]
 
 
@@ -240,7 +247,7 @@ def note_asked(db: Connection, source_id: int, asked: Sequence[Due], now: dateti
     for is_reject, statement in ((True, _ASKED_REJECTS), (False, _ASKED_UNREAD)):
         job_ids = [due.job_id for due in asked if due.is_reject is is_reject]
         if job_ids:
-            given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now, "sooner": _SOONER}
+            given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now, "sooner": ASKED_BY_RUNS}
             db.execute(statement, given)
 
 

@@ -32,7 +32,10 @@ def mirror(server_url: str) -> Iterator[str]:
 
 
 def _live(scene: Scene) -> None:
-    """Two days until now, from where views look back: jobs come, rerun, hang, are purged; documents are kept."""
+    """Two days until now, from where views look back: jobs come, rerun, hang, are purged; documents are kept.
+
+    One row can't be read.
+    """
     world = scene.world
     world.add(jobStatus="Inprogress", completedDate=None)
     for _ in range(8):
@@ -44,6 +47,7 @@ def _live(scene: Scene) -> None:
     world.add(
         jobStatus="Queued", startDate=None, completedDate=None, maximumDateTimeToExecuteJob="2030-01-01T00:00:00Z"
     )
+    world.add(accountCode=22)
     scene.sync()
     scene.keep_documents()
 

@@ -193,7 +193,10 @@ def test_a_response_that_was_cut_short_is_a_reject(db: Connection) -> None:
 def test_characters_that_cannot_be_stored_are_replaced_wherever_they_stand(
     db: Connection, bad: str, refuse: frozenset[str]
 ) -> None:
-    """In the key, a text, the response, a document's name: U+FFFD, counted, and the same the next time."""
+    """In the key, a text, the response, a document's name: U+FFFD, counted, and the same the next time.
+
+    What is no character may have been spoilt on its way: it is read once more.
+    """
     world = World(seed=6, generation="2019-08")
     documents = json.dumps([{**DOCUMENT, "documentName": f"n{bad}"}])
     world.add(jobID="zz\x00", jobStatusText=f"t{bad}", responseType="Publishlink", response=documents)
@@ -203,4 +206,5 @@ def test_characters_that_cannot_be_stored_are_replaced_wherever_they_stand(
     assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = 'zz\ufffd' AND job_status_text = 't\ufffd'") == 1
     assert scene.rows("SELECT document_name FROM aims360.job_documents") == [("n\ufffd",)]
     assert scene.rows("SELECT response_text FROM aims360.jobs WHERE response_text <> ''") == [("plain \ufffd",)]
+    assert scene.sync().counts.written == (2 if bad == "\ud800" else 0)
     assert scene.sync().counts.written == 0

@@ -28,7 +28,7 @@ def program_with(constants: Mapping[str, object]) -> Sequence[str]:
 
 
 # The same program with short waits between retries, for tests of the final message.
-IMPATIENT = program_with({"etl.client.client._LONGEST_WAIT": 0.05, "etl.client.answers.BETWEEN_REFUSALS": 0.05})
+IMPATIENT = program_with({"etl.client.attempts._LONGEST_WAIT": 0.05, "etl.client.answers.BETWEEN_REFUSALS": 0.05})
 
 
 class Command:
