@@ -48,11 +48,11 @@ def statuses(scene: Scene) -> Mapping[int, int]:
 @pytest.mark.parametrize(("kind", "rate"), [("overload", 0.15), ("overload-bare", 0.05)])
 def test_an_overloaded_service_is_asked_again_and_teaches_nothing(db: Connection, kind: str, rate: float) -> None:
     """A 400 that means overload: the backfill ends as it began, by key, and loses nothing."""
-    scene = a_scene(db, 4_000)
+    scene = a_scene(db, 2_500)
     scene.emulator.set_faults(Faults(rate, (kind,), seed=3))
     run = scene.sync()
     assert (run.verdict, run.strategy, run.notes) == (Verdict.COMPLETE, "ID", ())
-    assert statuses(scene)[400] > 1
+    assert statuses(scene)[400] > 0
     assert scene.one(NOTHING_LEARNT) == "key"
     assert scene.differences() == []
 
@@ -87,7 +87,7 @@ def test_an_outage_gives_up_no_row(db: Connection) -> None:
 
 def test_a_service_that_counts_requests_in_flight_turns_few_away(db: Connection) -> None:
     """Sixteen are set and five allowed: the client finds out with no more than ten refusals in a backfill."""
-    scene = a_scene(db, 6_000, source=a_source(concurrency=16, reread=timedelta()), most_in_flight=5)
+    scene = a_scene(db, 3_000, source=a_source(concurrency=16, reread=timedelta()), most_in_flight=5)
     scene.emulator.page_size = 50
     with serve(scene.emulator, latency=0.02) as server:
         scene.set(base_url=server.url)
@@ -272,14 +272,18 @@ def test_refused_credentials_are_left_alone_for_longer_each_time(db: Connection)
     """A sync each minute signs in after 1, 2, 4 … 30 minutes: an account with a wrong password isn't locked."""
     scene = a_scene(db, 20, source=a_source(credentials=WRONG))
     asked = []
-    for minute in range(120):
+    for minute in range(40):
         before = len(scene.emulator.requests)
         with pytest.raises(CredentialsRefused):
             scene.sync()
         if len(scene.emulator.requests) > before:
             asked.append(minute)
         scene.world.advance(MINUTE)
-    assert asked == [0, 1, 3, 7, 15, 31, 61, 91]
+    assert asked == [0, 1, 3, 7, 15, 31]
+    scene.world.advance(25 * MINUTE)
+    with pytest.raises(CredentialsRefused):
+        scene.sync()
+    assert scene.one("SELECT sign_in_not_before FROM etl.sources") - scene.world.now == 30 * MINUTE
     assert "a typo" not in str(scene.rows("SELECT * FROM etl.sources")) + str(scene.rows("SELECT error FROM etl.runs"))
 
 
