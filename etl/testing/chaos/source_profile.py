@@ -75,6 +75,9 @@ _DRIFTS = (
 _SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline")
 
 
+_BY_DATE_ALONE = ("steady", "bulk", "delete")
+
+
 def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
     """Draw habits of a service under which the strategy's promise holds; mostly the defaults."""
     choices = list_option_choices()
@@ -95,6 +98,9 @@ def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
         drift=tuple(rng.sample(_DRIFTS, rng.choice([0, 0, 1, 3]))),
         spoilt=(Spoilt(rng.choice(_SPOILT), share=0.05, times=1),) if rng.random() < 0.2 else (),
         rerun_moves_purge=rng.random() < 0.7,
+        property_names=rng.choice(["any-case", "any-case", "payload"]),
+        # Without a rowversion modifiedDate decides: that holds where each change has a later one.
+        etag_form=rng.choice(choices["etag_form"]) if strategy.name in _BY_DATE_ALONE else "documented",
     )
 
 
