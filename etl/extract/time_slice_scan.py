@@ -73,7 +73,8 @@ class _Limit:
         is_least = self.page_size == 1
         self.page_size = max(1, (self.page_size or USUAL_PAGE) // 2)
         begin = max(odata.readable_instant(piece.lower) or _BEGINNING, _BEGINNING)
-        end = odata.readable_instant(piece.upper) or odata.plus(now, _AHEAD)
+        # A piece without an end begins in the far future, perhaps.
+        end = odata.readable_instant(piece.upper) or max(odata.plus(now, _AHEAD), odata.plus(begin, _A_YEAR))
         self.span = (end - begin) / 2
         upper = odata.literal(odata.plus(begin, self.span))
         if self.span < 2 * TICK_PLAY or upper <= piece.lower:

@@ -175,6 +175,19 @@ def test_pieces_of_time_that_are_too_large_are_asked_for_shorter(db: Connection)
     assert statuses(scene)[504] < 80
 
 
+@pytest.mark.parametrize("status", ["504", "500"])
+def test_jobs_of_the_far_future_that_are_too_many_for_a_page_end_no_scan_never(db: Connection, status: str) -> None:
+    """Read by time, with more rows dated 2099 than the service serves at a time."""
+    world = populated(60, seed=2, rate=0)
+    world.change_many(list(world.jobs())[:15], modifiedDate="2099-12-31T23:59:59Z")
+    options = ServiceOptions(most_rows=9, too_many_rows=status, refused=frozenset({"id", "jobid"}))  # type: ignore[arg-type]
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()), options=options)
+    run = scene.sync()
+    assert (run.verdict, run.strategy) == (Verdict.COMPLETE, "modifiedDate")
+    assert run.requests < 700
+    assert scene.differences() == []
+
+
 def test_a_smaller_page_is_kept_with_the_open_scan(db: Connection) -> None:
     """A run that ends in the midst leaves the size of its pages to the next one."""
     scene = a_scene(db, 600, source=a_source(concurrency=1), most_rows=20)
