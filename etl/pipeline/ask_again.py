@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _REQUESTS = 3  # a run
+_ROWS = 5  # of a range are asked for at a time, where a whole page of it doesn't come
 _KEYS = key_lists.MOST_KEYS - 1  # beside the witness
 
 
@@ -41,9 +42,10 @@ def ask_again(run: Recorder, api: Api, found: Probe) -> None:
     if named:
         _ask_for_jobs(run, api, found, named, witness)
     for one in [one for one in due if one.key_name is not None]:
-        if run.is_over() or api.usage.requests - before >= _REQUESTS:
+        left = _REQUESTS - (api.usage.requests - before)
+        if run.is_over() or left <= 0:
             return
-        _ask_for_range(run, api, found, one)
+        _ask_for_range(run, api, found, one, left)
 
 
 def _ask_for_jobs(run: Recorder, api: Api, found: Probe, due: Sequence[Due], witness: str) -> None:
@@ -59,18 +61,22 @@ def _ask_for_jobs(run: Recorder, api: Api, found: Probe, due: Sequence[Due], wit
     _take_in(run, found, shown, due, gone)
 
 
-def _ask_for_range(run: Recorder, api: Api, found: Probe, due: Due) -> None:
+def _ask_for_range(run: Recorder, api: Api, found: Probe, due: Due, requests: int) -> None:
     """Ask for what lies between two keys. As long as the service can't serve it, it waits."""
     assert due.key_name is not None
     rows: list[bytes] = []
     after, is_read = due.key_after, False
-    for _ in range(_REQUESTS):
+    size: int | None = None  # of a page, in rows: as many as the service sends
+    for _ in range(requests):
         bounds = (("gt", after), ("lt", due.key_before))
         conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
         try:
-            came = api.page(odata.query(conditions, due.key_name), attempts=1).answer.rows
+            came = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1).answer.rows
         except (AskForLess, BadAnswer, Refused, Unreachable):
-            break
+            if size is not None or _only(due) is not None:
+                break
+            size = _ROWS
+            continue
         rows += came
         keys = [key for row in came if (key := odata.stamp(row).key(due.key_name)) is not None]
         is_read = not came or (len(keys) == 1 and str(keys[0]) == _only(due))
