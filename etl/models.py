@@ -194,7 +194,7 @@ class Scan(Struct, frozen=True):
     properties are asked for) and `counted`, what the source counted of its old jobs before the first page, are a
     comparison's. `highest` is the highest key of one of all rows when it was planned; it is not stored, and only serves
     to split ranges. `page_size`: rows asked for per page (None: as many as the service sends), `narrowed`: by ranges of
-    the key too, since the service doesn't heed the wish.
+    the key too, since the service ignores the requested page size.
     """
 
     kind: ScanKind

@@ -7,6 +7,7 @@ auth            bearer token and OAuth2 password grant, as httpx.Auth
 sender          one request and its whole answer, within a time limit and a size
 throttle        requests in flight: of a client, and of this process to one host
 transport       HTTP clients and shared connections: proxies, TLS
+source_clock    the time by the source's clock
 retry           an attempt that failed, Retry-After, backoff
 deadline        a time limit for a whole response
 network_errors  why a host can't be reached: DNS, TLS, proxy

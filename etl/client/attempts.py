@@ -8,15 +8,16 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, NoReturn, TypeVar
 
 from etl import shutdown
 from etl.client import answers, network_errors, payload
 from etl.client.answers import Answer, Meaning, Question, Reading
 from etl.client.auth import Grant, Token, way_out
-from etl.client.retry import LONGEST_RETRY_AFTER, Again, given_at, held_for, jitter, retry_after
+from etl.client.retry import LONGEST_RETRY_AFTER, Again, held_for, jitter, retry_after
 from etl.client.sender import JOBS, Sender
+from etl.client.source_clock import SourceClock
 from etl.config.settings import Source
 from etl.errors import AskForLess, BadAnswer, Refused, SignInFailed, SourceError, Unreachable
 from etl.models import Clock
@@ -27,8 +28,6 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _ALL_REFUSED = 2  # times, and the service refuses every request
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
-# A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
-_FAR_AHEAD = timedelta(hours=1)
 
 _Error = TypeVar("_Error", bound=SourceError)
 
@@ -83,9 +82,7 @@ class Attempts:
         self._auth = auth
         self._sender = sender
         self._notice = notice  # hears of waits that somebody may wonder about
-        self._far_ahead = min(_FAR_AHEAD, source.look_back)
         self._held_until = 0.0  # monotonic seconds; one 429 holds every thread back
-        self._has_doubted = False
         self._all_refused = 0  # times that a query and another request were refused, with no good answer in between
         self._light: str | None = None  # the query whose good answer was the shortest in this run
         self._lightest = math.inf
@@ -93,14 +90,13 @@ class Attempts:
         self.good = 0  # answers so far
         self.is_known = False  # the address gave a good answer in this run, or in the last 30 days
         self.latency = math.inf  # seconds: its quickest answer
-        self.largest_page = 0  # rows
-        self.ahead: timedelta | None = None  # the source's clock of ours, by its last answer
+        self.source_clock = SourceClock(source, clock, notice)
         self.monotonic = clock.monotonic
 
     def begin_anew(self, *, is_known: bool) -> None:
         """Forget how busy and how far away the source was: for another run."""
         with self._lock:
-            self.latency, self.is_known, self.largest_page = math.inf, is_known, 0
+            self.latency, self.is_known = math.inf, is_known
             self._light, self._lightest = None, math.inf
 
     def try_page(self, question: Question, headers: Mapping[str, str], ended: threading.Event) -> Reply | Failure:
@@ -118,8 +114,7 @@ class Attempts:
         reading, rows = answers.read_page(answer, question)
         self.heed(answer, reading, question, in_flight)
         if rows is not None:
-            self.largest_page = max(self.largest_page, len(rows.rows))
-            return Reply(rows, self.answered_at(answer.headers))
+            return Reply(rows, self.source_clock.read_time(answer.headers))
         failed = self.judge(answer, reading, question)
         failed.in_flight = in_flight
         return failed
@@ -177,7 +172,7 @@ class Attempts:
         raise with_id(final, reading.request_id)
 
     def mask(self, reading: Reading) -> Reading:
-        """Hide the secrets that the service was told, where it repeats them."""
+        """Hide the secrets that were sent to the service, where it repeats them."""
         request_id = reading.request_id and self._auth.masked(reading.request_id)
         return reading._replace(said=self._auth.masked(reading.said), request_id=request_id)
 
@@ -259,9 +254,7 @@ class Attempts:
         with self._lock:
             self._held_until = max(self._held_until, self.monotonic() + asked)
         if asked > LONGEST_RETRY_AFTER:
-            raise Unreachable(
-                f"{self._base} asks to be left alone for {asked:.0f} s; nothing is lost, run again after that"
-            )
+            raise Unreachable(f"{self._base} asks for a pause of {asked:.0f} s; nothing is lost, run again after that")
         return asked + random.uniform(0.0, 1.0)  # noqa: S311 - jitter, no secret
 
     def hold(self, ended: threading.Event) -> None:
@@ -272,34 +265,13 @@ class Attempts:
     def pause(self, seconds: float, ended: threading.Event, why: str = "") -> None:
         """Sleeps in pieces, so that a run that has failed elsewhere isn't kept waiting for a patient thread."""
         if not self._sender.has_time_for(seconds):
-            raise self._sender.out_of_time(why or f"it wants to be left alone for {seconds:.0f} s")
+            raise self._sender.out_of_time(why or f"it asks for a pause of {seconds:.0f} s")
         while seconds > 0:
             shutdown.check()
             if ended.is_set():
                 raise Unreachable("given up, since the run has ended")
             self._clock.sleep(min(seconds, _PIECE))
             seconds -= _PIECE
-
-    def answered_at(self, headers: Mapping[str, str]) -> datetime:
-        """The source's time; ours where it says none or one far ahead of ours. Earlier is always safe."""
-        date, now = given_at(headers), self._clock.now()
-        if date is None:
-            return now
-        self.ahead = date - now
-        if date > now + self._far_ahead:
-            self._doubts(date, now)
-            return now
-        return date
-
-    def _doubts(self, date: datetime, now: datetime) -> None:
-        """Says once that the source's clock isn't believed: nothing is lost by that, but it looks as if it lagged."""
-        with self._lock:
-            is_first, self._has_doubted = not self._has_doubted, True
-        if is_first:
-            self._notice(
-                f"{self._base}: its clock says {date:%Y-%m-%d %H:%M} UTC, this machine's {now:%Y-%m-%d %H:%M}: the "
-                "earlier one is gone by. Set this machine's clock; until then it looks as if the mirror lagged"
-            )
 
 
 def with_id(error: _Error, request_id: str | None) -> _Error:

@@ -28,7 +28,7 @@ _LARGEST = 2**16  # bytes, as they come, of an answer to signing in, or of an er
 _EARLY = timedelta(seconds=60)  # a token is renewed this long before it expires
 _LIFETIME = 3600.0  # seconds, where the service doesn't say
 _SHORTEST = 5.0  # seconds; what is shorter is no lifetime, or each request would sign in
-_LEFT_ALONE = 60.0  # seconds for which nobody signs in again with credentials that were refused
+_PAUSE = 60.0  # seconds for which nobody signs in again with credentials that were refused
 _A_MOMENT = 1e9  # `expires_in` beyond can't be seconds: it is a moment, in seconds since 1970
 
 
@@ -71,7 +71,7 @@ class Token(httpx.Auth):
         raise error
 
     def masked(self, text: str) -> str:
-        """What the service says, without the secrets it was told: it may repeat them."""
+        """What the service says, without the secrets that were sent to it: it may repeat them."""
         return _without(text, self._token)
 
     def _replace(self, refused: Secret) -> Secret | None:
@@ -131,7 +131,7 @@ class Grant(httpx.Auth):
             self._may_replace = True
 
     def masked(self, text: str) -> str:
-        """What the service says, without the secrets it was told, or told us: it may repeat them."""
+        """What the service says, without the secrets that were sent to it or came from it: it may repeat them."""
         return _without(text, self._grant.client_secret, self._grant.password, self._token)
 
     def _request(self) -> httpx.Request:
@@ -179,7 +179,7 @@ class Grant(httpx.Auth):
 
     def _refuse(self, message: str, request_id: str | None = None) -> CredentialsRefused:
         """Remember that the credentials were refused: threads that wait for their turn must not try them too."""
-        self._refusal, self._refused_until = message, self._clock.monotonic() + _LEFT_ALONE
+        self._refusal, self._refused_until = message, self._clock.monotonic() + _PAUSE
         error = CredentialsRefused(message)
         error.request_id = request_id
         return error

@@ -101,12 +101,7 @@ class Api:
     @property
     def ahead(self) -> timedelta | None:
         """How far the source's clock is ahead of ours, by its last answer."""
-        return self._attempts.ahead
-
-    @property
-    def largest_page(self) -> int:
-        """Rows of the largest answer in this run."""
-        return self._attempts.largest_page
+        return self._attempts.source_clock.ahead
 
     @property
     def usage(self) -> Usage:
@@ -129,10 +124,10 @@ class Api:
     ) -> Reply:
         """Return the rows that a query of the collection brings. Raises SourceError after every retry.
 
-        `ended`, set by another thread, ends the waiting for a next attempt. `page_size` is a wish. `can_shrink`: what
-        fails for good, while other requests are answered, raises AskForLess; what takes too long does so at once,
-        unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does what is refused
-        without a reason. `another`: the other request, where the caller knows one.
+        `ended`, set by another thread, ends the waiting for a next attempt. The service may ignore `page_size`.
+        `can_shrink`: what fails for good, while other requests are answered, raises AskForLess; what takes too long
+        does so at once, unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does
+        what is refused without a reason. `another`: the other request, where the caller knows one.
         """
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
         question = Question(query, self._attempts.is_known, has_another_way)
@@ -150,7 +145,7 @@ class Api:
                 raise self._attempts.final_error(failed, query, attempts)
             is_doubtful = failed.is_doubtful and failed.in_flight == 1  # of several there may have been too many
             is_failing = can_shrink and failed.is_spoilt and not failed.is_doubtful and attempt > 1
-            # A service that is busy is left alone first. Of any other, another request tells at once.
+            # A busy service gets time first. For any other, another request shows at once what is wrong.
             waits_first = failed.is_overload or not is_doubtful
             if waits_first:
                 self._attempts.wait(failed, attempt, ended)
@@ -221,7 +216,7 @@ class Api:
                 reading, row = answers.read_job(answer, question)
                 self._attempts.heed(answer, reading, question, in_flight)
                 if row is not None:
-                    return self._find_job(job_id, [row], self._attempts.answered_at(answer.headers))
+                    return self._find_job(job_id, [row], self._attempts.source_clock.read_time(answer.headers))
                 if reading.meaning is Meaning.OK:
                     return None
                 failed = self._attempts.judge(answer, reading, question._replace(query=path))

@@ -81,7 +81,7 @@ def query(
     select: Sequence[str] = (),
     page_size: int | None = None,
 ) -> str:
-    """A complete query string: conditions joined by `and`, spaces as %20. `page_size`: the vendor's own wish."""
+    """A complete query string: conditions joined by `and`, spaces as %20. `page_size`: for the vendor's `pagesize`."""
     options = {
         "$filter": " and ".join(where),
         "$orderby": order,

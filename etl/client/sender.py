@@ -1,4 +1,4 @@
-"""Sends one request and gives its whole answer: within a time limit and a size, counted, told without secrets."""
+"""Sends one request and gives its whole answer: within a time limit and a size, counted, and free of secrets."""
 
 import math
 import threading

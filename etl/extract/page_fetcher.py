@@ -237,7 +237,7 @@ class PageFetcher:
             if (suspect := self._suspects.get(cursor.part)) is not None:
                 suspect.rows = max(1, suspect.rows // 2)
             if request.size is not None and self._size == request.size:
-                self._is_narrowed = True  # the wish alone may not be heeded
+                self._is_narrowed = True  # `pagesize` alone may be ignored
             rows = request.size or max(self._usual, self._offer or 0)
             self._size = max(1, min(self._size or rows, rows // 2))
             self._good, self._grow_after = 0, min(2 * self._grow_after, _SLOWEST_GROWTH)

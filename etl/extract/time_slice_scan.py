@@ -255,12 +255,12 @@ def _asked(
     api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0, *, limit: _Limit
 ) -> Reply:
     size = limit.page_size
-    wish = size if limit.may_use_pagesize else None
-    query = odata.query(conditions, order, skip=skip, count=True, select=scan.select, page_size=wish)
+    page_size = size if limit.may_use_pagesize else None
+    query = odata.query(conditions, order, skip=skip, count=True, select=scan.select, page_size=page_size)
     try:
         reply = api.page(query, page_size=size, can_shrink=True, is_least=size == 1)
     except Refused as error:
-        if wish is not None and error.is_query and error.option in (None, "pagesize"):
+        if page_size is not None and error.is_query and error.option in (None, "pagesize"):
             limit.may_use_pagesize = False
             return _asked(api, scan, conditions, order, skip, limit=limit)
         raise KeyRefused(str(error), error.status) if scan.select else error from None

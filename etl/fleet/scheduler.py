@@ -83,7 +83,7 @@ class Standing(NamedTuple):
         return self.complete_through is None or self.is_read_whole
 
     def held_back_until(self, now: datetime) -> datetime | None:
-        """Until when it is left alone, since its runs failed; None where it isn't, or where a clock was wrong once."""
+        """Until when it is paused, since its runs failed; None where it isn't, or where a clock was wrong once."""
         until = self.not_before
         return until if until is not None and now < until <= now + _LONGEST_HELD else None
 

@@ -106,9 +106,9 @@ WHERE source_id = %(source_id)s AND concat_ws(' ', error, array_to_string(notes,
 """
 # Else a job with a value that could not be read would be written anew as the source shows it, name and all, though its
 # version is the same.
-_LEAVE_ALONE = "UPDATE etl.unread_values SET settled = true WHERE source_id = %(source_id)s AND NOT settled"
+_SETTLE = "UPDATE etl.unread_values SET settled = true WHERE source_id = %(source_id)s AND NOT settled"
 _COUNT_NAMED = (_NAMED_IN_JOBS, _NAMED_IN_DOCUMENTS, _NAMED_IN_RUNS)
-_TAKE_OUT = (_TAKE_OUT_OF_JOBS, _TAKE_OUT_OF_DOCUMENTS, _TAKE_OUT_OF_RUNS, _LEAVE_ALONE)
+_TAKE_OUT = (_TAKE_OUT_OF_JOBS, _TAKE_OUT_OF_DOCUMENTS, _TAKE_OUT_OF_RUNS, _SETTLE)
 _RECORD = """
 INSERT INTO etl.erasures (
     source_id, kind, account_code, erased_at, erased_by, jobs, names, documents, rejects, archived

@@ -12,7 +12,7 @@ from datetime import datetime
 from etl.models import Job
 from etl.postgres.connection import Connection, text_array
 
-# Of a form that is new the schedule begins anew. What is settled is left alone, so that no row is written.
+# Of a form that is new the schedule begins anew. What is settled is not read again, so that no row is written.
 _MARK = """
 INSERT INTO etl.unread_values AS u (source_id, job_id, property, form, first_seen_at)
 SELECT %(source_id)s, m.job_id, m.property, m.form, %(seen_at)s

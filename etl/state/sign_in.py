@@ -1,4 +1,4 @@
-"""Refused credentials are left alone for a while, by every run of every machine: accounts get locked otherwise.
+"""Refused credentials are paused for a while, in every run on every machine: accounts get locked otherwise.
 
 What was refused is known by a salted hash alone: changed credentials are tried at once.
 """
@@ -33,7 +33,7 @@ WHERE source_id = %s
 def check_sign_in(state: State, source: Source, now: datetime) -> None:
     """Raise CredentialsRefused where these very credentials were refused a short while ago."""
     until = state.sign_in_not_before
-    if until is None or not now < until <= odata.plus(now, _LONGEST) or not _is_same(state, source):
+    if until is None or not _is_held(until, now) or not _is_same(state, source):
         return
     raise CredentialsRefused(
         f"source {source.name!r}: AIMS360 refused to sign in with these credentials, and is not asked again with them "
@@ -43,9 +43,10 @@ def check_sign_in(state: State, source: Source, now: datetime) -> None:
 
 
 def remember_refusal(db: Connection, state: State, source: Source, now: datetime) -> None:
-    """Store that the credentials were refused: they are left alone for 1, 2, 4 … 30 minutes."""
-    if not isinstance(source.credentials, PasswordGrant) or _is_held(state, now):
-        return
+    """Store that the credentials were refused: they are paused for 1, 2, 4 … 30 minutes."""
+    until = state.sign_in_not_before
+    if not isinstance(source.credentials, PasswordGrant) or (until is not None and _is_held(until, now)):
+        return  # it was `check_sign_in` that raised: nobody was asked
     is_same = _is_same(state, source)
     failures = state.sign_in_failures + 1 if is_same else 1
     wait = min(timedelta(minutes=2 ** min(failures - 1, 10)), _LONGEST)
@@ -82,9 +83,9 @@ def guard_sign_in(db: Connection, source: Source, clock: Clock) -> Iterator[Call
         raise
 
 
-def _is_held(state: State, now: datetime) -> bool:
-    """Whether the refusal is that of `check_sign_in`, which asked nobody."""
-    return state.sign_in_not_before is not None and now < state.sign_in_not_before
+def _is_held(until: datetime, now: datetime) -> bool:
+    """Whether a time that was stored is still to come; one beyond the longest pause was written by a wrong clock."""
+    return now < until <= odata.plus(now, _LONGEST)
 
 
 def _is_same(state: State, source: Source) -> bool:

@@ -379,7 +379,7 @@ def _read_documents(items: list[dict[str, object]]) -> _Response:
     """Documents with unknown properties, or values of other forms, perhaps."""
     rows: list[DocumentRow] = []
     unknown: set[str] = set()
-    told: dict[str, str] = {}
+    forms: dict[str, str] = {}
     for position, item in enumerate(items):
         # By their lower case, unless the documented spelling is there too.
         names = {name: _SPELLINGS.get(name.lower(), name) for name in item}
@@ -389,9 +389,9 @@ def _read_documents(items: list[dict[str, object]]) -> _Response:
         readable, unread = value_readers.read_values(known, _DOCUMENT_READERS)
         unknown.update(f"response.{name}" for name in extra)
         for name, value in unread.items():
-            told.setdefault(f"response.{name}", value_readers.describe_form(value))
+            forms.setdefault(f"response.{name}", value_readers.describe_form(value))
         rows.append(_document(position, msgspec.convert(readable, _SourceDocument), {**extra, **unread}))
-    return _Response(tuple(rows), unknown=frozenset(unknown), unread=tuple(told.items()))
+    return _Response(tuple(rows), unknown=frozenset(unknown), unread=tuple(forms.items()))
 
 
 def _document(position: int, document: _SourceDocument, extra: dict[str, object] | None = None) -> DocumentRow:

@@ -5,7 +5,7 @@
 --           is_complete is true if the mirror is known to hold everything that was committed by complete_through: that
 --           is known and not more than an hour in the future (a clock was wrong), no row of the source waits in
 --           etl.rejects, the source did not go back to an earlier state, and the last run that ended and has a verdict
---           (the last sync or deep pass, not a purge) was not `incomplete`. It is never null.
+--           (the last sync, re-check or reconciliation, not a purge) was not `incomplete`. It is never null.
 --           Rejects belong to no account: whoever sees the source sees how many wait, and since when.
 --           went_back names a job of any account: who is held to some accounts of the source sees only that it did.
 CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS

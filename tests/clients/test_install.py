@@ -17,7 +17,7 @@ import pytest
 from tests.support.command import Command
 from tests.support.paths import ROOT
 from tests.support.ports import a_free_port
-from tests.support.processes import Child
+from tests.support.processes import running_service
 from tests.support.waiting import eventually
 
 _DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -100,14 +100,8 @@ def _called(image: Path, words: list[str], environ: dict[str, str]) -> subproces
 def _serving(image: Path, words: list[str], environ: dict[str, str]) -> Iterator[None]:
     """The image's program, running; SIGTERM ends it well."""
     called, surroundings = _prepare(image, words, environ)
-    silent = subprocess.DEVNULL
-    with Child(called, env=surroundings, cwd="/", stdin=silent, stdout=silent, stderr=silent) as service:
-        try:
-            yield
-            service.terminate()
-            assert service.wait(60) == 0
-        finally:
-            service.kill()
+    with running_service(called, surroundings, "/"):
+        yield
 
 
 def test_the_image_runs_as_nobody_on_a_read_only_system(image: Path, command: Command) -> None:

@@ -20,7 +20,7 @@ from etl.testing.emulator import Emulator, Faults
 from tests.support.command import Command
 from tests.support.paths import ROOT
 from tests.support.ports import a_free_port
-from tests.support.processes import Child
+from tests.support.processes import Child, running_service
 
 _DEPLOY = ROOT / "deploy"
 _PATIENCE = 90.0  # seconds
@@ -123,19 +123,8 @@ def until(is_so: Callable[[], bool]) -> None:
 def serving(command: Command, port: int) -> Iterator[None]:
     """`sync --every 1s`, as a service manager would run it."""
     words = ["sync", "--every", "1s", "--metrics-port", str(port)]
-    with Child(
-        [sys.executable, "-m", "etl", *words],
-        env=command.environ,
-        cwd=command.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as service:
-        try:
-            yield
-            service.terminate()
-            assert service.wait(60) == 0
-        finally:
-            service.kill()
+    with running_service([sys.executable, "-m", "etl", *words], command.environ, command.folder):
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Jobs that were loaded without a value: they are marked, read once more, and left alone after that."""
+"""Jobs that were loaded without a value: they are marked, read once more, and not again after that."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -86,7 +86,7 @@ def test_the_same_version_that_is_written_again_is_no_rerun(db: Connection) -> N
     assert db.execute("SELECT start_date IS NOT NULL FROM aims360.job_status_history").fetchall() == [(True,)]
 
 
-def test_a_value_that_comes_twice_in_the_same_form_is_left_alone(db: Connection) -> None:
+def test_a_value_that_comes_twice_in_the_same_form_is_settled(db: Connection) -> None:
     """It is the source's own form. The mark is settled: a third time nothing is written."""
     unread = a_batch(percentCompleted="half")
     read(db, unread)

@@ -79,7 +79,7 @@ MARKS = "SELECT property, settled FROM etl.unread_values ORDER BY property"
 def test_any_other_value_that_cannot_be_read_costs_its_job_nothing_else(
     db: Connection, generation: Generation, refuse: frozenset[str]
 ) -> None:
-    """One row a property: each loads at once, is marked, is read once more, and is left alone until it is mended."""
+    """One row a property: each loads at once, is marked, is read once more, and then not until it is mended."""
     world = World(seed=2, generation=generation)
     bad = {name: world.add(overrides={name: value}) for name, value in HARMLESS.items()}
     scene = Scene(db, world, refuse=refuse)

@@ -85,7 +85,7 @@ def test_one_row_that_nothing_can_hold_is_its_own_fault(db: Connection, neighbou
 def test_bytes_that_are_no_utf_8_are_their_fields_fault(
     db: Connection, generation: Generation, name: str, text: bytes
 ) -> None:
-    """Stored as U+FFFD and counted; read once more, since it may be good then, and left alone. In a date, a reject."""
+    """Stored as U+FFFD and counted; read once more, since it may be good then, then settled. In a date, a reject."""
     world = World(seed=12, generation=generation)
     world.add()
     scene = Scene(db, world)

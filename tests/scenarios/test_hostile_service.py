@@ -271,7 +271,7 @@ def test_a_text_that_holds_the_name_of_a_key_by_accident_teaches_nothing(db: Con
 
 @pytest.mark.parametrize("first", [5_000_000_000, 10**15])
 def test_ids_that_lie_far_from_zero_are_found_by_ranges_too(db: Connection, first: int) -> None:
-    """More than 20 rows are a 504, and the service heeds no wish for fewer."""
+    """More than 20 rows are a 504, and the service ignores the requested page size."""
     world = World(seed=7)
     world.number = first - 1
     for _ in range(60):

@@ -281,7 +281,7 @@ def test_an_ended_token_is_replaced(db: Connection, ended: str) -> None:
 WRONG = PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("a typo"))
 
 
-def test_refused_credentials_are_left_alone_for_longer_each_time(db: Connection) -> None:
+def test_refused_credentials_are_paused_for_longer_each_time(db: Connection) -> None:
     """A sync each minute signs in after 1, 2, 4 … 30 minutes: an account with a wrong password isn't locked."""
     scene = a_scene(db, 20, source=a_source(credentials=WRONG))
     asked = []

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from psycopg import sql
 
+from etl.config.secrets import PasswordGrant, Secret
+from etl.errors import CredentialsRefused
 from etl.fleet.scheduler import Work, due, standing
 from etl.models import Verdict
 from etl.postgres.connection import Connection
@@ -63,3 +65,15 @@ def test_a_run_of_the_future_is_no_reason_to_wait(scene: Scene) -> None:
     scene.world.advance(2 * HOUR)
     known = standing(scene.db, "aims360")
     assert Work.SYNC in due(scene.source, known, scene.world.now)
+
+
+def test_a_refusal_is_stored_over_a_pause_that_ends_in_a_year(scene: Scene) -> None:
+    """Or each run would sign in again with credentials that are refused, until the account is locked."""
+    scene.set(credentials=PasswordGrant("client", Secret("secret"), "operator@example.com", Secret("a typo")))
+    put_off(scene, "sign_in_not_before", scene.world.now + YEAR)
+    before = len(scene.emulator.requests)
+    for _ in range(2):
+        with pytest.raises(CredentialsRefused):
+            scene.sync()
+    assert len(scene.emulator.requests) == before + 1
+    assert scene.one("SELECT sign_in_not_before FROM etl.sources") == scene.world.now + timedelta(minutes=1)

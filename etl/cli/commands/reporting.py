@@ -45,10 +45,10 @@ def status(
 ) -> None:
     """Say how fresh and complete the mirror is.
 
-    Freshness and lag of each source, its open and stuck jobs, rejected rows, when the next deep passes are due, and the
-    last runs. With --check, exit code 1 if a source is too far behind, if more of its rows could not be read than are
-    tolerated, or if a clock was wrong. That is for alerts: a restart cures none of it, so let probes ask /healthz at
-    the metrics port.
+    Freshness and lag of each source, its open and stuck jobs, rejected rows, when the next re-checks and
+    reconciliations are due, and the last runs. With --check, exit code 1 if a source is too far behind, if more of its
+    rows could not be read than are tolerated, or if a clock was wrong. That is for alerts: a restart cures none of it,
+    so let probes ask /healthz at the metrics port.
     """
     from etl.reporting import status as room
 

@@ -234,7 +234,7 @@ class Downloads:
     def _wait(self, failed: SourceError, attempt: int) -> float:
         asked = failed.retry_after if isinstance(failed, Again) else None
         if asked is not None and asked > LONGEST_RETRY_AFTER:
-            raise Unreachable(f"its server asks to be left alone for {asked:.0f} s; run again after that")
+            raise Unreachable(f"its server asks for a pause of {asked:.0f} s; run again after that")
         return (asked or 0.0) + jitter(attempt, _LONGEST_WAIT)
 
     def _hold(self, stop: threading.Event) -> None:

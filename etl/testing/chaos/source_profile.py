@@ -83,7 +83,9 @@ def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
     choices = list_option_choices()
     drawn = {name: rng.choice(choices[name]) for name in _ANY_VALUE if rng.random() < 0.3}
     most_rows = rng.choice([None, None, None, 25, 9])
-    if most_rows is not None:  # many rows of one instant can't be had of a service that heeds no wish for fewer
+    if (
+        most_rows is not None
+    ):  # many rows of one instant can't be read from a service that ignores the requested page size
         drawn["prefer"] = (
             "honoured" if drawn.get("pagesize") not in ("honoured", "capped") else drawn.get("prefer", "ignored")
         )

@@ -15,7 +15,7 @@ INNER = "http://jobsmanagement.internal:8080"
 """The host of a service behind a gateway, as the service itself knows it."""
 
 _PREFIX, _PLACE = "/jobsmanagement", "/odata/v1.0/"
-_WISH = re.compile(r"(?:odata\.)?maxpagesize\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_MAX_PAGE_SIZE = re.compile(r"(?:odata\.)?maxpagesize\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
 class PageSize(NamedTuple):
@@ -30,19 +30,19 @@ def choose_page_size(
 ) -> PageSize:
     """Return the page size for these query options and this Prefer header. Raises BadQuery if it is refused."""
     rows = _read_parameter(asked, usual, options)
-    wish = _WISH.search(prefer)
+    preferred = _MAX_PAGE_SIZE.search(prefer)
     is_heeded = options.prefer == "honoured" and "maxpagesize" not in ignored
-    # a preference only makes pages smaller
-    return PageSize(int(wish[1]), int(wish[1])) if wish and is_heeded and 0 < int(wish[1]) < rows else PageSize(rows)
+    size = int(preferred[1]) if preferred and is_heeded else 0
+    return PageSize(size, size) if 0 < size < rows else PageSize(rows)  # a preference only makes pages smaller
 
 
 def _read_parameter(asked: Mapping[str, str], usual: int, options: ServiceOptions) -> int:
-    wish = next((value for name, value in asked.items() if name.lower() == "pagesize"), None)
-    if wish is None or options.pagesize == "ignored":
+    requested = next((value for name, value in asked.items() if name.lower() == "pagesize"), None)
+    if requested is None or options.pagesize == "ignored":
         return usual
-    if options.pagesize == "refused" or not re.fullmatch(r"[1-9]\d{0,8}", wish, re.ASCII):
-        raise BadQuery(f"The query parameter 'pagesize' can't be '{wish}'.")
-    return int(wish) if options.pagesize == "honoured" else min(int(wish), options.max_pagesize)
+    if options.pagesize == "refused" or not re.fullmatch(r"[1-9]\d{0,8}", requested, re.ASCII):
+        raise BadQuery(f"The query parameter 'pagesize' can't be '{requested}'.")
+    return int(requested) if options.pagesize == "honoured" else min(int(requested), options.max_pagesize)
 
 
 def service_root(base: str, habit: NextLinkHabit) -> str:

@@ -84,14 +84,14 @@ def page(
 def rerun_answer(job: Job, shows_run: bool) -> Answer:
     """What a caller gets for a job put back on the queue. `shows_run`: with `jobRunId` and an undocumented property."""
     row = job.payload()
-    told = {
+    job_part = {
         "jobId": row.get("jobID"),
         "jobStatus": row.get("jobStatus"),
         "publishLink": row.get("publishLink"),
         "publishLinkAccessScope": str(row.get("publishLinkAccessScope")).upper(),
     }
     run = {"jobRunId": guid(f"{job.job_id}/{job.attempts}"), "queuePosition": 1} if shows_run else {}
-    return plain_json(200, {**told, **run})
+    return plain_json(200, {**job_part, **run})
 
 
 def failed(fault: str, now: datetime) -> Answer:

@@ -275,7 +275,7 @@ def test_redirects_without_end_are_left(stage: Stage) -> None:
         ("Public", answering(body=b""), "it is empty"),
         ("Public", answering(Content_Length="20001"), "20000 of 20001 bytes came"),
         ("Public", answering("503 Service Unavailable", b""), "last: HTTP 503"),
-        ("Public", answering("429 Too Many Requests", b"", Retry_After="7200"), "left alone for 7200 s"),
+        ("Public", answering("429 Too Many Requests", b"", Retry_After="7200"), "a pause of 7200 s"),
         ("Public", answering("418 I'm a teapot", b""), "HTTP 418"),
     ],
 )
