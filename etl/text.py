@@ -1,6 +1,7 @@
 """What people read: texts without what would steer a terminal, times, lengths of time, tables that fit."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 # Control characters would steer the terminal, marks of direction would shuffle the line.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _BETWEEN = "  "
+_LISTED = 5  # of many texts
 _LEAST = 12  # cells: a text that is cut shorter than that says nothing
 
 
@@ -35,6 +37,13 @@ def span(seconds: object) -> str:
         parts.append((number, unit))
     first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
+
+
+def most_frequent(counts: Counter[str]) -> str:
+    """List the most frequent texts, each with how often it came."""
+    listed = counts.most_common(_LISTED)
+    more = f", and {len(counts) - _LISTED} more" if len(counts) > _LISTED else ""
+    return ", ".join(f"{shown(text)} ({number} times)" if number > 1 else shown(text) for text, number in listed) + more
 
 
 class Column(NamedTuple):

@@ -5,7 +5,7 @@ against its question.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,7 +23,7 @@ from etl.config.secrets import Secret
 from etl.errors import AskForLess, EtlError, Refused, SchemaError, SourceError
 from etl.models import TICK_PLAY, Batch, Clock, Key
 from etl.postgres import connection, migrations, pooler
-from etl.text import shown
+from etl.text import most_frequent
 from etl.transform.flatten import flatten
 
 _FEW = 5
@@ -293,7 +293,7 @@ def read_page(api: Api) -> Iterator[Check]:
 def judge_rows(rows: int, batch: Batch) -> Iterator[Check]:
     """Say what of so many `rows`, which became this batch, can't be read: properties and reasons, never values."""
     if batch.rejects:
-        reasons = _count_and_join(shown(reject.reason) for reject in batch.rejects)
+        reasons = most_frequent(Counter(reject.reason for reject in batch.rejects))
         yield Check(
             "rows",
             Standing.FAILED,
@@ -303,20 +303,13 @@ def judge_rows(rows: int, batch: Batch) -> Iterator[Check]:
     else:
         yield Check("rows", Standing.FINE, f"all {rows} rows of a page can be read")
     if number := sum(bool(job.unread) for job in batch.jobs):
-        forms = _count_and_join(f"{shown(name)}: {shown(form)}" for job in batch.jobs for name, form in job.unread)
+        forms = most_frequent(Counter(f"{name}: {form}" for job in batch.jobs for name, form in job.unread))
         yield Check(
             "values",
             Standing.NOTE,
             f"{number} of {rows} rows have values that can't be read, and are loaded without them: {forms}; the values "
             "stay in the column `extra`",
         )
-
-
-def _count_and_join(texts: Iterable[str]) -> str:
-    """List the most frequent texts with how often each came."""
-    counts = Counter(texts).most_common()
-    more = f", and {len(counts) - _FEW} more" if len(counts) > _FEW else ""
-    return ", ".join(f"{text} ({number} times)" if number > 1 else text for text, number in counts[:_FEW]) + more
 
 
 def _questions(newest: odata.Stamp) -> Iterator[Question]:

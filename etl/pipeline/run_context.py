@@ -7,6 +7,7 @@ flight and no more.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -45,7 +46,7 @@ from etl.postgres.connection import Connection, said
 from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
 from etl.state.rejects import Waiting
 from etl.state.source_state import State
-from etl.text import utc
+from etl.text import most_frequent, utc
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -96,6 +97,7 @@ class Recorder:
         self.has_rejects = True  # as far as is known
         self.waiting = Waiting(rejects=True, unread=True, marks=True)  # until it is looked at
         self.new_rejects = 0
+        self._unread: Counter[str] = Counter()  # values that could not be read, by property and form
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
@@ -129,13 +131,13 @@ class Recorder:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction of the run: what is noted in one that fails is forgotten with it."""
-        before = (self.counts, self.pages, self.state, self.verdict, self.notes[:], self.new_rejects)
+        before = self.counts, self.pages, self.state, self.verdict, self.notes[:], self.new_rejects, self._unread.copy()
         with shutdown.afterwards():
             try:
                 with self.db.transaction():
                     yield
             except BaseException:
-                self.counts, self.pages, self.state, self.verdict, self.notes, self.new_rejects = before
+                self.counts, self.pages, self.state, self.verdict, self.notes, self.new_rejects, self._unread = before
                 raise
 
     @contextmanager
@@ -265,7 +267,8 @@ class Recorder:
             rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
         self.new_rejects += rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         self.has_rejects = self.has_rejects or bool(batch.rejects)
-        if not self.waiting.marks and any(job.unread for job in batch.jobs):
+        if unread := [f"{name}: {form}" for job in batch.jobs for name, form in job.unread]:
+            self._unread.update(unread)
             self.waiting = self.waiting._replace(marks=True)
         self._wrote = self._wrote or bool(counts.written or batch.rejects)
 
@@ -468,6 +471,11 @@ class Recorder:
 
     def finish(self, outcome: str, error: str | None = None, request_id: str | None = None) -> None:
         """The run's last word in the ledger."""
+        if self._unread:
+            self.notes.append(
+                f"values that could not be read: {most_frequent(self._unread)}; etl.unread_values lists their jobs, "
+                "and the source is asked for them again"
+            )
         self._write(outcome, error, self._clock.now(), request_id)
 
     def result(self) -> Run:

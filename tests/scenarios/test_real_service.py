@@ -458,6 +458,8 @@ def test_a_property_of_another_form_keeps_no_row_out(db: Connection, name: str, 
     if form == "object":
         kept = "SELECT count(*) FROM aims360.jobs WHERE percent_completed IS NULL AND extra ? 'percentCompleted'"
         assert scene.one(kept) == marked
+    noted = [note for note in run.notes if "could not be read" in note]
+    assert [f"percentCompleted: object ({marked} times)" in note for note in noted] == [True] * (form == "object")
 
 
 def test_a_value_that_reads_again_loses_its_mark(db: Connection) -> None:

@@ -67,15 +67,14 @@ _ANY_VALUE = (
     *("request_ids", "expires_in", "status_spelling", "no_date", "rowversion_form", "unknown_job", "has_plain_path"),
     "rerun_shows_run",
 )
+_BY_DATE_ALONE = ("steady", "bulk", "delete")  # strategies of which each change has a later modifiedDate
 # Other forms of values that say the same.
 _DRIFTS = (
     *(Drift("percentCompleted", "float", 0.3), Drift("purgeDays", "text", 0.3), Drift("numberOfAttempts", "text")),
     *(Drift("yes-no", "boolean", 0.5), Drift("createdDate", "offset", 0.3), Drift("modifiedDate", "offset", 0.3)),
+    *(Drift("response.SizeInMB", "text", 0.5), Drift("response.ExpiryDate", "offset", 0.5)),
 )
 _SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline")
-
-
-_BY_DATE_ALONE = ("steady", "bulk", "delete")
 
 
 def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
@@ -83,12 +82,9 @@ def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
     choices = list_option_choices()
     drawn = {name: rng.choice(choices[name]) for name in _ANY_VALUE if rng.random() < 0.3}
     most_rows = rng.choice([None, None, None, 25, 9])
-    if (
-        most_rows is not None
-    ):  # many rows of one instant can't be read from a service that ignores the requested page size
-        drawn["prefer"] = (
-            "honoured" if drawn.get("pagesize") not in ("honoured", "capped") else drawn.get("prefer", "ignored")
-        )
+    # Many rows of one instant can't be read from a service that ignores how large a page is asked for.
+    if most_rows is not None and drawn.get("pagesize") not in ("honoured", "capped"):
+        drawn["prefer"] = "honoured"
     return ServiceOptions(
         **drawn,
         max_nodes=rng.choice([100, 100, 80, 30]),

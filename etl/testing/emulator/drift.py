@@ -20,10 +20,18 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {"dates": ALL_DATES, "numbers": NUMBERS, "yes-no": frozenset({"canReRun", "CanPublish"})}
 )
 """Names that stand for several properties in a `Drift`."""
+DOCUMENT_PROPERTIES: Final = tuple(
+    f"response.{name}"
+    for name in "documentName DownloadLink SizeInMB Type DocumentID DocumentGUID ExpiryDate Version".split()
+)
+"""Properties of the documents that a job lists in its response."""
+_NAMES = (*GROUPS, *COLUMNS, *DOCUMENT_PROPERTIES)
 
 
 class Drift(NamedTuple):
-    """A property, or one of `GROUPS`, that is served in another JSON form in this share (0 to 1) of the rows.
+    """A property, one of `GROUPS` or of `DOCUMENT_PROPERTIES`, that is served in another JSON form.
+
+    In this share (0 to 1) of the rows:
 
     - `fraction`: 99.5 for 100
     - `float`: 100.0 for 100
@@ -45,17 +53,33 @@ class Drift(NamedTuple):
         """Change a row of this job, if the job is in the share."""
         if self.share < 1 and draw_chance(f"{self.name} {self.form}", job) >= self.share:
             return
+        if self.name in DOCUMENT_PROPERTIES:
+            self._alter_documents(row)
+            return
         for name in GROUPS.get(self.name, {self.name}) & row.keys():
-            if self.form == "absent":
-                del row[name]
-            else:
-                row[name] = _FORMS[self.form](row[name])
+            self._alter_property(row, name)
+
+    def _alter_documents(self, row: dict[str, Any]) -> None:
+        response = row.get("response")
+        documents = json.loads(response) if isinstance(response, str) and response.startswith("[{") else []
+        name = self.name.removeprefix("response.")
+        for document in documents:
+            if name in document:
+                self._alter_property(document, name)
+        if documents:
+            row["response"] = json.dumps(documents)
+
+    def _alter_property(self, row: dict[str, Any], name: str) -> None:
+        if self.form == "absent":
+            del row[name]
+        else:
+            row[name] = _FORMS[self.form](row[name])
 
 
 def check_drift(drift: Drift) -> Drift:
     """Return the drift. Raises ValueError for an unknown property or form, or a wrong share."""
-    if drift.name not in (*GROUPS, *COLUMNS):
-        raise ValueError(f"no such property: {drift.name!r}; there are {', '.join((*GROUPS, *COLUMNS))}")
+    if drift.name not in _NAMES:
+        raise ValueError(f"no such property: {drift.name!r}; there are {', '.join(_NAMES)}")
     if drift.form not in get_args(DriftForm):
         raise ValueError(f"no such form: {drift.form!r}; there are {', '.join(get_args(DriftForm))}")
     check_share(drift.share)

@@ -134,6 +134,33 @@ def test_a_property_changes_its_form(drift: tuple[str, Any], shown: dict[str, An
         assert all(row[name] == job[name] for name in others)
 
 
+@pytest.mark.parametrize(
+    ("drift", "shown"),
+    [
+        (("response.SizeInMB", "text"), {"SizeInMB": "0.25"}),
+        (("response.SizeInMB", "absent"), {"SizeInMB": ABSENT}),
+        (("response.ExpiryDate", "offset"), {"ExpiryDate": "2019-07-07T06:09:18.0212529+00:00"}),
+        (("response.Version", "number"), {}),
+    ],
+)
+def test_a_property_of_the_documents_changes_its_form(drift: tuple[str, Any], shown: dict[str, Any]) -> None:
+    """In each document of a row's list; a response that lists none stays."""
+    world = World()
+    documents: list[dict[str, Any]] = [
+        {"documentName": "a.csv", "SizeInMB": 0.25, "ExpiryDate": "2019-07-07T06:09:18.0212529Z"},
+        {"SizeInMB": 1},
+    ]
+    world.add(response=json.dumps(documents))
+    world.add(response="plain text")
+    world.add(response=None)
+    listed, plain, none = rows_of(served(world, drift=(drift,)))
+    first, second = json.loads(listed["response"])
+    wanted = {**documents[0], **shown}
+    assert first == {name: value for name, value in wanted.items() if value is not ABSENT}
+    assert second.keys() <= {"SizeInMB"}
+    assert (plain["response"], none["response"]) == ("plain text", None)
+
+
 def test_a_share_of_the_rows_drifts() -> None:
     """The same rows each time, in whatever order they come; another property drifts in others."""
     world = populated(400, rate=0)
