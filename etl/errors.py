@@ -13,6 +13,7 @@
     |  |  `- KeyRefused      1   it can't be asked by its keys: scans then go by pieces of time
     |  |- AskForLess         1   it can't serve so much in one answer: asked again for less, where that can be
     |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
+    |  |  `- UnreadableJob   1   one job, shown in a way that can't be read: perhaps spoilt on its way
     |  `- BrokenPromise      1   a page that contradicts what was asked of it
     |- DatabaseError         1   Postgres can't be reached, or refuses us
     |- ArchiveError          1   where outputs are kept can't be written
@@ -97,6 +98,10 @@ class KeyRefused(Refused):
 
 class BadAnswer(SourceError):
     """The body isn't what the service documents: not JSON, no list of jobs, an error inside a 200."""
+
+
+class UnreadableJob(BadAnswer):
+    """The service shows a job in a way that can't be read."""
 
 
 class BrokenPromise(SourceError):

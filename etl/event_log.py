@@ -11,7 +11,7 @@ from typing import Self, TextIO
 from etl import console, error_report
 from etl.errors import EtlError
 from etl.models import Clock, Counts, Exchange, Progress, Run, Verdict, Watch
-from etl.text import shown
+from etl.text import rows_that, shown
 
 FORMATS = ("auto", "human", "json")
 _A_MINUTE = 60.0  # seconds, of a clock that nobody sets
@@ -86,7 +86,7 @@ class Log:
         for note in run.notes:
             self._tell("warning", "note", f"note: {note}")
         if run.counts.rejected:
-            said = f"{run.counts.rejected} rows could not be read; they wait, with the reason, in etl.rejects"
+            said = rows_that(run.counts.rejected, "could not be read; they wait, with the reason, in etl.rejects")
             self._tell("warning", "rejects", said, {"rejected": run.counts.rejected})
 
     def ended(self, run: Run) -> None:

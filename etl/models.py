@@ -23,6 +23,7 @@ FLATTEN_VERSION = 2
 # outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
 TICK_PLAY = timedelta(milliseconds=10)
 SHOWN_PLAY = timedelta(milliseconds=1)  # what a shown value may lie beside the stored one
+CLOCK_TOLERANCE = timedelta(hours=1)  # a stored moment further in the future was written while a clock was wrong
 
 # Upper bounds in seconds of the duration histograms of purged_daily and bi.job_daily (cumulative, "le").
 DURATION_BOUNDS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -36,6 +37,7 @@ ENDED_STATES = (COMPLETED, "Failed")
 Key = int | str
 USUAL_PAGE = 100  # rows, where none has come yet
 SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
+REPLACED_TEXT = "(text)"  # in place of a property: some characters of a job's texts were replaced
 BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
 
 

@@ -39,6 +39,11 @@ def span(seconds: object) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
 
 
+def rows_that(number: int, said: str) -> str:
+    """`1 row that can't be read`, `2 rows that can't be read`."""
+    return f"{number:,} row{'' if number == 1 else 's'} {said}"
+
+
 def most_frequent(counts: Counter[str]) -> str:
     """List the most frequent texts, each with how often it came."""
     listed = counts.most_common(_LISTED)

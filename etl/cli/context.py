@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,6 +131,28 @@ def database(found: settings.Settings) -> Iterator[Connection]:
     with connection.connected(database_url(found)) as db:
         migrations.require(db)
         yield db
+
+
+@contextmanager
+def reachable(found: settings.Settings) -> Iterator[Connection | None]:
+    """The same; None where there is none so far, or it can't be reached."""
+    from etl.postgres import embedded
+
+    with ExitStack() as stack:
+        db = None
+        if found.database_url is not None or embedded.is_made(data_dir(found)):
+            with suppress(EtlError):
+                db = stack.enter_context(database(found))
+        yield db
+
+
+@contextmanager
+def guarded(found: settings.Settings, source: settings.Source, api: Callable[[], Api], clock: Clock) -> Iterator[Api]:
+    """A client that doesn't sign in with credentials that were refused a short while ago, as far as that is known."""
+    from etl.state.sign_in import guard_sign_in
+
+    with guard_sign_in(lambda: reachable(found), source, clock), api() as client:
+        yield client
 
 
 @contextmanager

@@ -57,6 +57,11 @@ class Failure:
         return self.reading is not None and self.reading.is_overload
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether the service refuses what was asked without saying why; a busy one would not."""
+        return self.is_doubtful and not self.is_overload
+
+    @property
     def said(self) -> str:
         """What the service said, without the number that it gave to this request."""
         return self.reading.said.replace(self.reading.request_id or "", "") if self.reading else str(self.error)
@@ -171,6 +176,13 @@ class Attempts:
             )
         raise with_id(final, reading.request_id)
 
+    def refuse(self, failed: Failure, query: str) -> Refused:
+        """Return the error of a query that was refused without a reason."""
+        status = failed.answer.status if failed.answer is not None else 0
+        said = f"{self._base} refused a request ({failed.error}) with {show_query(query)}"
+        refused = Refused(f"{said}; {way_out(status, self._base)}", status, is_query=True)
+        return with_id(refused, failed.error.request_id)
+
     def mask(self, reading: Reading) -> Reading:
         """Hide the secrets that were sent to the service, where it repeats them."""
         request_id = reading.request_id and self._auth.masked(reading.request_id)
@@ -249,8 +261,7 @@ class Attempts:
         """Seconds until the next attempt: what the source asks for, else doubling with full jitter."""
         asked = failed.error.retry_after if isinstance(failed.error, Again) else None
         if asked is None:
-            is_unclear = failed.is_doubtful and failed.reading is not None and not failed.reading.is_overload
-            return answers.BETWEEN_REFUSALS if is_unclear else jitter(attempt, _LONGEST_WAIT)
+            return answers.BETWEEN_REFUSALS if failed.is_unclear else jitter(attempt, _LONGEST_WAIT)
         with self._lock:
             self._held_until = max(self._held_until, self.monotonic() + asked)
         if asked > LONGEST_RETRY_AFTER:
@@ -282,4 +293,4 @@ def with_id(error: _Error, request_id: str | None) -> _Error:
 
 def show_query(query: str) -> str:
     """Return a query for people: as sent, but with its spaces."""
-    return f"[{query.replace('%20', ' ')[:300]}]"
+    return f"[{query.replace('%20', ' ')[:300] or 'no options'}]"

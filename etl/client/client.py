@@ -7,7 +7,7 @@ Redirects are not followed, and the token goes to the configured host alone.
 import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
@@ -30,15 +30,30 @@ JOB = f"{JOBS}v1.0/backgroundjob"
 
 _ATTEMPTS = 8
 _ATTEMPTS_TO_CONNECT = 4
+_ENOUGH_REFUSALS = 2  # of a page size that was only offered
 _NEVER = threading.Event()
 _SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one job: the payload's, the documented one
 
 
 class Shown(NamedTuple):
-    """One job as the source shows it: its raw row, and when that was, by the source's clock."""
+    """One job as the source shows it: its raw row, and when that was, by the source's clock.
+
+    `replaced_characters`: of the answer it came in.
+    """
 
     row: bytes
     answered_at: datetime
+    replaced_characters: int = 0
+
+
+class _Fallback(NamedTuple):
+    """How often a page is asked for, and what else can be asked where it doesn't come; see `Api.page`."""
+
+    attempts: int
+    can_shrink: bool
+    is_least: bool
+    has_another_way: bool
+    another: str | None
 
 
 class Api:
@@ -57,8 +72,9 @@ class Api:
     ) -> None:
         self._base = source.base_url
         self._single = 0  # the way in which one job is asked for: a spelling, or beyond them the plain path
-        self.keys_a_list = math.inf  # keys in a list that the service answers, as far as it has shown
+        self.keys_a_list = self.keys_refused = math.inf  # keys in a list that the service answers, and refuses
         self.page_size = source.page_size
+        self._pagesize_refusals = 0  # in a row, of the vendor's parameter; Prefer may be heeded where it is refused
         self.monotonic = clock.monotonic
         auth = signed_in or sign_in(source, clock)
         self._sender = Sender(source, clock, auth, transport, line, heard)
@@ -84,7 +100,8 @@ class Api:
         What hasn't come `within` so many seconds from now is waited for no longer: OutOfTime. `is_known`: the address
         gave a good answer in the last 30 days.
         """
-        self.keys_a_list = math.inf
+        self.keys_a_list = self.keys_refused = math.inf
+        self._pagesize_refusals = 0
         self._attempts.begin_anew(is_known=is_known)
         self._sender.begin_anew(within)
 
@@ -116,6 +133,7 @@ class Api:
         ended: threading.Event = _NEVER,
         *,
         page_size: int | None = None,
+        offer: int | None = None,
         attempts: int = _ATTEMPTS,
         can_shrink: bool = False,
         is_least: bool = False,
@@ -124,12 +142,31 @@ class Api:
     ) -> Reply:
         """Return the rows that a query of the collection brings. Raises SourceError after every retry.
 
-        `ended`, set by another thread, ends the waiting for a next attempt. The service may ignore `page_size`.
+        `ended`, set by another thread, ends the waiting for a next attempt. `page_size`: rows that a page shall have,
+        `offer`: rows that it may have; the service may ignore both. The vendor's parameter asks for them, until it is
+        refused; for `page_size` a Prefer header does too.
         `can_shrink`: what fails for good, while other requests are answered, raises AskForLess; what takes too long
         does so at once, unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does
         what is refused without a reason. `another`: the other request, where the caller knows one.
         """
+        fallback = _Fallback(attempts, can_shrink, is_least, has_another_way, another)
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
+        rows = page_size or offer
+        if rows is not None and self._pagesize_refusals < _ENOUGH_REFUSALS:
+            try:
+                reply = self._ask(odata.with_page_size(query, rows), headers, ended, fallback)
+            except (Refused, AskForLess) as error:
+                if not _may_be_pagesize(error, has_another_way):
+                    raise
+                is_named = isinstance(error, Refused) and error.option == "pagesize"
+                self._pagesize_refusals += _ENOUGH_REFUSALS if is_named else 1
+            else:
+                self._pagesize_refusals = 0
+                return reply
+        return self._ask(query, headers, ended, fallback)
+
+    def _ask(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
+        attempts, can_shrink, is_least, has_another_way, another = fallback
         question = Question(query, self._attempts.is_known, has_another_way)
         refusals = failures = 0  # with another request answered after each
         refusal = ""
@@ -137,6 +174,8 @@ class Api:
             failed = self._attempts.try_page(question, headers, ended)
             if isinstance(failed, Reply):
                 return failed
+            if "pagesize=" in query and failed.is_unclear:  # without it the same is asked
+                raise self._attempts.refuse(failed, query)
             good = self._attempts.good
             if can_shrink and failed.is_too_large and not is_least:
                 raise self._attempts.ask_for_less(failed, query, attempt, is_too_large=True)
@@ -199,7 +238,7 @@ class Api:
             if error.is_query:
                 raise with_id(AskForLess(str(error), is_too_large=False), error.request_id) from None
             raise
-        return self._find_job(job_id, reply.answer.rows, reply.answered_at)
+        return self._find_job(job_id, reply.answer.rows, reply.answered_at, reply.answer.replaced_characters)
 
     def _plain_job(self, job_id: str, ended: threading.Event, attempts: int) -> Shown | None:
         """Return a job by its plain path. A 404 with JSON says that there is none; any other refusal says nothing."""
@@ -231,10 +270,10 @@ class Api:
                 )
         raise self._attempts.final_error(failed, path, attempts)
 
-    def _find_job(self, job_id: str, rows: Sequence[bytes], answered_at: datetime) -> Shown | None:
+    def _find_job(self, job_id: str, rows: Sequence[bytes], answered_at: datetime, replaced: int = 0) -> Shown | None:
         for row in rows:
             if str(odata.stamp(row).jobID).lower() == job_id.lower():
-                return Shown(row, answered_at)
+                return Shown(row, answered_at, replaced)
         if rows:
             raise BrokenPromise(
                 f"{self._base} shows other jobs than the one asked for, {job_id}; `aims360-etl doctor` says what the "
@@ -280,3 +319,8 @@ class Api:
             raise with_id(SignInFailed(failed), reading.request_id)
         refused = Refused(f"{self._base} refuses to run job {job_id} again ({said}); nothing was done", answer.status)
         raise with_id(refused, reading.request_id)
+
+
+def _may_be_pagesize(error: Refused | AskForLess, has_another_way: bool) -> bool:
+    """Whether it may be the page size that was refused."""
+    return has_another_way if isinstance(error, AskForLess) else error.is_query and error.option in (None, "pagesize")

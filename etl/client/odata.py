@@ -79,9 +79,8 @@ def query(
     skip: int = 0,
     count: bool = False,
     select: Sequence[str] = (),
-    page_size: int | None = None,
 ) -> str:
-    """A complete query string: conditions joined by `and`, spaces as %20. `page_size`: for the vendor's `pagesize`."""
+    """A complete query string: conditions joined by `and`, spaces as %20."""
     options = {
         "$filter": " and ".join(where),
         "$orderby": order,
@@ -89,9 +88,13 @@ def query(
         "$skip": str(skip or ""),
         "$count": "true" if count else "",
         "$select": ",".join(select),
-        "pagesize": str(page_size or ""),
     }
     return "&".join(f"{name}={quote(value, safe=_SAFE)}" for name, value in options.items() if value)
+
+
+def with_page_size(query: str, rows: int) -> str:
+    """The query with the vendor's own parameter for the size of a page."""
+    return "&".join(part for part in (query, f"pagesize={rows}") if part)
 
 
 def literal(value: Key | datetime) -> str:
@@ -169,6 +172,14 @@ def rowversion(text: str) -> int:
     if len(raw) != 8:
         raise ValueError(f"rowversion has {len(raw)} bytes instead of 8")
     return _to_number(raw)
+
+
+def version_of(stamp: Stamp) -> int | None:
+    """The rowversion of a row's stamp, from the property, else from its etag; None where neither shows a good one."""
+    try:
+        return rowversion(str(stamp.rowversion)) if stamp.rowversion else etag_rowversion(str(stamp.etag or ""))
+    except ValueError:
+        return None
 
 
 def etag_rowversion(etag: str) -> int | None:

@@ -51,6 +51,10 @@ class Unbounded:
         self.text = text
 
 
+class NoJSONError(ValueError):
+    """A number that JSON doesn't have."""
+
+
 class TooDeepError(ValueError):
     """JSON that is nested deeper than this program, or Postgres, can hold."""
 
@@ -354,7 +358,7 @@ def _decode_leniently(data: bytes | str) -> object:
 
 
 def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+    raise NoJSONError(f"{name} is no number of it")
 
 
 def _read_float(text: str) -> float | Unbounded:

@@ -6,10 +6,7 @@ from datetime import datetime, timedelta
 
 from etl.client.retry import given_at
 from etl.config.settings import Source
-from etl.models import Clock
-
-# A Date header beyond is wrong, and beyond a look-back nothing would catch up: it bounds the watermark.
-_FAR_AHEAD = timedelta(hours=1)
+from etl.models import CLOCK_TOLERANCE, Clock
 
 
 class SourceClock:
@@ -19,7 +16,8 @@ class SourceClock:
         self._base = source.base_url
         self._clock = clock
         self._notice = notice
-        self._far_ahead = min(_FAR_AHEAD, source.look_back)
+        # It bounds the watermark: beyond a look-back nothing would catch up.
+        self._far_ahead = min(CLOCK_TOLERANCE, source.look_back)
         self._has_warned = False
         self._lock = threading.Lock()
         self.ahead: timedelta | None = None  # of this machine's clock, by the last answer

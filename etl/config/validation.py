@@ -34,8 +34,8 @@ def duration(text: str) -> timedelta:
 
 
 def is_token(text: str) -> bool:
-    """Whether a text can be a bearer token: visible ASCII. The HTTP library's errors would quote anything else."""
-    return re.fullmatch(r"[\x21-\x7e]+", text) is not None
+    """Whether a text can be a bearer token: visible ASCII, no quotes. The HTTP library's errors quote anything else."""
+    return re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", text) is not None
 
 
 def is_variable(text: str) -> bool:
@@ -73,7 +73,7 @@ def base_url(text: str, wrong: Wrong, insecure_http: bool) -> str:
 
 def without_scheme(token: str) -> str:
     """Return a token without the `Bearer ` that people copy along with it."""
-    return re.sub(r"^bearer\s+", "", token, flags=re.IGNORECASE)
+    return re.sub(r"^bearer(\s+|$)", "", token, flags=re.IGNORECASE)
 
 
 def page_size(text: str, wrong: Wrong) -> None:

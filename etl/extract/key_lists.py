@@ -1,15 +1,17 @@
 """Asks for jobs by their keys, in lists as long as the service answers (correctness.md, "What the service may refuse").
 
 A list has one condition alone: what an answer leaves out is asked for in another list. What the service refuses is
-halved, down to one key a request; each good answer lets the next list be one longer.
+halved, down to one key a request; each good answer lets the next list be one longer, up to what was refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
+from etl.client.payload import Answer
 from etl.errors import AskForLess, Refused
 
 if TYPE_CHECKING:
@@ -43,47 +45,62 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
             continue
         if answered is None:
             return None
-        api.keys_a_list = _most_keys(api) + 1
+        _grow(api)
         shown |= answered
         left = left[len(some) or MOST_KEYS :]
     return shown & set(job_ids) | {witness} & set(job_ids)
 
 
-def find_rows(api: Api, job_ids: Sequence[str]) -> list[bytes] | None:
+class Found(NamedTuple):
+    """What asking for some jobs brought.
+
+    `rows`: of those that the source shows, with so many characters replaced. `unanswered`: jobs that it gives no answer
+    about, `unasked`: those among them that it was not asked about.
+    """
+
+    rows: Sequence[bytes]
+    replaced_characters: int = 0
+    unanswered: Set[str] = frozenset()
+    unasked: Set[str] = frozenset()
+
+
+def find_rows(api: Api, job_ids: Sequence[str]) -> Sequence[bytes] | None:
     """Return the rows of those of these jobs that the source shows; None where it can't be asked."""
-    rows, unanswered = find_each(api, job_ids)
-    return None if unanswered else rows
+    found = find_each(api, job_ids)
+    return None if found.unanswered else found.rows
 
 
-def find_each(api: Api, job_ids: Sequence[str]) -> tuple[list[bytes], set[str]]:
-    """Return the rows of those of these jobs that the source shows, and those jobs that it gives no answer about.
+def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) -> Found:
+    """Ask for jobs, the first ones first, with at most so many requests that are answered.
 
     One that isn't answered even by itself may be at fault alone; a second, and the source can't be asked.
     """
     rows: list[bytes] = []
+    answers = replaced = 0
     unanswered: set[str] = set()
     left = list(job_ids)
-    while left:
+    while left and answers < most_answers:
         some = _take(left, max(1, _most_keys(api)))
         try:
-            found = _ask(api, some)
+            answer = _ask(api, some)
         except _Refusal:
             if len(some) > 1:
                 _halve(api, len(some))
                 continue
             if unanswered:
-                return rows, {*unanswered, *left}
+                break
             unanswered.add(left.pop(0))
             continue
-        came = [(str(odata.stamp(row).jobID), row) for row in found]
+        came = [(str(odata.stamp(row).jobID), row) for row in answer.rows]
         keys = {key for key, _ in came}
         if not keys <= set(some):
-            return [], set(job_ids)  # the filter is ignored
+            return Found((), unanswered=set(job_ids))  # the filter is ignored
         rows += [row for _, row in came]
+        answers, replaced = answers + 1, replaced + answer.replaced_characters
         # Of a page that was cut short the rest is asked for again; where nothing came, there is nothing.
         left = [key for key in left if key not in keys] if keys and len(keys) < len(some) else left[len(some) :]
-        api.keys_a_list = _most_keys(api) + 1
-    return rows, unanswered
+        _grow(api)
+    return Found(rows, replaced, {*unanswered, *left}, set(left))
 
 
 def _most_keys(api: Api) -> int:
@@ -91,7 +108,12 @@ def _most_keys(api: Api) -> int:
 
 
 def _halve(api: Api, sent: int) -> None:
-    api.keys_a_list = max(1, sent // 2)
+    api.keys_a_list, api.keys_refused = max(1, sent // 2), min(sent, api.keys_refused)
+
+
+def _grow(api: Api) -> None:
+    """Let the next list be one key longer, but not as long as one that was refused in this run."""
+    api.keys_a_list = max(1, min(_most_keys(api) + 1, api.keys_refused - 1))
 
 
 def _take(keys: Sequence[str], most: int, *others: str) -> list[str]:
@@ -106,10 +128,10 @@ def _query(keys: Iterable[str]) -> str:
     return odata.query([odata.any_of("jobID", sorted(keys))])
 
 
-def _ask(api: Api, keys: Iterable[str]) -> Sequence[bytes]:
-    """Return the rows that one list brings. Raises _Refusal."""
+def _ask(api: Api, keys: Iterable[str]) -> Answer:
+    """Return what one list brings. Raises _Refusal."""
     try:
-        return api.page(_query(keys), can_shrink=True, has_another_way=True).answer.rows
+        return api.page(_query(keys), can_shrink=True, has_another_way=True).answer
     except AskForLess:
         raise _Refusal from None
     except Refused as error:
@@ -118,8 +140,8 @@ def _ask(api: Api, keys: Iterable[str]) -> Sequence[bytes]:
         raise _Refusal from None
 
 
-def _keys_of(rows: Sequence[bytes]) -> set[str]:
-    return {str(odata.stamp(row).jobID) for row in rows}
+def _keys_of(answer: Answer) -> set[str]:
+    return {str(odata.stamp(row).jobID) for row in answer.rows}
 
 
 def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
@@ -137,7 +159,7 @@ def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
                 return None
         answered |= came
         if came == {witness}:
-            return answered if not _ask(api, left) else None
+            return answered if not _ask(api, left).rows else None
     return answered
 
 

@@ -53,13 +53,18 @@ class Probe(NamedTuple):
 
 def probe(api: Api) -> Probe:
     """Asks for the newest row, before anything else."""
-    first, second = (odata.query(order="modifiedDate desc", top=1, skip=skip) for skip in (0, 1))
-    try:
-        page = api.page(first, can_shrink=True, another=second)
-    except AskForLess as error:
-        page = _next_newest(api, error)
+    page = newest_row(api)
     rows = page.answer.rows
     return Probe(odata.stamp(rows[0]) if rows else None, page.answered_at)
+
+
+def newest_row(api: Api, attempts: int = 8) -> Reply:
+    """Return the newest row that the service can serve, if it has any. Raises SourceError."""
+    first, second = (odata.query(order="modifiedDate desc", top=1, skip=skip) for skip in (0, 1))
+    try:
+        return api.page(first, can_shrink=True, another=second, attempts=attempts)
+    except AskForLess as error:
+        return _next_newest(api, error)
 
 
 def _next_newest(api: Api, error: AskForLess) -> Reply:

@@ -71,7 +71,6 @@ class PageFetcher:
         self._size, self._is_narrowed = scan.page_size or api.page_size, scan.narrowed
         self._most = api.page_size
         self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
-        self._may_use_pagesize = True  # the vendor's parameter; Prefer may be heeded where it is refused
         self._usual = USUAL_PAGE  # rows of a page that the service sends by itself
         self._good, self._grow_after = 0, _GROW_AFTER
         self._suspects: dict[int, _Suspect] = {}
@@ -129,12 +128,14 @@ class PageFetcher:
         query = self._write(cursor, request, scan.select)
         try:
             answer, answered_at = self._api.page(
-                query, ended, page_size=request.size, can_shrink=True, is_least=request.is_least
+                query,
+                ended,
+                page_size=request.size,
+                offer=self._offer,
+                can_shrink=True,
+                is_least=request.is_least,
             )
         except Refused as error:
-            if error.is_query and error.option in (None, "pagesize") and "pagesize=" in query:
-                self._may_use_pagesize = False  # it may be this that is refused
-                return self._ask(cursor, request, ended)
             if error.is_query and error.option is None and self._is_honoured:
                 raise Unreachable(f"{error}. It was answered before in this scan; the next run goes on") from None
             if error.is_query:
@@ -159,8 +160,7 @@ class PageFetcher:
         up_to = cursor.up_to if request.bound is None else request.bound
         if up_to is not None:
             conditions.append(f"{self._scan.key} le {odata.literal(up_to)}")
-        page_size = (request.size or self._offer) if self._may_use_pagesize else None
-        return odata.query(conditions, self._scan.key, skip=request.skip, select=select, page_size=page_size)
+        return odata.query(conditions, self._scan.key, skip=request.skip, select=select)
 
     # -- good pages --------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,9 @@ class PageFetcher:
         names = sorted({"jobID", self._scan.key})
         query = self._write(cursor, request, names)
         try:
-            reply = self._api.page(query, ended, page_size=request.size, attempts=2, has_another_way=True)
+            reply = self._api.page(
+                query, ended, page_size=request.size, offer=self._offer, attempts=2, has_another_way=True
+            )
             rows = reply.answer.rows
             end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
             undated = replace(self._scan, window=replace(self._scan.window, lower=None))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from etl.client import odata
 from etl.extract import key_lists
-from etl.models import Job, JobRow, Window
+from etl.models import CLOCK_TOLERANCE, Job, JobRow, Window
 from etl.postgres.connection import Connection
 from etl.text import utc
 from etl.transform.flatten import flatten
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # By database, the highest rowversion seen, and when that was (ISO 8601, by the source's clock).
 Highest = Mapping[str, Sequence[str | int]]
 
-_CLOCKS_APART = timedelta(hours=1)
 _ENOUGH, _QUESTIONS = key_lists.MOST_KEYS, 60  # jobs to ask for: a request's worth; and requests
 _IS_KNOWN = """
 SELECT FROM aims360.jobs WHERE source_id = %s AND job_id = %s AND row_version = %s AND modified_date = %s
@@ -60,7 +59,7 @@ def raised(highest: Highest, jobs: Sequence[Job], answered_at: datetime) -> High
 
 def _seen_at(row: JobRow, answered_at: datetime) -> str:
     """Its own date counts where our clock is behind, but no date of the far future."""
-    moment = min(max(row.modified_date or answered_at, answered_at), odata.plus(answered_at, _CLOCKS_APART))
+    moment = min(max(row.modified_date or answered_at, answered_at), odata.plus(answered_at, CLOCK_TOLERANCE))
     return moment.isoformat()
 
 

@@ -63,7 +63,6 @@ class _Limit:
 
     page_size: int | None = None
     span: timedelta | None = None
-    may_use_pagesize: bool = True  # the vendor's parameter; Prefer may be heeded where it is refused
 
     def shorten(self, piece: Piece, now: datetime, error: AskForLess) -> Piece:
         """Return half of a piece that can't be served, to be asked for in half as many rows.
@@ -255,14 +254,10 @@ def _asked(
     api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0, *, limit: _Limit
 ) -> Reply:
     size = limit.page_size
-    page_size = size if limit.may_use_pagesize else None
-    query = odata.query(conditions, order, skip=skip, count=True, select=scan.select, page_size=page_size)
+    query = odata.query(conditions, order, skip=skip, count=True, select=scan.select)
     try:
         reply = api.page(query, page_size=size, can_shrink=True, is_least=size == 1)
     except Refused as error:
-        if page_size is not None and error.is_query and error.option in (None, "pagesize"):
-            limit.may_use_pagesize = False
-            return _asked(api, scan, conditions, order, skip, limit=limit)
         raise KeyRefused(str(error), error.status) if scan.select else error from None
     if reply.answer.total is None:
         raise BrokenPromise(_UNCOUNTED)

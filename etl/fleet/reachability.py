@@ -8,9 +8,12 @@ from datetime import timedelta
 from etl.client import transport
 from etl.client.client import Api
 from etl.config.settings import Source
-from etl.errors import EtlError
+from etl.errors import CredentialsRefused, EtlError
 from etl.models import Clock
 from etl.pipeline.doctor import newest_job
+from etl.postgres.connection import Connection
+from etl.state import sign_in, source_state
+from etl.state.source_state import State
 
 AT_A_TIME = 16
 TIME_LIMIT = timedelta(seconds=30)
@@ -18,19 +21,33 @@ _TRIES = 2  # a source that is throttled or starting up is asked once more
 
 
 def each(
-    sources: Iterable[Source], clock: Clock, within: timedelta = TIME_LIMIT
+    sources: Iterable[Source], db: Connection | None, clock: Clock, within: timedelta = TIME_LIMIT
 ) -> Iterator[tuple[Source, EtlError | None]]:
     """Each source as its answer comes, and what is wrong with it: at the latest that it took longer than `within`.
 
-    Raises ConfigError for certificates that can't be read: that is wrong for all of them.
+    `db`: knows whose credentials were refused a short while ago: those sources aren't asked. Raises ConfigError for
+    certificates that can't be read: that is wrong for all of them.
     """
-    wanted = list(sources)
+    wanted: list[Source] = []
+    states: dict[str, State] = {}
+    for source in sources:
+        if db is not None and (state := source_state.find(db, source.name)) is not None:
+            states[source.name] = state
+            try:
+                sign_in.check_sign_in(state, source, clock.now())
+            except CredentialsRefused as refused:
+                yield source, refused
+                continue
+        wanted.append(source)
     vouched = transport.trust("https://") if any(each.base_url.startswith("https") for each in wanted) else None
     with ThreadPoolExecutor(AT_A_TIME, "contact") as pool:
         asked = {pool.submit(_ask, source, clock, within, vouched): source for source in wanted}
         try:
             for answered in as_completed(asked):
-                yield asked[answered], answered.result()
+                source, error = asked[answered], answered.result()
+                if isinstance(error, CredentialsRefused) and db is not None and source.name in states:
+                    sign_in.remember_refusal(db, states[source.name], source, clock.now())
+                yield source, error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

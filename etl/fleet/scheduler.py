@@ -14,13 +14,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 from etl.config.settings import Source
+from etl.models import CLOCK_TOLERANCE
 from etl.pipeline import run_context
 from etl.pipeline.purge_step import ASK_EVERY
 from etl.postgres.connection import Connection
 
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
-_AN_HOUR = timedelta(hours=1)
-_LONGEST_HELD = timedelta(minutes=30) + _AN_HOUR  # a longer back-off was noted by a clock that was wrong
+_LONGEST_HELD = timedelta(minutes=30) + CLOCK_TOLERANCE  # a longer back-off was noted by a clock that was wrong
 # Of runs that read what changed; those that purge or go deep have turns of their own.
 _STANDINGS = """
 SELECT
@@ -131,7 +131,7 @@ def _goes_deep(source: Source, standing: Standing, now: datetime) -> bool:
 
 def _is_of_a_wrong_clock(moment: datetime | None, now: datetime) -> bool:
     """Whether a moment that has passed lies in the future: it counts as none."""
-    return moment is not None and moment > now + _AN_HOUR
+    return moment is not None and moment > now + CLOCK_TOLERANCE
 
 
 def _is_past(moment: datetime | None, point: datetime) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
-from etl.jobs.mirror_query import NAMELESS, Found, Held, shortened
-from etl.state.rejects import ASKED_BY_RUNS
+from etl.jobs.mirror_query import Found, Held, shortened
+from etl.state.rejects import ASKED_BY_RUNS, UNNAMED
 from etl.text import Column, moment, shown, span, table, utc
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _describe_reject(job_id: str, row: Row, is_in_mirror: bool) -> Iterator[str]
 
 def _describe_next_question(job_id: str, row: Row) -> str:
     """Describe when the source is asked for a reject again: after some runs at first, then daily."""
-    if job_id.startswith(NAMELESS) and row["key_name"] is None:
+    if re.search(UNNAMED, job_id) and row["key_name"] is None:
         return "never, since its key is unknown: it leaves with its purge date, or after 30 days"
     left, asked_at = int(str(row["runs_to_wait"])), row["asked_at"]
     if isinstance(asked_at, datetime) and int(str(row["times_asked"])) >= ASKED_BY_RUNS:

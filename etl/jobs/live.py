@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl.errors import SourceError
+from etl.errors import UnreadableJob
 from etl.models import COMPLETED, ENDED_STATES, OPEN_STATES, DocumentRow, Job, JobRow
 from etl.text import utc
 from etl.transform.flatten import flatten
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from etl.postgres.connection import Row
 
 _PATIENT = 8  # tries to get a good answer
+_READS = 2  # of a row that can't be read: it may have been spoilt on its way
 
 
 class Live(NamedTuple):
@@ -33,13 +34,16 @@ class Live(NamedTuple):
 
 def look(api: Api, job_id: str, stop: threading.Event | None = None, attempts: int = _PATIENT) -> Live | None:
     """The job as the source shows it now; None where it shows none of that id. Raises SourceError."""
-    shown = api.job(job_id, stop or threading.Event(), attempts=attempts)
-    if shown is None:
-        return None
-    batch = flatten([shown.row])
-    if batch.rejects:
-        raise SourceError(f"the source shows job {job_id} in a way that can't be read: {batch.rejects[0].reason}")
-    return Live(batch.jobs[0], shown.answered_at)
+    reason = ""
+    for _ in range(min(attempts, _READS)):
+        shown = api.job(job_id, stop or threading.Event(), attempts=attempts)
+        if shown is None:
+            return None
+        batch = flatten([shown.row])
+        if not batch.rejects:
+            return Live(batch.jobs[0], shown.answered_at)
+        reason = batch.rejects[0].reason
+    raise UnreadableJob(f"the source shows job {job_id} in a way that can't be read: {reason}")
 
 
 def is_open(row: JobRow) -> bool:

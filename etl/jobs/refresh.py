@@ -45,7 +45,7 @@ def _load(run: Recorder, api: Api, job_id: str) -> str:
     if shown is None:
         return "the source shows the job no more; the next sync follows"
     run.recognise(Probe(stamp(shown.row), shown.answered_at), same_source=False)
-    batch = flatten([shown.row])
+    batch = flatten([shown.row], shown.replaced_characters)
     page = Page((shown.row,), Cursor(0, None, None, done=True), shown.answered_at)
     # Of this one row: a scan that begins nowhere and moves nothing, so that the row is judged as in an increment.
     scan = Scan(ScanKind.INCREMENTAL, Window(None, None, shown.answered_at), "jobID", (Cursor(0, None, None),))

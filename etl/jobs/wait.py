@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from etl.errors import BadAnswer, SourceError, Unreachable
+from etl.errors import BadAnswer, SourceError, Unreachable, UnreadableJob
 from etl.jobs import live
 from etl.jobs.live import Live
 from etl.models import Clock, JobRow
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FIRST, _LONGEST, _GROWTH = 2.0, 10.0, 1.5  # seconds between two questions
 _LEAST = 1.0  # seconds for an answer to the last one
+_UNREADABLE = 5  # times in a row that a job can't be read, and waiting is of no use
 
 
 class Outcome(StrEnum):
@@ -76,25 +77,29 @@ def wait(
 ) -> Waited:
     """Asks for the job until it has ended. An outage of the source is waited through, as long as there is time.
 
-    Raises SourceError where the source refuses, or shows the job no more: it must say so twice.
+    Raises SourceError where the source refuses, shows the job no more (it must say so twice), or shows it again and
+    again in a way that can't be read.
     """
     began = clock.monotonic()
     until = began + wish.timeout
     stop = _Until(clock, until)
     last: Live | None = None
-    missing, is_out = 0, False
+    missing, unreadable, is_out = 0, 0, False
     for asked in itertools.count(1):
         try:
             with api.within(max(_LEAST, until - clock.monotonic())):
                 found = live.look(api, job_id, stop, attempts=1)
         except (Unreachable, BadAnswer) as error:
+            unreadable = unreadable + 1 if isinstance(error, UnreadableJob) else 0
+            if unreadable == _UNREADABLE:
+                raise
             if not is_out and clock.monotonic() < until:
                 ears.told(f"{error}; waiting goes on")
             is_out = True
         else:
             if is_out:
                 ears.told("the source answers again")
-            missing, is_out = (missing + 1 if found is None else 0), False
+            missing, unreadable, is_out = (missing + 1 if found is None else 0), 0, False
             last = found or last
             if found is not None:
                 ears.seen(found)

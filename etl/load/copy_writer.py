@@ -203,6 +203,8 @@ def available_until(job: JobRow, document: DocumentRow) -> datetime | None:
 def _versions(
     source_id: int, jobs: Iterable[Job], seen_at: datetime, not_seen_before: datetime | None
 ) -> Iterator[tuple[object, ...]]:
+    # It may lie in the future, where a clock was wrong once.
+    before = None if not_seen_before is None else min(not_seen_before, seen_at)
     return (
         (
             source_id,
@@ -215,7 +217,7 @@ def _versions(
             row.start_date,
             row.completed_date,
             seen_at,
-            not_seen_before,
+            before,
         )
         for row in (job.row for job in jobs)
     )

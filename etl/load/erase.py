@@ -48,29 +48,37 @@ _DROP_ARCHIVED = """
 DELETE FROM aims360.document_archive WHERE source_id = %(source_id)s AND archive_id = ANY(%(archive_ids)s::bigint[])
 """
 # Who and what names the person in jobs that stay, and in the ledger; what is free text there.
-_NAMED_IN_JOBS = """
-SELECT count(*)
-FROM aims360.jobs
-WHERE source_id = %(source_id)s
-  AND NOT job_id = ANY(%(job_ids)s::text[])
-  AND (modified_by ~* %(alone)s OR concat_ws(
+_IS_IN_JOB = sql.SQL("""(modified_by ~* %(alone)s OR concat_ws(
       ' ', job_description, job_status_text, client_request_id, request_url, publish_link,
       response_json::text, response_text, extra::text
-  ) ~* %(within)s)
-"""
-_NAMED_IN_DOCUMENTS = """
+  ) ~* %(within)s)""")
+_IS_IN_DOCUMENT = sql.SQL("concat_ws(' ', document_name, download_link, extra::text) ~* %(within)s")
+_IS_IN_RUN = sql.SQL("concat_ws(' ', error, array_to_string(notes, ' ')) ~* %(within)s")
+_NAMED_IN_JOBS = sql.SQL("""
+SELECT count(*)
+FROM aims360.jobs
+WHERE source_id = %(source_id)s AND NOT job_id = ANY(%(job_ids)s::text[]) AND {}
+""").format(_IS_IN_JOB)
+_NAMED_IN_DOCUMENTS = sql.SQL("""
 SELECT count(*)
 FROM aims360.job_documents
+WHERE source_id = %(source_id)s AND NOT job_id = ANY(%(job_ids)s::text[]) AND {}
+""").format(_IS_IN_DOCUMENT)
+_NAMED_IN_RUNS = sql.SQL("SELECT count(*) FROM etl.runs WHERE source_id = %(source_id)s AND {}").format(_IS_IN_RUN)
+# Else a job with a value that could not be read would be written anew as the source shows it, name and all, though its
+# version is the same.
+_SETTLE = sql.SQL("""
+UPDATE etl.unread_values
+SET settled = true
 WHERE source_id = %(source_id)s
-  AND NOT job_id = ANY(%(job_ids)s::text[])
-  AND concat_ws(' ', document_name, download_link, extra::text) ~* %(within)s
-"""
-_NAMED_IN_RUNS = """
-SELECT count(*)
-FROM etl.runs
-WHERE source_id = %(source_id)s AND concat_ws(' ', error, array_to_string(notes, ' ')) ~* %(within)s
-"""
-_TAKE_OUT_OF_JOBS = """
+  AND NOT settled
+  AND job_id IN (
+      SELECT job_id FROM aims360.jobs WHERE source_id = %(source_id)s AND {job}
+      UNION ALL
+      SELECT job_id FROM aims360.job_documents WHERE source_id = %(source_id)s AND {document}
+  )
+""").format(job=_IS_IN_JOB, document=_IS_IN_DOCUMENT)
+_TAKE_OUT_OF_JOBS = sql.SQL("""
 UPDATE aims360.jobs
 SET modified_by = CASE WHEN modified_by ~* %(alone)s THEN NULL ELSE modified_by END,
     job_description = regexp_replace(job_description, %(within)s, %(mark)s, 'gi'),
@@ -81,20 +89,16 @@ SET modified_by = CASE WHEN modified_by ~* %(alone)s THEN NULL ELSE modified_by 
     response_json = regexp_replace(response_json::text, %(within)s, %(mark)s, 'gi')::jsonb,
     response_text = regexp_replace(response_text, %(within)s, %(mark)s, 'gi'),
     extra = regexp_replace(extra::text, %(within)s, %(mark)s, 'gi')::jsonb
-WHERE source_id = %(source_id)s
-  AND (modified_by ~* %(alone)s OR concat_ws(
-      ' ', job_description, job_status_text, client_request_id, request_url, publish_link,
-      response_json::text, response_text, extra::text
-  ) ~* %(within)s)
-"""
-_TAKE_OUT_OF_DOCUMENTS = """
+WHERE source_id = %(source_id)s AND {}
+""").format(_IS_IN_JOB)
+_TAKE_OUT_OF_DOCUMENTS = sql.SQL("""
 UPDATE aims360.job_documents
 SET document_name = regexp_replace(document_name, %(within)s, %(mark)s, 'gi'),
     download_link = CASE WHEN download_link ~* %(within)s THEN NULL ELSE download_link END,
     extra = regexp_replace(extra::text, %(within)s, %(mark)s, 'gi')::jsonb
-WHERE source_id = %(source_id)s AND concat_ws(' ', document_name, download_link, extra::text) ~* %(within)s
-"""
-_TAKE_OUT_OF_RUNS = """
+WHERE source_id = %(source_id)s AND {}
+""").format(_IS_IN_DOCUMENT)
+_TAKE_OUT_OF_RUNS = sql.SQL("""
 UPDATE etl.runs
 SET error = regexp_replace(error, %(within)s, %(mark)s, 'gi'),
     notes = ARRAY(
@@ -102,13 +106,10 @@ SET error = regexp_replace(error, %(within)s, %(mark)s, 'gi'),
         FROM unnest(notes) WITH ORDINALITY AS n (note, place)
         ORDER BY n.place
     )
-WHERE source_id = %(source_id)s AND concat_ws(' ', error, array_to_string(notes, ' ')) ~* %(within)s
-"""
-# Else a job with a value that could not be read would be written anew as the source shows it, name and all, though its
-# version is the same.
-_SETTLE = "UPDATE etl.unread_values SET settled = true WHERE source_id = %(source_id)s AND NOT settled"
+WHERE source_id = %(source_id)s AND {}
+""").format(_IS_IN_RUN)
 _COUNT_NAMED = (_NAMED_IN_JOBS, _NAMED_IN_DOCUMENTS, _NAMED_IN_RUNS)
-_TAKE_OUT = (_TAKE_OUT_OF_JOBS, _TAKE_OUT_OF_DOCUMENTS, _TAKE_OUT_OF_RUNS, _SETTLE)
+_TAKE_OUT = (_SETTLE, _TAKE_OUT_OF_JOBS, _TAKE_OUT_OF_DOCUMENTS, _TAKE_OUT_OF_RUNS)
 _RECORD = """
 INSERT INTO etl.erasures (
     source_id, kind, account_code, erased_at, erased_by, jobs, names, documents, rejects, archived
@@ -257,7 +258,7 @@ def _found(db: Connection, source_id: int, wish: Wish, patterns: _Patterns) -> _
     return _Place(source_id, job_ids, rejects, [int(str(archive_id)) for archive_id, _ in archived], counts)
 
 
-def _count(db: Connection, statement: str, given: dict[str, object]) -> int:
+def _count(db: Connection, statement: str | sql.Composed, given: dict[str, object]) -> int:
     row = db.execute(statement, given).fetchone()
     assert row is not None
     return int(str(row[0]))

@@ -35,6 +35,11 @@ class Rules:
     has_marks: bool = False
     has_unread: bool = False
 
+    @property
+    def is_trusting(self) -> bool:
+        """Whether the source's word counts over what is stored."""
+        return self.trust_before is not None
+
 
 class Stored(NamedTuple):
     """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep).

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 from psycopg import sql
 
-from etl.client.odata import Stamp, etag_rowversion, find_date, rowversion, stamp
+from etl.client.odata import Stamp, find_date, stamp, version_of
 from etl.load import copy_writer, unread_values
 from etl.load.merge_policy import BEGINNING, Choice, Rules, Stored, Tombstone, choose
 from etl.load.tombstones import unearth
@@ -85,7 +85,14 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         copy_writer.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
     if (inserted or updated) and is_counted:
         recount(db, source_id, _keys([*inserted, *updated]), before)
-    unread_values.remember(db, source_id, [*inserted, *updated], rules.seen_at, may_be_marked=rules.has_marks)
+    unread_values.remember(
+        db,
+        source_id,
+        [*inserted, *updated],
+        rules.seen_at,
+        may_be_marked=rules.has_marks,
+        may_settle=rules.has_unread,
+    )
     return Counts(
         inserted=len(inserted),
         updated=len(updated),
@@ -110,13 +117,20 @@ def _for_copy(db: Connection, source_id: int, batch: Batch, inserted: Sequence[J
     return [copy_writer.encode(db, source_id, inserted, rules.seen_at, rules.not_seen_before)]
 
 
-def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Counts:
+class Compared(NamedTuple):
+    """What the mirror lacks of some versions; and whether it has some without a value, which may be read now."""
+
+    lacks: Counts
+    is_marked: bool
+
+
+def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -> Compared:
     """What of these versions the mirror lacks, beyond what an increment brings; nothing is written.
 
     What can't be read waits in `etl.rejects`, and is neither missing nor stale.
     """
     if not jobs:
-        return Counts()
+        return Compared(Counts(), is_marked=False)
     choices, _ = _choices(db, source_id, jobs, rules)
     kept = db.execute(_REJECTED, (source_id, text_array(job.row.job_id for job in jobs))).fetchall()
     rejected = {str(job_id): stamp(str(raw).encode()) for job_id, raw in kept}
@@ -126,7 +140,8 @@ def compare(db: Connection, source_id: int, jobs: Sequence[Job], rules: Rules) -
         found = [job for kind in kinds for job in choices.get(kind, []) if job.row.job_id not in waiting]
         return _count_beyond(found, rules)
 
-    return Counts(missing=count(Choice.NEW, Choice.BACK), stale=count(Choice.NEWER))
+    lacks = Counts(missing=count(Choice.NEW, Choice.BACK), stale=count(Choice.NEWER))
+    return Compared(lacks, is_marked=bool(choices[Choice.AGAIN]))
 
 
 def _is_version(known: Stamp | None, row: JobRow) -> bool:
@@ -136,11 +151,7 @@ def _is_version(known: Stamp | None, row: JobRow) -> bool:
     """
     if known is None:
         return False
-    try:
-        version = rowversion(str(known.rowversion)) if known.rowversion else etag_rowversion(str(known.etag or ""))
-    except ValueError:
-        version = None
-    return find_date(known.modifiedDate) == row.modified_date and version in (None, row.row_version)
+    return find_date(known.modifiedDate) == row.modified_date and version_of(known) in (None, row.row_version)
 
 
 def _count_beyond(jobs: Sequence[Job], rules: Rules) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, starmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -31,59 +31,68 @@ _ROWS = 5  # of a range are asked for at a time, where a whole page of it doesn'
 _KEYS = key_lists.MOST_KEYS - 1  # beside the witness
 
 
-def ask_again(run: Recorder, api: Api, found: Probe) -> None:
+class _Came(NamedTuple):
+    """The rows that came, with so many characters replaced."""
+
+    rows: Sequence[bytes] = ()
+    replaced_characters: int = 0
+
+
+def ask_again(run: Recorder, api: Api, newest: Probe) -> None:
     """Ask for the rejects and marked jobs that are due, and load what can be read by now."""
-    witness = found.newest.key("jobID") if found.newest else None
+    witness = newest.newest.key("jobID") if newest.newest else None
     if not (run.waiting.rejects or run.waiting.unread) or not isinstance(witness, str) or run.is_over():
         return
-    due = rejects.find_due(run.db, run.source_id, found.as_of, _KEYS + _REQUESTS)
+    due = rejects.find_due(run.db, run.source_id, newest.as_of, _KEYS + _REQUESTS)
     named = [one for one in due if one.key_name is None][:_KEYS]
     before = api.usage.requests
     if named:
-        _ask_for_jobs(run, api, found, named, witness)
-    for one in [one for one in due if one.key_name is not None]:
-        left = _REQUESTS - (api.usage.requests - before)
-        if run.is_over() or left <= 0:
+        _ask_for_jobs(run, api, newest, named, witness)
+    for place, one in enumerate(one for one in due if one.key_name is not None):
+        left = max(_REQUESTS - (api.usage.requests - before), place == 0)
+        if run.is_over() or not left:
             return
-        _ask_for_range(run, api, found, one, left)
+        _ask_for_range(run, api, newest, one, left)
 
 
-def _ask_for_jobs(run: Recorder, api: Api, found: Probe, due: Sequence[Due], witness: str) -> None:
+def _ask_for_jobs(run: Recorder, api: Api, newest: Probe, due: Sequence[Due], witness: str) -> None:
     """Ask for jobs by their keys, with the witness: without it an answer says nothing about what is missing."""
-    job_ids = [one.job_id for one in due]
-    rows, unanswered = key_lists.find_each(api, [*job_ids, witness])
-    if witness in unanswered:
-        unanswered = set(job_ids)  # the next full pass is the answer
-    came = {str(odata.stamp(row).jobID): row for row in rows}
-    is_trusted = witness in came
-    shown = [row for job_id, row in came.items() if job_id in job_ids]
-    gone = [one.job_id for one in due if one.is_reject and one.job_id not in {*came, *unanswered}] if is_trusted else []
-    _take_in(run, found, shown, due, gone)
+    found = key_lists.find_each(api, [witness, *(one.job_id for one in due)], _REQUESTS)
+    asked = [one for one in due if one.job_id not in found.unasked]
+    came = {str(odata.stamp(row).jobID): row for row in found.rows}
+    shown = [came[one.job_id] for one in asked if one.job_id in came]
+    missing = [one.job_id for one in asked if one.is_reject and one.job_id not in {*came, *found.unanswered}]
+    # Without the witness an answer says nothing: the next full pass is the answer then.
+    gone = missing if witness in came else []
+    _take_in(run, newest, _Came(shown, found.replaced_characters), asked, gone)
 
 
-def _ask_for_range(run: Recorder, api: Api, found: Probe, due: Due, requests: int) -> None:
+def _ask_for_range(run: Recorder, api: Api, newest: Probe, due: Due, requests: int) -> None:
     """Ask for what lies between two keys. As long as the service can't serve it, it waits."""
     assert due.key_name is not None
     rows: list[bytes] = []
+    replaced = 0
     after, is_read = due.key_after, False
     size: int | None = None  # of a page, in rows: as many as the service sends
     for _ in range(requests):
         bounds = (("gt", after), ("lt", due.key_before))
         conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
         try:
-            came = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1).answer.rows
+            answer = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1).answer
         except (AskForLess, BadAnswer, Refused, Unreachable):
             if size is not None or _only(due) is not None:
                 break
             size = _ROWS
             continue
-        rows += came
-        keys = [key for row in came if (key := odata.stamp(row).key(due.key_name)) is not None]
-        is_read = not came or (len(keys) == 1 and str(keys[0]) == _only(due))
+        rows += answer.rows
+        replaced += answer.replaced_characters
+        keys = [key for row in answer.rows if (key := odata.stamp(row).key(due.key_name)) is not None]
+        is_read = not answer.rows or (len(keys) == 1 and str(keys[0]) == _only(due))
         if is_read or not keys or not all(starmap(_is_before, pairwise(keys))):
             break
         after = str(keys[-1])
-    _take_in(run, found, rows, [due], [due.job_id] if is_read and not rows else (), is_read=is_read)
+    gone = [due.job_id] if is_read and not rows else ()
+    _take_in(run, newest, _Came(rows, replaced), [due], gone, is_read=is_read)
     if after != due.key_after and not is_read:  # what is lacking lies beyond, if anywhere
         rejects.narrow(run.db, run.source_id, due.job_id, str(after))
 
@@ -107,15 +116,16 @@ def _literal(name: str, key: str) -> str:
 
 
 def _take_in(
-    run: Recorder, found: Probe, rows: Sequence[bytes], due: Sequence[Due], gone: Sequence[str], *, is_read: bool = True
+    run: Recorder, newest: Probe, came: _Came, due: Sequence[Due], gone: Sequence[str], *, is_read: bool = True
 ) -> None:
     """Load what came, in one transaction with what is noted of the asking."""
-    batch = flatten(rows)
-    page = Page(tuple(rows), Cursor(0, None, None, done=True), found.as_of)
+    rows = came.rows
+    batch = flatten(rows, came.replaced_characters)
+    page = Page(tuple(rows), Cursor(0, None, None, done=True), newest.as_of)
     # Of these rows alone: a scan that begins nowhere and moves nothing, so that they are judged as in an increment.
-    scan = Scan(ScanKind.INCREMENTAL, Window(None, None, found.as_of), "jobID", (Cursor(0, None, None),))
+    scan = Scan(ScanKind.INCREMENTAL, Window(None, None, newest.as_of), "jobID", (Cursor(0, None, None),))
     with run.transaction():
-        rejects.note_asked(run.db, run.source_id, due, found.as_of)
+        rejects.note_asked(run.db, run.source_id, due, newest.as_of)
         if rows:
             run.learn(scan, page, batch)
             counts = load(run.db, run.source_id, batch, run.rules(scan, page))

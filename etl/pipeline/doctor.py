@@ -6,6 +6,7 @@ against its question.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,9 +21,11 @@ from etl.client.attempts import Reply
 from etl.client.client import Api
 from etl.config import settings
 from etl.config.secrets import Secret
-from etl.errors import AskForLess, EtlError, Refused, SchemaError, SourceError
+from etl.errors import AskForLess, CredentialsRefused, EtlError, Refused, SchemaError, SourceError
+from etl.extract.keyset_scan import newest_row
 from etl.models import TICK_PLAY, Batch, Clock, Key
 from etl.postgres import connection, migrations, pooler
+from etl.state.sign_in import Reach, guard_sign_in
 from etl.text import most_frequent
 from etl.transform.flatten import flatten
 
@@ -85,7 +88,8 @@ def examine(
     name: str | None,
     clock: Clock,
     database_url: Callable[[settings.Settings], str],
-    source: Callable[[settings.Settings, str | None], settings.Source] = settings.Settings.source,
+    source: Callable[[settings.Settings, str | None], settings.Source],
+    reach: Callable[[settings.Settings], AbstractContextManager[connection.Connection | None]],
 ) -> Iterator[Check]:
     """Every check in order; those that build on a failed one are left out."""
     try:
@@ -95,10 +99,10 @@ def examine(
         return
     yield from database_checks(lambda: database_url(found))
     for each in [name] if name or len(found.sources) == 1 else found.sources:
-        yield from _source(partial(source, found, each), clock)
+        yield from _source(partial(source, found, each), clock, partial(reach, found))
 
 
-def _source(judged: Callable[[], settings.Source], clock: Clock) -> Iterator[Check]:
+def _source(judged: Callable[[], settings.Source], clock: Clock, reach: Reach) -> Iterator[Check]:
     try:
         source = judged()
     except EtlError as error:
@@ -111,12 +115,10 @@ def _source(judged: Callable[[], settings.Source], clock: Clock) -> Iterator[Che
     if proxy := network_errors.proxy_of(source.base_url):
         yield Check("proxy", Standing.FINE, f"requests go through {proxy.place}, which {proxy.variable} names")
     try:
-        client = Api(source, clock)
+        with guard_sign_in(reach, source, clock), Api(source, clock) as api:
+            yield from service(api)
     except EtlError as error:
         yield from failures("service", error)
-        return
-    with client as api:
-        yield from service(api)
 
 
 def table(checks: list[Check]) -> str:
@@ -207,9 +209,11 @@ def _right_to_write(db: connection.Connection) -> Check:
 
 
 def service(api: Api) -> Iterator[Check]:
-    """What the service answers, what it honours, and what scans of it go by."""
+    """What the service answers, what it honours, and what scans of it go by. Raises CredentialsRefused."""
     try:
-        page = newest_job(api)
+        page = newest_job(api, _ATTEMPTS + 1)  # the last one shows that it is the row, and not the service
+    except CredentialsRefused:
+        raise
     except SourceError as error:
         yield from failures("service", error)
         return
@@ -228,8 +232,8 @@ def service(api: Api) -> Iterator[Check]:
 
 
 def newest_job(api: Api, attempts: int = _ATTEMPTS) -> Reply:
-    """One request for one job, as every run begins. Raises SourceError."""
-    return api.page(odata.query(order="modifiedDate desc", top=1), attempts=attempts)
+    """The newest job that the service can serve, as every run begins. Raises SourceError."""
+    return newest_row(api, attempts)
 
 
 def accepted(api: Api) -> Iterator[Check]:
@@ -285,7 +289,8 @@ def read_page(api: Api) -> Iterator[Check]:
             if not isinstance(error, Refused | AskForLess):
                 break
         else:
-            yield from judge_rows(len(reply.answer.rows), flatten(reply.answer.rows))
+            answer = reply.answer
+            yield from judge_rows(len(answer.rows), flatten(answer.rows, answer.replaced_characters))
             return
     yield Check("rows", Standing.NOTE, f"no page was answered, so its rows were not looked at: {said}")
 
@@ -390,7 +395,7 @@ def _page_size(api: Api) -> Check:
         rows = len(api.page(odata.query(), page_size=1, attempts=_ATTEMPTS).answer.rows)
     except SourceError as error:
         return Check("page size", Standing.NOTE, str(error))
-    detail = "Prefer: odata.maxpagesize is honoured" if rows == 1 else f"the service's own, {rows} rows at the most"
+    detail = "a page of the size that is asked for" if rows == 1 else f"the service's own, {rows} rows at the most"
     return Check("page size", Standing.FINE, detail)
 
 

@@ -46,7 +46,10 @@ def follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: As
         if asking is Asking.NOW:
             run.asked_about_purge(found.as_of)  # nothing to ask about, nor in the next moment
         return
-    horizon = odata.plus(watermark, -run.source.look_back)
+    if run.is_watermark_wrong(found.as_of):
+        run.notes.append("nothing is purged, since the watermark lies in the future: the next sync sets it right")
+        return
+    horizon = odata.plus(min(watermark, found.as_of), -run.source.look_back)
     run.follow_purge_mode(found.as_of)
     after = purge.FIRST  # not from the beginning each time: what is gone still stands in the index
     while not run.is_over() and (jobs := purge.due(run.db, run.source_id, horizon, after)):
@@ -102,6 +105,7 @@ def what_is_due(source: Source, db: Connection, clock: Clock) -> DryRun:
     if state is None or state.watermark is None:
         return DryRun(0, 0)
     kept_too = purge.is_stricter(source.purge, state.purge_mode)
-    due = purge.count_due(db, state.source_id, odata.plus(state.watermark, -source.look_back), kept_too)
-    past = purge.count_due(db, state.source_id, odata.plus(clock.now(), -source.look_back), kept_too)
+    now = clock.now()
+    due = purge.count_due(db, state.source_id, odata.plus(min(state.watermark, now), -source.look_back), kept_too)
+    past = purge.count_due(db, state.source_id, odata.plus(now, -source.look_back), kept_too)
     return DryRun(due, max(0, past - due))

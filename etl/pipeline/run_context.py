@@ -22,11 +22,12 @@ from etl.config.settings import Source
 from etl.errors import BrokenPromise, CredentialsRefused, EtlError, SourceError, in_run
 from etl.extract import restore_detection, time_slice_scan
 from etl.extract.keyset_scan import Probe, passed
-from etl.load import purge
+from etl.load import purge, unread_values
 from etl.load.merge_policy import Rules
 from etl.load.upsert import load
 from etl.models import (
     BY_TIME,
+    CLOCK_TOLERANCE,
     FLATTEN_VERSION,
     SYNC,
     TICK_PLAY,
@@ -46,7 +47,7 @@ from etl.postgres.connection import Connection, said
 from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
 from etl.state.rejects import Waiting
 from etl.state.source_state import State
-from etl.text import most_frequent, utc
+from etl.text import most_frequent, rows_that, utc
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -69,7 +70,6 @@ _SAVE_EVERY_PAGE_AFTER = 20  # a short quiet scan is cheaper read again than sav
 _FOR_PAGES = 0.75  # of the time that a run may take; the rest is for what was asked last
 _NEVER, _A_DAY = timedelta(), timedelta(days=1)
 _ADDRESS_IS_KNOWN = timedelta(days=30)
-_CLOCK_WAS_WRONG = timedelta(hours=1)  # beyond the source's time no moment of it can lie
 _NAMED = 5  # rejects that a note names
 _MANY = 20  # rows of a run that can't be read: if that is more than half of them, their form has changed
 _PLAY = timedelta(minutes=1)  # of two clocks, and of the way of an answer: no sign that one is off
@@ -97,7 +97,7 @@ class Recorder:
         self.has_rejects = True  # as far as is known
         self.waiting = Waiting(rejects=True, unread=True, marks=True)  # until it is looked at
         self.new_rejects = 0
-        self._unread: Counter[str] = Counter()  # values that could not be read, by property and form
+        self._unread: Counter[tuple[str, str]] = Counter()  # values that could not be read, by property and form
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
@@ -239,7 +239,7 @@ class Recorder:
         """
         newest = found.newest.modified if found.newest else None
         watermark = self.state.watermark
-        if watermark is not None and watermark > odata.plus(found.as_of, _CLOCK_WAS_WRONG):
+        if watermark is not None and self.is_watermark_wrong(found.as_of):
             return f"the watermark, {utc(watermark)}, lies in the future: a clock was wrong once"
         is_behind = newest is not None and watermark is not None and newest < watermark
         if self.state.went_back or (is_behind and newest == self.state.doubted):
@@ -247,6 +247,11 @@ class Recorder:
         told = restore_detection.served_older(api, self.db, self.source_id, newest, watermark)
         self.state = source_state.remember_doubt(self.db, self.state, newest if is_behind and not told else None)
         return told
+
+    def is_watermark_wrong(self, as_of: datetime) -> bool:
+        """Whether the watermark lies so far in the future that a window which begins a look-back before it is empty."""
+        watermark = self.state.watermark
+        return watermark is not None and watermark > odata.plus(as_of, min(CLOCK_TOLERANCE, self.source.look_back))
 
     def went_back(self, told: str) -> None:
         """The source was restored: said, and remembered until it is followed. What was highest there counts no more."""
@@ -259,15 +264,18 @@ class Recorder:
             self.state = source_state.raise_highest(self.db, self.state, {})
             self._write()
 
-    def loaded(self, page: Page, batch: Batch, counts: Counts, pages: int = 1) -> None:
-        """In the transaction that loaded a page, or several as one: counts what happened, keeps their rejects."""
+    def loaded(self, page: Page, batch: Batch, counts: Counts, pages: int = 1, *, is_trusted: bool = False) -> None:
+        """In the transaction that loaded a page, or several as one: counts what happened, keeps their rejects.
+
+        `is_trusted`: the source's word counted, also for older versions.
+        """
         self.pages += pages
         self.counts += counts + Counts(duplicates=page.repeated)
         if self.has_rejects:
-            rejects.drop(self.db, self.source_id, [job.row.job_id for job in batch.jobs])
+            rejects.drop_read(self.db, self.source_id, batch.jobs, is_trusted=is_trusted)
         self.new_rejects += rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
         self.has_rejects = self.has_rejects or bool(batch.rejects)
-        if unread := [f"{name}: {form}" for job in batch.jobs for name, form in job.unread]:
+        if unread := [value for job in batch.jobs for value in job.unread]:
             self._unread.update(unread)
             self.waiting = self.waiting._replace(marks=True)
         self._wrote = self._wrote or bool(counts.written or batch.rejects)
@@ -377,7 +385,8 @@ class Recorder:
         self._judge_rejects()
         if self.verdict is Verdict.COMPLETE_WITH_REJECTS and self.kind == ScanKind.RECONCILE:
             waiting = rejects.count(self.db, self.source_id)
-            self.notes.append(f"{waiting} rows that can't be read could not be compared; they wait in etl.rejects")
+            said = "that can't be read could not be compared; they wait in etl.rejects"
+            self.notes.append(rows_that(waiting, said))
         if not repairs:
             return
         every = self.source.reconcile_every
@@ -471,12 +480,19 @@ class Recorder:
 
     def finish(self, outcome: str, error: str | None = None, request_id: str | None = None) -> None:
         """The run's last word in the ledger."""
-        if self._unread:
-            self.notes.append(
-                f"values that could not be read: {most_frequent(self._unread)}; etl.unread_values lists their jobs, "
-                "and the source is asked for them again"
-            )
+        self._note_unread()
         self._write(outcome, error, self._clock.now(), request_id)
+
+    def _note_unread(self) -> None:
+        """Say which values could not be read, unless that is how the source writes them."""
+        waiting = unread_values.find_waiting(self.db, self.source_id) if self._unread else set()
+        if new := Counter(
+            {f"{name}: {form}": n for (name, form), n in self._unread.items() if (name, form) in waiting}
+        ):
+            self.notes.append(
+                f"values that could not be read: {most_frequent(new)}; the source is asked for them again, and "
+                "etl.unread_values lists their jobs"
+            )
 
     def result(self) -> Run:
         """The run as a value."""

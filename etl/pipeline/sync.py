@@ -136,7 +136,7 @@ def reconcile_now(
 ) -> Run:
     """Compares all keys with the source's; tells what differs, and sets it right if it is wished. Raises EtlError."""
     with _begun(source, service, db, clock, ScanKind.RECONCILE, watch) as (run, api, found):
-        if run.state.watermark is None:
+        if run.state.complete_through is None:
             raise ConfigError("nothing was synced yet, so there is nothing to compare: run `aims360-etl sync` first")
         scan = comparison(run, api, found, wish.repair)
         run.begin(scan)
@@ -247,7 +247,8 @@ def _loaded(run: Recorder, scan: Scan, changes: Changes, some: Sequence[tuple[Pa
         for page, batch, parts in together(changes.batches(some)):
             run.learn(scan, page, batch)
             rules, scan = run.rules(scan, page), reduce(Scan.moved, parts, scan)
-            run.loaded(page, batch, load(run.db, run.source_id, batch, rules), len(parts))
+            counts = load(run.db, run.source_id, batch, rules)
+            run.loaded(page, batch, counts, len(parts), is_trusted=rules.is_trusting)
         run.moved(scan)
     changes.heed(some)
     return scan

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from etl.models import CLOCK_TOLERANCE
 from etl.postgres.connection import Connection, Row, rows
 from etl.text import moment, span, utc
 
@@ -49,8 +50,6 @@ ORDER BY source
 _TOLD_OF_AN_ERROR = 200  # characters
 _TOLD_EACH = 20  # sources; more are told as totals
 _TOLD_OF_THE_LATE = 10
-# Clocks are apart by seconds: a moment further ahead was written by a clock that was wrong.
-_AHEAD_AT_MOST = timedelta(hours=1)
 
 Status = dict[str, list[Row]]
 
@@ -133,7 +132,7 @@ def _describe_well(sources: Sequence[Row]) -> str:
 
 def _is_ahead(lag: object) -> bool:
     """Return whether complete_through lies so far in the future that it counts as unknown."""
-    return lag is not None and float(str(lag)) < -_AHEAD_AT_MOST.total_seconds()
+    return lag is not None and float(str(lag)) < -CLOCK_TOLERANCE.total_seconds()
 
 
 def _lag(row: Row) -> float:
@@ -204,7 +203,7 @@ def _describe_rejects(row: Row) -> str:
 
 def _due(time: object) -> str:
     """When a deep pass comes; without a date it is switched off, or nothing was read yet."""
-    return f"after {utc(time)}" if isinstance(time, datetime) else "at no set time"
+    return f"after {utc(time)}" if isinstance(time, datetime) else "never, as set"
 
 
 def _run(row: Row) -> str:

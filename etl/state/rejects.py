@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from etl.models import FLATTEN_VERSION, Batch, Reject
+from etl.client import odata
+from etl.models import FLATTEN_VERSION, Batch, Job, JobRow, Reject
 from etl.postgres.connection import Connection, text_array
 from etl.transform.flatten import flatten
 
@@ -36,6 +37,7 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
     key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
 """
+_RAW = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _RANGES = """
 SELECT job_id, true, key_name, key_after, key_before FROM etl.rejects WHERE source_id = %s AND key_name IS NOT NULL
@@ -68,29 +70,38 @@ FROM (
 WHERE u.source_id = %(source_id)s AND u.job_id = w.job_id AND u.property = w.property
 """
 # What has neither a jobID nor a range of keys can't be asked for, nor can a jobID of which a character was replaced. A
-# moment that lies ahead was noted by a clock that was wrong.
+# moment that lies ahead was noted by a clock that was wrong. Each half stops after as many rows as are wanted, however
+# many wait: a job has few properties. Rejects come first: their jobs are missing, the others lack a value.
 _DUE = """
-SELECT d.job_id, d.is_reject, d.key_name, d.key_after, d.key_before
-FROM (
-    SELECT
-        r.job_id, true AS is_reject, r.key_name, r.key_after, r.key_before, r.times_asked, r.runs_to_wait, r.asked_at,
-        r.first_seen_at
-    FROM etl.rejects AS r
-    WHERE r.source_id = %(source_id)s AND (r.key_name IS NOT NULL OR r.job_id !~ %(unnamed)s)
-    UNION ALL
-    SELECT
-        u.job_id, false, NULL, NULL, NULL, min(u.times_asked), min(u.runs_to_wait), min(u.asked_at),
-        min(u.first_seen_at)
+WITH due_rejects AS (
+    SELECT job_id, true AS is_reject, key_name, key_after, key_before, coalesce(asked_at, first_seen_at) AS waits_since
+    FROM etl.rejects
+    WHERE source_id = %(source_id)s
+      AND runs_to_wait <= 0
+      AND (times_asked < %(sooner)s OR asked_at <= %(daily)s OR asked_at > %(now)s)
+      AND (key_name IS NOT NULL OR job_id !~ %(unnamed)s)
+    ORDER BY waits_since, job_id
+    LIMIT %(most)s
+),
+due_values AS (
+    SELECT u.job_id, coalesce(u.asked_at, u.first_seen_at) AS waits_since
     FROM etl.unread_values AS u
     WHERE u.source_id = %(source_id)s
       AND NOT u.settled
+      AND u.runs_to_wait <= 0
+      AND (u.times_asked < %(sooner)s OR u.asked_at <= %(daily)s OR u.asked_at > %(now)s)
       AND u.job_id !~ %(unnamed)s
       AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = u.source_id AND r.job_id = u.job_id)
-    GROUP BY u.job_id
+    ORDER BY waits_since, u.job_id
+    LIMIT %(most)s * 50
+)
+SELECT d.job_id, d.is_reject, d.key_name, d.key_after, d.key_before
+FROM (
+    SELECT * FROM due_rejects
+    UNION ALL
+    SELECT job_id, false, NULL, NULL, NULL, min(waits_since) FROM due_values GROUP BY job_id
 ) AS d
-WHERE d.runs_to_wait <= 0
-  AND (d.times_asked < %(sooner)s OR d.asked_at <= %(daily)s OR d.asked_at > %(now)s)
-ORDER BY coalesce(d.asked_at, d.first_seen_at), d.job_id
+ORDER BY d.is_reject DESC, d.waits_since, d.job_id
 LIMIT %(most)s
 """
 # After so many runs the next time, twice as many each time; then daily.
@@ -127,7 +138,7 @@ SET flatten_version = %(flatten_version)s
 WHERE source_id = %(source_id)s AND flatten_version < %(flatten_version)s
 RETURNING job_id, raw
 """
-_UNNAMED = "^sha256:|\ufffd"  # a job_id that is none of the source's
+UNNAMED = "^sha256:|\ufffd"  # a job_id that is none of the source's
 
 
 class Waiting(NamedTuple):
@@ -200,9 +211,28 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def drop(db: Connection, source_id: int, keys: Sequence[str]) -> None:
-    """Forget rejects whose jobs were read, in the caller's transaction."""
+    """Forget rejects, in the caller's transaction."""
     if keys:
         db.execute(_DROP, (source_id, text_array(keys)))
+
+
+def drop_read(db: Connection, source_id: int, jobs: Sequence[Job], *, is_trusted: bool = False) -> None:
+    """Forget the rejects of jobs that were read, in the caller's transaction; not of a version newer than the one read.
+
+    `is_trusted`: the source's word counts, also where it shows an older version than before.
+    """
+    read = {job.row.job_id: job.row for job in jobs}
+    waiting = db.execute(_RAW, (source_id, text_array(read))).fetchall()
+    rows = [(str(job_id), odata.stamp(str(raw).encode())) for job_id, raw in waiting]
+    drop(db, source_id, [job_id for job_id, stamp in rows if is_trusted or not _is_newer(stamp, read[job_id])])
+
+
+def _is_newer(stamp: odata.Stamp, than: JobRow) -> bool:
+    version = odata.version_of(stamp)
+    if version is not None and than.row_version is not None and version != than.row_version:
+        return version > than.row_version
+    modified = odata.find_date(stamp.modifiedDate)
+    return modified is not None and (than.modified_date is None or modified > than.modified_date)
 
 
 def narrow(db: Connection, source_id: int, key: str, after: str) -> None:
@@ -237,8 +267,11 @@ def count_down(db: Connection, source_id: int, waiting: Waiting) -> None:
 
 
 def find_due(db: Connection, source_id: int, now: datetime, most: int) -> list[Due]:
-    """Return what the source is to be asked for again now, what wasn't for longest first. `now` is the source's."""
-    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": ASKED_BY_RUNS, "unnamed": _UNNAMED}
+    """Return what the source is to be asked for again now: rejects first, and what wasn't for longest.
+
+    `now` is the source's.
+    """
+    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": ASKED_BY_RUNS, "unnamed": UNNAMED}
     return [Due._make(row) for row in db.execute(_DUE, {**given, "most": most}).fetchall()]
 
 
@@ -273,7 +306,7 @@ def expire(db: Connection, source_id: int, now: datetime, *, can_ask: bool = Fal
         "keep_for": _KEEP_FOR,
         "can_ask": can_ask,
         "key": key,
-        "unnamed": _UNNAMED,
+        "unnamed": UNNAMED,
     }
     return sorted(str(job_id) for (job_id,) in db.execute(_EXPIRE, given).fetchall())
 

@@ -32,9 +32,9 @@ VALUES (%(source_id)s, %(opened_by)s, %(is_old)s, %(job_ids)s::text[])
 _DIFFERING = f"WITH remembered AS ({_REMEMBER}) {version_filter.DIFFERING}"
 _DIFFERING_OR_UNREAD = f"WITH remembered AS ({_REMEMBER}) {version_filter.DIFFERING_OR_UNREAD}"
 _COUNT_OLD = """
-SELECT count(DISTINCT job_id)
+SELECT count(DISTINCT job_id) FILTER (WHERE c.is_old), count(DISTINCT job_id) FILTER (WHERE c.is_old IS NULL)
 FROM etl.compared AS c, unnest(c.job_ids) AS job_id
-WHERE c.source_id = %s AND c.opened_by = %s AND c.is_old
+WHERE c.source_id = %s AND c.opened_by = %s
 """
 # Jobs that are due within the look-back wait for the purge, whether the source shows them or not.
 _UNSEEN = """
@@ -75,20 +75,23 @@ def differing(db: Connection, source_id: int, scan: Scan, told: Told, is_unread:
     return set().union(*kinds)
 
 
-def remember(db: Connection, source_id: int, scan: Scan, created: Mapping[str, datetime | None], old: datetime) -> None:
-    """The keys of a page that told nothing at a glance, in the transaction that moves the cursor."""
-    for is_old in (True, False):
-        job_ids = [key for key, moment in created.items() if (moment is not None and moment < old) is is_old]
+def remember(db: Connection, source_id: int, scan: Scan, keys: Mapping[str, bool | None]) -> None:
+    """The keys of a page that told nothing at a glance, in the transaction that moves the cursor.
+
+    Each with whether the job is old; None where its createdDate can't be read.
+    """
+    for is_old in (True, False, None):
+        job_ids = [key for key, each in keys.items() if each is is_old]
         key = {"source_id": source_id, "opened_by": scan.opened_by, "is_old": is_old}
         if job_ids:
             db.execute(_REMEMBER, {**key, "job_ids": text_array(job_ids)})
 
 
-def count_old(db: Connection, source_id: int, scan: Scan) -> int:
-    """How many jobs came that are old, each counted once."""
+def count_old(db: Connection, source_id: int, scan: Scan) -> tuple[int, int]:
+    """How many jobs came that are old, each counted once; and of how many that isn't known."""
     row = db.execute(_COUNT_OLD, (source_id, scan.opened_by)).fetchone()
     assert row is not None
-    return int(str(row[0]))
+    return int(str(row[0])), int(str(row[1]))
 
 
 def unseen(

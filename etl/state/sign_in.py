@@ -7,18 +7,20 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 
 from etl.client import odata
 from etl.config.secrets import PasswordGrant
 from etl.config.settings import Source
-from etl.errors import CredentialsRefused
+from etl.errors import CredentialsRefused, DatabaseError
 from etl.models import Clock
 from etl.postgres.connection import Connection
 from etl.state import source_state
 from etl.state.source_state import State
 from etl.text import utc
+
+Reach = Callable[[], AbstractContextManager[Connection | None]]
 
 _LONGEST = timedelta(minutes=30)
 _SALT = 16  # bytes
@@ -63,24 +65,34 @@ def forget_refusal(db: Connection, state: State) -> None:
 
 
 @contextmanager
-def guard_sign_in(db: Connection, source: Source, clock: Clock) -> Iterator[Callable[[], None]]:
+def guard_sign_in(reach: Reach, source: Source, clock: Clock) -> Iterator[Callable[[], None]]:
     """Keep what signs in outside of a run from doing so with refused credentials. Yields what stores another refusal.
 
+    `reach` opens the database each time it is needed; where it can't, or may not be read, nothing is known of refusals.
     Raises CredentialsRefused where these very credentials were refused a short while ago.
     """
-    state = source_state.find(db, source.name)
+    state = _find_state(reach, source.name)
     if state is not None:
         check_sign_in(state, source, clock.now())
 
     def remember() -> None:
-        if state is not None:
-            remember_refusal(db, state, source, clock.now())
+        with suppress(DatabaseError), reach() as db:
+            if db is not None and state is not None:
+                remember_refusal(db, state, source, clock.now())
 
     try:
         yield remember
     except CredentialsRefused:
         remember()
         raise
+
+
+def _find_state(reach: Reach, name: str) -> State | None:
+    try:
+        with reach() as db:
+            return None if db is None else source_state.find(db, name)
+    except DatabaseError:
+        return None
 
 
 def _is_held(until: datetime, now: datetime) -> bool:

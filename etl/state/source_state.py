@@ -10,7 +10,7 @@ from etl.client import payload
 from etl.config.settings import Source
 from etl.errors import ConfigError
 from etl.extract.restore_detection import Highest
-from etl.models import FLATTEN_VERSION, Scan, ScanKind
+from etl.models import CLOCK_TOLERANCE, FLATTEN_VERSION, Scan, ScanKind
 from etl.postgres import pooler
 from etl.postgres.connection import Connection
 from etl.postgres.daily_aggregates import count_all
@@ -43,7 +43,7 @@ _ADVANCE = """
 UPDATE etl.sources
 SET watermark = CASE WHEN %(full)s THEN coalesce(%(upper)s, watermark) ELSE greatest(watermark, %(upper)s) END,
     complete_through = CASE
-        WHEN %(full)s AND complete_through > %(as_of)s + interval '1 hour' THEN %(as_of)s
+        WHEN complete_through > %(as_of)s + %(tolerance)s THEN %(as_of)s
         ELSE greatest(complete_through, %(as_of)s)
     END,
     flatten_version = CASE WHEN %(rewrite)s THEN %(flatten_version)s ELSE flatten_version END
@@ -150,11 +150,15 @@ def learn(db: Connection, state: State, clients: Set[str], unknown: Set[str]) ->
 
 
 def advance(db: Connection, state: State, scan: Scan) -> State:
-    """Watermark and complete_through over a scan that came to its end. complete_through never falls."""
+    """Move watermark and complete_through over a scan that came to its end.
+
+    complete_through falls only where a clock was wrong.
+    """
     given = {
         "full": scan.kind is ScanKind.FULL,
         "upper": scan.window.upper,
         "as_of": scan.window.as_of,
+        "tolerance": CLOCK_TOLERANCE,
         "rewrite": scan.rewrite,
         "flatten_version": scan.flatten_version,
         "source_id": state.source_id,

@@ -11,6 +11,7 @@ read leaves its column empty: it stands in `extra`, and the job says so (`Job.un
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 
 from etl.client import odata, payload
 from etl.client.odata import read_date
-from etl.models import ENDED_STATES, OPEN_STATES, Batch, DocumentRow, Job, JobRow, Page, Reject
+from etl.models import ENDED_STATES, OPEN_STATES, REPLACED_TEXT, Batch, DocumentRow, Job, JobRow, Page, Reject
 from etl.transform import value_readers
 
 # The bounds of the columns they go to: one row out of range must not make Postgres refuse its whole page.
@@ -116,7 +117,7 @@ _JOB_READERS: dict[str, value_readers.Reader] = {
     **dict.fromkeys(("@odata.etag", "@etag"), value_readers.read_etag),
 }
 _REPLACEMENT = "\ufffd".encode()
-_REPLACED = ("(text)", "replaced characters")  # in the place of a property and its form
+_REPLACED = (REPLACED_TEXT, "replaced characters")  # in the place of a property and its form
 _SPELLINGS = {name.lower(): name for name in _DOCUMENT_PROPERTIES}
 _TELL_A_DOCUMENT = {"documentname", "downloadlink"}
 _DOCUMENT_READERS: dict[str, value_readers.Reader] = {
@@ -235,6 +236,8 @@ def _read(raw: bytes) -> _Read | Reject:
         pass
     try:
         return _read_carefully(raw)
+    except (json.JSONDecodeError, payload.NoJSONError) as error:
+        return _reject(raw, f"the row is no JSON: {error}")
     except (ValueError, RecursionError) as error:
         return _reject(raw, str(error))
 

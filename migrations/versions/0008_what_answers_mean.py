@@ -83,6 +83,21 @@ def _asking_again() -> None:
         schema="etl",
         postgresql_where=sa.text("NOT settled"),
     )
+    op.create_index(
+        "unread_values_due",
+        "unread_values",
+        ["source_id", sa.text("coalesce(asked_at, first_seen_at)"), "job_id"],
+        schema="etl",
+        postgresql_where=sa.text("NOT settled AND runs_to_wait <= 0"),
+    )
+    op.create_index(
+        "unread_values_forms",
+        "unread_values",
+        ["source_id", "property", "form"],
+        schema="etl",
+        postgresql_where=sa.text("settled"),
+    )
+    op.alter_column("compared", "is_old", nullable=True, schema="etl")
 
 
 def _schedule() -> list[sa.Column[object]]:

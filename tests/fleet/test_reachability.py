@@ -20,7 +20,7 @@ def test_a_source_that_hangs_is_given_up_in_its_time(service: Server) -> None:
             a_source(name="fine", base_url=service.url),
             a_source(name="refused", base_url=service.url, credentials=Secret("another")),
         ]
-        found = list(reachability.each(wanted, clock(), timedelta(seconds=1)))
+        found = list(reachability.each(wanted, None, clock(), timedelta(seconds=1)))
     told = {source.name: error for source, error in found}
     assert found[-1][0].name == "hangs"
     assert isinstance(told["hangs"], OutOfTime)
@@ -32,11 +32,11 @@ def test_a_source_that_hangs_is_given_up_in_its_time(service: Server) -> None:
 def test_more_sources_than_are_asked_at_a_time(service: Server) -> None:
     """Each is answered for once."""
     wanted = [a_source(name=f"s{number}", base_url=service.url) for number in range(3 * reachability.AT_A_TIME)]
-    found = list(reachability.each(wanted, clock()))
+    found = list(reachability.each(wanted, None, clock()))
     assert sorted(source.name for source, _ in found) == sorted(source.name for source in wanted)
     assert not [error for _, error in found if error]
 
 
 def test_nobody_is_asked_where_nobody_is_wanted() -> None:
     """An empty roster is no error."""
-    assert list(reachability.each([], clock())) == []
+    assert list(reachability.each([], None, clock())) == []

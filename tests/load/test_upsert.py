@@ -116,4 +116,4 @@ def test_what_waits_in_rejects_is_not_missing_though_it_is_no_json(db: Connectio
     raw = json.dumps(older).replace('"@@"', spoilt).encode()
     rejects.keep(db, 1, 1, flatten([raw]).rejects, NOON)
     rules = Rules(LOOK_BACK, NOON, beyond=NOON + HOUR)
-    assert compare(db, 1, flatten([json.dumps(row).encode()]).jobs, rules) == Counts(missing=missing)
+    assert compare(db, 1, flatten([json.dumps(row).encode()]).jobs, rules) == (Counts(missing=missing), False)

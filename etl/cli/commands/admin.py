@@ -125,7 +125,9 @@ def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
     """
     from etl.pipeline import doctor as room
 
-    found = room.examine(context.read_settings, source, context.clock(), context.database_url, context.source)
+    found = room.examine(
+        context.read_settings, source, context.clock(), context.database_url, context.source, context.reachable
+    )
     checks = [replace(check, detail=context.as_set(check.detail)) for check in found]
     console.say(console.as_json(checks) if as_json else room.table(checks))
     ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)

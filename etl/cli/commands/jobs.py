@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +229,7 @@ class _Target:
         self.job_id = job_id
         self.clock = context.clock()
         self._log = context.log_of(click.get_current_context().meta, source.name)
-        self.service: Callable[[], Api] = context.service(source, self._log, self.clock)
+        self._api = context.service(source, self._log, self.clock)
 
     @classmethod
     def find(cls, given: str, source: str | None) -> _Target:
@@ -247,6 +247,10 @@ class _Target:
         if known is None:
             return cls(found, context.source(found, source), mirror_query.whole(given))
         return cls(found, context.source(found, known.source), known.job_id)
+
+    def service(self) -> AbstractContextManager[Api]:
+        """The client of its source."""
+        return context.guarded(self._settings, self.source, self._api, self.clock)
 
     def value(self) -> dict[str, Any]:
         """For JSON."""

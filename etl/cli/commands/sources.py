@@ -114,8 +114,11 @@ def check(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     wanted = [each.source for each in members.values() if each.source]
     clock, log = context.clock(), context.log_of(ctx.meta)
     unusable: dict[str, str] = {}
-    with console.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch:
-        for done, (source, error) in enumerate(reachability.each(wanted, clock), 1):
+    with (
+        context.reachable(context.read_settings()) as db,
+        console.progress(clock, log.progress, log.shows_bars(sys.stderr)) as watch,
+    ):
+        for done, (source, error) in enumerate(reachability.each(wanted, db, clock), 1):
             if error is not None:
                 (wrong if isinstance(error, ConfigError) else unusable)[source.name] = str(error)
             watch(Progress(0, "sources", done, len(wanted), is_exact=True))

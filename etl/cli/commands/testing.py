@@ -44,9 +44,12 @@ def _as_moods(_ctx: click.Context, _option: click.Parameter, value: str | None) 
     return as_numbers(value, MOODS)
 
 
-def _as_service_options(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> ServiceOptions:
-    from etl.testing.emulator import read_service_options
+def _as_service_options(ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> ServiceOptions:
+    from etl.testing.emulator import list_service_options, read_service_options
 
+    if "list" in texts:
+        console.say(list_service_options())
+        ctx.exit()
     if any(text.startswith("next_link=") for text in texts):
         raise click.BadParameter("next_link has an option of its own: --next-link")
     try:
@@ -132,7 +135,8 @@ def prove(ctx: click.Context, minutes: float, seed: int | None, as_json: bool) -
     multiple=True,
     callback=_as_service_options,
     metavar="NAME=VALUE",
-    help="A habit of the service, such as pagesize=capped or refused=top,orderby; may be repeated.",
+    help="A habit of the service, such as pagesize=capped, refused=top,orderby or drift=percentCompleted:text; may be "
+    "repeated. `list`: what there is.",
 )
 @click.option(
     "--comparison",

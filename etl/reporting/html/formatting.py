@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from etl.models import CLOCK_TOLERANCE
+
 State = Literal["good", "look", "bad"]
 _HOUR, _DAY = 3600.0, 86400.0
 # A mirror is synced every few minutes as a rule: an hour behind is worth a look, a day is a pipeline that stands still.
 _LATE, _TOO_LATE = _HOUR, _DAY
-# A moment further ahead than that was written by a clock that was wrong.
-_AHEAD_AT_MOST = _HOUR
 _STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _WELL = {"complete": "was complete", "complete_with_rejects": "was complete but for rows that can't be read"}
 
@@ -94,7 +94,7 @@ def _state(row: dict[str, Any], lag: float | None) -> tuple[State, str]:
         return "bad", f"Last run {row['last_outcome']}"
     if lag is None:
         return "bad", "Never complete"
-    if lag < -_AHEAD_AT_MOST:
+    if lag < -CLOCK_TOLERANCE.total_seconds():
         return "bad", "A clock was wrong"
     if lag > _TOO_LATE:
         return "bad", f"{ago(lag)} behind"
@@ -111,7 +111,7 @@ def _freshness(row: dict[str, Any], lag: float | None) -> str:
     if lag is None:
         return "No scan of this source has come to its end yet, so nothing can be said of what is missing."
     through = moment(row["complete_through_utc"])
-    if lag < -_AHEAD_AT_MOST:
+    if lag < -CLOCK_TOLERANCE.total_seconds():
         return (
             f"It says that it is complete through {through}, {ago(-lag)} after this page was written: a clock was "
             "wrong, so nothing can be said of what is missing."

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from etl.errors import EtlError, Locked
-from etl.models import Run, Verdict
+from etl.models import CLOCK_TOLERANCE, Run, Verdict
 
 PREFIX = "aims360_etl_"
 
@@ -166,9 +166,11 @@ def standing_of(samples: Samples, source: str, standing: Standing) -> dict[Serie
 
 
 def with_lag(samples: Samples, now: float) -> Samples:
-    """With how far each source is behind at this moment."""
+    """With how far each source is behind at this moment; that isn't known where a clock was wrong."""
     through = {series.source: value for series, value in samples.items() if series.name == COMPLETE_THROUGH}
-    return {**samples, **{Series(LAG, source): max(0.0, now - value) for source, value in through.items()}}
+    latest = now + CLOCK_TOLERANCE.total_seconds()
+    lags = {Series(LAG, source): max(0.0, now - value) for source, value in through.items() if value <= latest}
+    return {**samples, **lags}
 
 
 def caught_up(samples: Samples, kept: Samples) -> Samples:

@@ -82,6 +82,10 @@ def serve(collector: Collector, heartbeat: Heartbeat, port: int, host: str) -> i
         server = make_server(
             str(address[0]), port, _route(make_wsgi_app(registry), heartbeat), Server, handler_class=Handler
         )
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"--metrics-host: {host} has no address ({error.strerror}); name one of this machine"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"--metrics-port: {host} port {port} can't be had: {error.strerror}; is another service there? "

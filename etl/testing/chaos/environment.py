@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 from threading import RLock
+from typing import Any
 
 import httpx
 import psycopg
@@ -29,8 +30,8 @@ from etl.testing.chaos.invariants import Laws
 from etl.testing.chaos.mutations import LOOK_BACK, Event, mend
 from etl.testing.chaos.process_kills import wait_for_the_lock
 from etl.testing.chaos.scenarios import Strategy
-from etl.testing.chaos.source_profile import Habits, Tally
-from etl.testing.emulator import ALL_FAULT_KINDS, CREDENTIALS, Emulator, Faults, Snapshot, World, populated
+from etl.testing.chaos.source_profile import UNREADABLE_FORMS, Habits, Tally
+from etl.testing.emulator import ALL_FAULT_KINDS, CREDENTIALS, Emulator, Faults, Job, Snapshot, World, populated
 
 BASE = "https://api.aims360.example"
 NAME = "prove"
@@ -41,8 +42,8 @@ _GONE_HERE = "SELECT job_id FROM aims360.purged_jobs UNION SELECT job_id FROM ai
 _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _RUNS = "SELECT count(*) FROM etl.runs"
-_REJECTS_WAIT = "SELECT FROM etl.rejects LIMIT 1"
-_DAYS = 30  # until each reject was asked for
+_WAITING = "SELECT FROM etl.rejects UNION ALL SELECT FROM etl.unread_values WHERE NOT settled LIMIT 1"
+_DAYS = 30  # until each was asked for
 
 _Act = Callable[[connection.Connection, Watch], Run | None]
 
@@ -54,7 +55,7 @@ class Stage:
         self.url, self.strategy, self.habits, self.seed = url, strategy, habits, seed
         self.tally, self.said = Tally(), list[str]()
         self.world = a_world(habits, seed)
-        self.emulator = an_emulator(self.world, habits, seed)
+        self.emulator = an_emulator(self.world, habits)
         self.source = a_source(habits)
         self.db = connection.connect(url)
         self._laws = Laws()
@@ -249,10 +250,10 @@ class Stage:
         self._compare()
 
     def _wait_for_rejects(self) -> None:
-        """Rows that were spoilt on their way are asked for again by later runs, until none is left."""
+        """Rows and values that were spoilt on their way are asked for again by later runs, until none is left."""
         self.emulator.options = replace(self.habits.service, spoilt=())
         for _ in range(_DAYS):
-            if self.db.execute(_REJECTS_WAIT).fetchone() is None:
+            if self.db.execute(_WAITING).fetchone() is None:
                 return
             self.live(timedelta(days=1))
             self.world.add()
@@ -270,12 +271,20 @@ class Stage:
             self._say(f"syncs left {run.counts.missing} jobs missing and {run.counts.stale} stale")
 
     def _compare(self) -> None:
-        there = {str(job["jobID"]): self.world.payload(job) for job in self.world.jobs()}
+        there = {str(job["jobID"]): self._payload(job) for job in self.world.jobs()}
         if self.habits.service.etag_form != "documented":  # such an etag holds no rowversion
             there = {job_id: {**payload, "@odata.etag": None} for job_id, payload in there.items()}
         found = oracle.compare(self.db, there, oracle.may_wait(self.world.now, LOOK_BACK))
         self.tally.count(found)
         self.said += found.sentences
+
+    def _payload(self, job: Job) -> dict[str, Any]:
+        """A job as its values can be told from what is served."""
+        payload = self.world.payload(job)
+        for drift in self.habits.service.drift:
+            if drift.form in UNREADABLE_FORMS:
+                drift.alter(payload, job)
+        return payload
 
     def _judge(self) -> None:
         for sentence in self._laws.broken(self.db):
@@ -301,7 +310,7 @@ def a_world(habits: Habits, seed: str) -> World:
     )
 
 
-def an_emulator(world: World, habits: Habits, seed: str) -> Emulator:
+def an_emulator(world: World, habits: Habits) -> Emulator:
     """The world's service."""
     return Emulator(
         world,

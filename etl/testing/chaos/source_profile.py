@@ -43,20 +43,21 @@ class Habits:
         is_large = rng.random() < large
         # Without a filter on keys nobody can be asked about ghosts.
         refused = [(), (), (), ("id",), () if strategy.loses_jobs else ("id", "jobid")]
+        refuse = rng.choice(refused)
         return cls(
             jobs=2_100 if is_large else rng.randint(60, 160),
             generation=rng.choice(get_args(Generation)),
             page_size=200 if is_large else rng.choice([7, 20, 50]),
             changing_pages=rng.random() < 0.3,
             comparison=rng.choice(get_args(Comparison)),
-            refuse=rng.choice(refused),
+            refuse=refuse,
             late_share=rng.choice([0.0, 0.3]),
             fault_rate=rng.choice([0.0, 0.02, 0.1]),
             concurrency=4 if is_large or rng.random() < 0.1 else 1,
             skew=timedelta(minutes=rng.choice([0, -10, 5, 20 * 60])),  # behind by less than the look-back
             purge=rng.choice(["delete", "delete", "scrub", "keep"]),
             deep=strategy.needs_sweep and rng.random() < 0.5,
-            service=draw_options(rng, strategy),
+            service=draw_options(rng, strategy, can_be_asked="jobid" not in refuse),
             poisoned=rng.choice([0, 0, 0, 0, 1, 2]),
         )
 
@@ -65,7 +66,7 @@ class Habits:
 _ANY_VALUE = (
     *("node_cost", "long_query", "pagesize", "prefer", "next_link", "odata_version", "gzip", "ended_token"),
     *("request_ids", "expires_in", "status_spelling", "no_date", "rowversion_form", "unknown_job", "has_plain_path"),
-    "rerun_shows_run",
+    *("rerun_shows_run", "no_token"),
 )
 _BY_DATE_ALONE = ("steady", "bulk", "delete")  # strategies of which each change has a later modifiedDate
 # Other forms of values that say the same.
@@ -74,11 +75,21 @@ _DRIFTS = (
     *(Drift("yes-no", "boolean", 0.5), Drift("createdDate", "offset", 0.3), Drift("modifiedDate", "offset", 0.3)),
     *(Drift("response.SizeInMB", "text", 0.5), Drift("response.ExpiryDate", "offset", 0.5)),
 )
-_SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline")
+# Forms that say nothing, of values that a row can do without.
+UNREADABLE_FORMS = ("list", "object")
+_UNREADABLE = (
+    *(Drift("percentCompleted", "object", 0.2), Drift("startDate", "list", 0.2), Drift("canReRun", "list", 0.2)),
+    Drift("modifiedBy", "object", 0.2),
+)
+# With the last the row is read, without a character.
+_SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline", "infinity", "octal", "latin-1")
 
 
-def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
-    """Draw habits of a service under which the strategy's promise holds; mostly the defaults."""
+def draw_options(rng: Random, strategy: Strategy, *, can_be_asked: bool = True) -> ServiceOptions:
+    """Draw habits of a service under which the strategy's promise holds; mostly the defaults.
+
+    `can_be_asked`: by jobID; else a value that can't be read waits for a comparison, which not each strategy has.
+    """
     choices = list_option_choices()
     drawn = {name: rng.choice(choices[name]) for name in _ANY_VALUE if rng.random() < 0.3}
     most_rows = rng.choice([None, None, None, 25, 9])
@@ -93,8 +104,11 @@ def draw_options(rng: Random, strategy: Strategy) -> ServiceOptions:
         most_in_flight=rng.choice([None, None, 5, 2]),
         most_rows=most_rows,
         too_many_rows=rng.choice(["504", "504", "500"]),
-        drift=tuple(rng.sample(_DRIFTS, rng.choice([0, 0, 1, 3]))),
-        spoilt=(Spoilt(rng.choice(_SPOILT), share=0.05, times=1),) if rng.random() < 0.2 else (),
+        drift=tuple(rng.sample(_DRIFTS + (_UNREADABLE if can_be_asked else ()), rng.choice([0, 0, 1, 3]))),
+        spoilt=(Spoilt(rng.choice(_SPOILT[: None if can_be_asked else -1]), share=0.05, times=1),)
+        if rng.random() < 0.2
+        else (),
+        poison_spares_keys=rng.random() < 0.5,
         rerun_moves_purge=rng.random() < 0.7,
         property_names=rng.choice(["any-case", "any-case", "payload"]),
         # Without a rowversion modifiedDate decides: that holds where each change has a later one.

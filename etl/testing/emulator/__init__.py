@@ -52,7 +52,7 @@ from etl.testing.emulator.faults import SIGN_IN_KINDS, Faults
 from etl.testing.emulator.fleet import Addresses, Fleet, serve_fleet
 from etl.testing.emulator.fleet_config import configured
 from etl.testing.emulator.job_version import ABSENT, Generation, Job
-from etl.testing.emulator.option_texts import read_service_options
+from etl.testing.emulator.option_texts import list_service_options, read_service_options
 from etl.testing.emulator.populate import populated
 from etl.testing.emulator.requests import Request
 from etl.testing.emulator.server import Server, serve
@@ -89,6 +89,7 @@ __all__ = [
     "World",
     "configured",
     "list_option_choices",
+    "list_service_options",
     "populated",
     "read_service_options",
     "serve",

@@ -16,6 +16,7 @@ from etl.testing.emulator import (
     Spoilt,
     World,
     list_option_choices,
+    list_service_options,
     populated,
     read_service_options,
 )
@@ -134,8 +135,12 @@ def test_options_can_be_written_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gzip", "'gzip' is not NAME=VALUE; names are bomb, "),
-        ("drift=dates", "'drift=dates' is not NAME=VALUE"),
+        ("gzip", "'gzip' is not NAME=VALUE"),
+        ("gzip_=true", "there is no 'gzip_'; names are bomb, "),
+        ("drift=dates", "drift is PROPERTY:FORM or PROPERTY:FORM:SHARE, not 'dates'"),
+        ("drift=dates:round", "no such form: 'round'"),
+        ("spoilt=tab:many", "a share is a number from 0 to 1, not 'many'"),
+        ("spoilt=tab", "spoilt is FORM:SHARE or FORM:SHARE:TIMES, not 'tab'"),
         ("gzip=yes", "gzip is one of false, true, not 'yes'"),
         ("max_nodes=-1", "max_nodes is a number, not '-1'"),
         ("refused=expand", "no such refused: 'expand'"),
@@ -147,12 +152,22 @@ def test_a_text_that_is_no_option(text: str, said: str) -> None:
         read_service_options([text])
 
 
-def test_every_option_but_those_of_rows_has_a_text() -> None:
-    """A new field can be set from the command line."""
+def test_every_option_has_a_text() -> None:
+    """A new field can be set from the command line, and is listed there."""
     with pytest.raises(ValueError, match="names are") as caught:
-        read_service_options(["nothing"])
+        read_service_options(["nothing=1"])
     names = str(caught.value).partition("names are ")[2].split(", ")
-    assert {*names, "drift", "spoilt"} == {each.name for each in fields(ServiceOptions)}
+    listed = [line.partition("=")[0] for line in list_service_options().splitlines()]
+    assert set(names) == set(listed) == {each.name for each in fields(ServiceOptions)}
+
+
+def test_rows_of_other_forms_have_a_text() -> None:
+    """Several of each."""
+    texts = ["drift=percentCompleted:text:0.2,dates:empty", "spoilt=tab:0.1,nan:0.2:1"]
+    assert read_service_options(texts) == ServiceOptions(
+        drift=(Drift("percentCompleted", "text", 0.2), Drift("dates", "empty")),
+        spoilt=(Spoilt("tab", share=0.1), Spoilt("nan", share=0.2, times=1)),
+    )
 
 
 def test_the_command_takes_options(command: Command) -> None:
