@@ -57,7 +57,9 @@ class SourceError(EtlError):
 
 
 class Unreachable(SourceError):
-    """No good answer from the service after every retry."""
+    """No good answer from the service after every retry. `was_answered`: an answer came, and was no good one."""
+
+    was_answered = False
 
 
 class OutOfTime(Unreachable):

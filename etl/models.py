@@ -41,6 +41,13 @@ REPLACED_TEXT = "(text)"  # in place of a property: some characters of a job's t
 BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
 
 
+class Span(NamedTuple):
+    """Keys that a scan leaves out: all beyond `last`, up to and with `through`."""
+
+    last: Key
+    through: Key
+
+
 class Clock(Struct, frozen=True):
     """Time, handed in by the command line and by tests: nothing below reads the machine's clock or sleeps by itself."""
 

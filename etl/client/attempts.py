@@ -247,6 +247,7 @@ class Attempts:
                 f"{self._base} gave no good answer in {attempts} tries (last: {error}) for {show_query(query)}; "
                 f"nothing is lost, the next run goes on. If it stays so, {advice}"
             )
+            final.was_answered = failed.answer is not None
         return with_id(final, error.request_id)
 
     def wait(self, failed: Failure, attempt: int, ended: threading.Event) -> None:

@@ -24,9 +24,9 @@ _WITHHELD = r"""(?ix)
     | [\w-]+(?:\.[\w-]+)*(?::\d+|\.\w+)[/?]\S+   # a host with a path or a query
     | (?<!\S)/\S+/\S*                             # a path of several names
     | [?&]\w+=\S*                                 # the query of an address
-    | [\w.+-]+@[\w.-]+                          # a person
-    | (?:\b|_)(?:sig|key|token|code|secret|password|pwd|access\w*)=\S+
-    | (?=\S*\d)[\w+/=.~%-]{25,}                   # a long word with digits: of no language
+    | [\w.+-]+(?:@|%40)[\w.-]+                  # a person
+    | (?:\b|_)(?:code=|(?:sig|key|token|secret|password|pwd|access\w*)["']?\s*[:=])\s*\S+
+    | (?=[\w+/=.~%-]*\d)(?=[\w+/=.~%-]*[a-z])[\w+/=.~%-]{16,}  # a long word with digits: of no language
 """
 # Characters of an error answer: looked at, scrubbed (which takes time by their square), and shown.
 _LONGEST_TEXT, _LONGEST_SCRUBBED, _LONGEST_MESSAGE = 20_000, 2_000, 300

@@ -59,6 +59,7 @@ class Sender:
                 "Accept": "application/json",
                 "User-Agent": f"aims360-etl/{__version__}",
                 "OData-MaxVersion": "4.0",
+                "Cache-Control": "no-cache",
             },
             event_hooks={"request": [self._asks], "response": [self._answers]},
             transport=line or transport,

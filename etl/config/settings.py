@@ -269,7 +269,10 @@ def _credentials(text: _Text, wrong: validation.Wrong, names: Mapping[str, str])
     if text("token"):
         token = validation.without_scheme(text("token"))
         if not validation.is_token(token):
-            wrong("token", "is empty, or holds a space, a quote, a line break or another character that no token has")
+            wrong(
+                "token",
+                "holds a space, a quote, a line break or another character that no token has, or `Bearer` alone",
+            )
         return Secret(token)
     missing = [key for key in GRANT if not text(key)]
     if len(missing) == len(GRANT):

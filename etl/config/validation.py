@@ -34,8 +34,11 @@ def duration(text: str) -> timedelta:
 
 
 def is_token(text: str) -> bool:
-    """Whether a text can be a bearer token: visible ASCII, no quotes. The HTTP library's errors quote anything else."""
-    return re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", text) is not None
+    """Whether a text can be a bearer token: visible ASCII, not within quotes.
+
+    The HTTP library's errors would quote anything else.
+    """
+    return re.fullmatch(r"(?!(['\"]).*\1$)[\x21-\x7e]+", text) is not None
 
 
 def is_variable(text: str) -> bool:

@@ -4,6 +4,7 @@ keyset_scan        probe, window, pagination by key, ranges that are split
 page_fetcher       pages of a scan by key: smaller ones, and records left out, where the service can't serve a page
 page_checks        what a page must keep of what was asked; pure
 time_slice_scan    the scan by slices of modifiedDate, where keys can't be filtered
+row_count          how many rows the source counts
 prefetch           fetch key ranges in parallel, ahead of the loader
 key_lists          ask for single jobs by their keys, in short lists
 restore_detection  whether the source went back to an earlier state

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence, Set
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
-from etl.client.payload import Answer
 from etl.errors import AskForLess, Refused
 
 if TYPE_CHECKING:
+    from etl.client.attempts import Reply
     from etl.client.client import Api
 
 MOST_KEYS = 15  # 6n - 1 nodes of the 100 that the framework allows
+_MOST_UNANSWERED = 3  # jobs that the service can't answer about, of those that are asked for together
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _MOST_BYTES = 1_500  # of the query; the framework allows 2,048
 
 
@@ -54,12 +57,13 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
 class Found(NamedTuple):
     """What asking for some jobs brought.
 
-    `rows`: of those that the source shows, with so many characters replaced. `unanswered`: jobs that it gives no answer
-    about, `unasked`: those among them that it was not asked about.
+    `rows`: of those that the source shows, with so many characters replaced, and when the last of them came, by its
+    clock. `unanswered`: jobs that it gives no answer about, `unasked`: those among them that it was not asked about.
     """
 
-    rows: Sequence[bytes]
+    rows: Sequence[bytes] = ()
     replaced_characters: int = 0
+    answered_at: datetime = _NEVER
     unanswered: Set[str] = frozenset()
     unasked: Set[str] = frozenset()
 
@@ -73,34 +77,35 @@ def find_rows(api: Api, job_ids: Sequence[str]) -> Sequence[bytes] | None:
 def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) -> Found:
     """Ask for jobs, the first ones first, with at most so many requests that are answered.
 
-    One that isn't answered even by itself may be at fault alone; a second, and the source can't be asked.
+    Some that aren't answered even by themselves may be at fault alone; with more, the source can't be asked.
     """
     rows: list[bytes] = []
     answers = replaced = 0
+    answered_at = _NEVER
     unanswered: set[str] = set()
     left = list(job_ids)
     while left and answers < most_answers:
         some = _take(left, max(1, _most_keys(api)))
         try:
-            answer = _ask(api, some)
+            answer, answered_at = _ask(api, some)
         except _Refusal:
             if len(some) > 1:
                 _halve(api, len(some))
                 continue
-            if unanswered:
+            if len(unanswered) == _MOST_UNANSWERED:
                 break
             unanswered.add(left.pop(0))
             continue
         came = [(str(odata.stamp(row).jobID), row) for row in answer.rows]
         keys = {key for key, _ in came}
         if not keys <= set(some):
-            return Found((), unanswered=set(job_ids))  # the filter is ignored
+            return Found(unanswered=set(job_ids))  # the filter is ignored
         rows += [row for _, row in came]
         answers, replaced = answers + 1, replaced + answer.replaced_characters
         # Of a page that was cut short the rest is asked for again; where nothing came, there is nothing.
         left = [key for key in left if key not in keys] if keys and len(keys) < len(some) else left[len(some) :]
         _grow(api)
-    return Found(rows, replaced, {*unanswered, *left}, set(left))
+    return Found(rows, replaced, answered_at, {*unanswered, *left}, set(left))
 
 
 def _most_keys(api: Api) -> int:
@@ -128,10 +133,10 @@ def _query(keys: Iterable[str]) -> str:
     return odata.query([odata.any_of("jobID", sorted(keys))])
 
 
-def _ask(api: Api, keys: Iterable[str]) -> Answer:
+def _ask(api: Api, keys: Iterable[str]) -> Reply:
     """Return what one list brings. Raises _Refusal."""
     try:
-        return api.page(_query(keys), can_shrink=True, has_another_way=True).answer
+        return api.page(_query(keys), can_shrink=True, has_another_way=True)
     except AskForLess:
         raise _Refusal from None
     except Refused as error:
@@ -140,8 +145,8 @@ def _ask(api: Api, keys: Iterable[str]) -> Answer:
         raise _Refusal from None
 
 
-def _keys_of(answer: Answer) -> set[str]:
-    return {str(odata.stamp(row).jobID) for row in answer.rows}
+def _keys_of(reply: Reply) -> set[str]:
+    return {str(odata.stamp(row).jobID) for row in reply.answer.rows}
 
 
 def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
@@ -159,15 +164,26 @@ def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
                 return None
         answered |= came
         if came == {witness}:
-            return answered if not _ask(api, left).rows else None
+            return answered if not _ask(api, left).answer.rows else None
     return answered
 
 
 def _ask_singly(api: Api, keys: Sequence[str], witness: str) -> set[str] | None:
-    """Return the same by one key a request; the witness is asked for before and after."""
+    """Return the same by one key a request; the witness is asked for before and after.
+
+    A job that the service can't answer about counts as shown, a few of them at most.
+    """
     answered: set[str] = set()
+    unanswered = 0
     for key in (witness, *keys, witness):
-        came = _keys_of(_ask(api, [key]))
+        try:
+            came = _keys_of(_ask(api, [key]))
+        except _Refusal:
+            unanswered += 1
+            if key == witness or unanswered > _MOST_UNANSWERED:
+                raise
+            answered.add(key)
+            continue
         if key != witness and not came:  # one empty answer is no proof
             came = _keys_of(_ask(api, [key]))
         if not came <= {key} or (key == witness and not came):

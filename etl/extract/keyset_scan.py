@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.errors import AskForLess, BrokenPromise, Refused, Unreachable
+from etl.errors import AskForLess, BadAnswer, BrokenPromise, Refused, Unreachable
 from etl.extract import time_slice_scan
 from etl.extract.page_checks import counts_before, place_of
 from etl.extract.page_fetcher import PageFetcher, write_window
 from etl.extract.prefetch import Ahead, Brought
-from etl.models import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Window
+from etl.extract.row_count import count_rows
+from etl.models import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Span, Window
 
 if TYPE_CHECKING:
     from etl.client.attempts import Reply
@@ -63,17 +64,22 @@ def newest_row(api: Api, attempts: int = 8) -> Reply:
     first, second = (odata.query(order="modifiedDate desc", top=1, skip=skip) for skip in (0, 1))
     try:
         return api.page(first, can_shrink=True, another=second, attempts=attempts)
-    except AskForLess as error:
+    except (AskForLess, Unreachable) as error:
+        if isinstance(error, Unreachable) and not error.was_answered:
+            raise
         return _next_newest(api, error)
 
 
-def _next_newest(api: Api, error: AskForLess) -> Reply:
-    """Return the newest row that the service can serve: an older one makes the window longer, which is always safe."""
+def _next_newest(api: Api, error: AskForLess | Unreachable) -> Reply:
+    """Return the newest row that the service can serve: an older one makes the window longer, which is always safe.
+
+    Raises the error where no other is answered, each asked for once: it is an outage.
+    """
     for skip in range(1, _NEWEST):
-        try:
-            return api.page(odata.query(order="modifiedDate desc", top=1, skip=skip), can_shrink=True, another="")
-        except AskForLess:
-            continue
+        with suppress(AskForLess, BadAnswer, Refused, Unreachable):
+            return api.page(odata.query(order="modifiedDate desc", top=1, skip=skip), attempts=1)
+    if isinstance(error, Unreachable):
+        raise error
     raise Unreachable(f"{error}; nor the {_NEWEST - 1} rows after it. Nothing is lost, the next run goes on") from None
 
 
@@ -98,31 +104,36 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = F
 
 
 def pages(
-    api: Api, scan: Scan, read: Callable[[Page], T], at_least: Callable[[], int] = lambda: 1
+    api: Api,
+    scan: Scan,
+    read: Callable[[Page], T],
+    at_least: Callable[[], int] = lambda: 1,
+    left_out: Sequence[Span] = (),
 ) -> Generator[list[tuple[Page, T]], None, None]:
     """The scan's pages from where its cursors stand, each checked: as many at a time as came while the last were taken.
 
     With each comes what `read` makes of it: by the threads that read ahead, several at a time, so that it must share
     nothing that changes (by time, in the caller's). A page carries the cursor to save with its rows; the last page of a
-    range says done. `at_least`: so many rows at a time, where there are as many. Raises SourceError: among them
-    BrokenPromise, and KeyRefused where the source can't be asked like that.
+    range says done. `at_least`: so many rows at a time, where there are as many. `left_out`: where records lie that the
+    service couldn't serve: they aren't asked for. Raises SourceError: among them BrokenPromise, and KeyRefused where
+    the source can't be asked like that.
     """
     try:
         if scan.key == BY_TIME:
             yield from ([(page, read(page))] for page in time_slice_scan.pages(api, scan))
         else:
-            yield from _side_by_side(api, scan, read, at_least)
+            yield from _side_by_side(api, scan, read, at_least, left_out)
     except BrokenPromise as error:
         raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
 
 
 def _side_by_side(
-    api: Api, scan: Scan, read: Callable[[Page], T], at_least: Callable[[], int]
+    api: Api, scan: Scan, read: Callable[[Page], T], at_least: Callable[[], int], left_out: Sequence[Span]
 ) -> Generator[list[tuple[Page, T]], None, None]:
     """The pages of all key ranges, as they come; where that is of use, ranges are split on the way."""
     parts = itertools.count(len(scan.cursors))
     ends: set[tuple[int, Key | None]] = set()
-    fetcher = PageFetcher(api, scan)
+    fetcher = PageFetcher(api, scan, left_out)
 
     def fetch(cursor: Cursor, stop: threading.Event) -> tuple[Page, T]:
         page = fetcher.fetch(cursor, stop)
@@ -185,7 +196,7 @@ def shortfall(api: Api, scan: Scan) -> int:
     if end is None or not scan.opaque:
         return 0
     conditions = [*write_window(scan), f"modifiedDate lt {odata.literal(end)}"]
-    total = api.page(odata.query(conditions, top=1, count=True)).answer.total
+    total = count_rows(api, conditions)
     if total is None:
         raise BrokenPromise(
             f"the source's keys can't be compared here, and it answers no $count to hold the scan against. {_WAY_OUT}"
@@ -202,9 +213,8 @@ def _fewer_than_expected(api: Api, scan: Scan) -> int:
     before = counts_before(scan)
     if before is None:
         return 0
-    with suppress(Refused, AskForLess):
-        query = odata.query([f"modifiedDate lt {odata.literal(before)}"], top=1, count=True)
-        return max(0, (api.page(query).answer.total or 0) - scan.delivered)
+    with suppress(Refused):
+        return max(0, (count_rows(api, [f"modifiedDate lt {odata.literal(before)}"]) or 0) - scan.delivered)
     return 0
 
 

@@ -12,6 +12,10 @@ from etl.errors import BrokenPromise
 from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
 
 
+class NoKeyError(BrokenPromise):
+    """A page whose rows show no key that can be read: it can't be told what comes after it."""
+
+
 def counts_before(scan: Scan) -> datetime | None:
     """Rows modified before then are counted, to be held against the source's own count if need be; None: none are.
 
@@ -37,7 +41,7 @@ def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: 
     _check_dates(scan, places)
     keys = [key for key in (place.key(scan.key) for place in places) if key is not None]
     if not keys:
-        raise BrokenPromise(f"no row of a page shows a readable {scan.key}")
+        raise NoKeyError(f"no row of a page shows a readable {scan.key}")
     opaque = not all(map(odata.comparable, keys))
     last, repeated = (_last_of_opaque(cursor, keys), 0) if opaque else _last_of_ordered(cursor, keys)
     return Page(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from msgspec.structs import replace
 
-from etl.client import odata
+from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
-from etl.extract.page_checks import check_page, place_of
-from etl.models import USUAL_PAGE, Cursor, Key, Page, Reject, Scan
+from etl.extract.page_checks import NoKeyError, check_page, place_of
+from etl.models import USUAL_PAGE, Cursor, Key, Page, Reject, Scan, Span
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -27,6 +27,7 @@ _OFFER = 250  # rows that a scan of all rows offers to take a page; the service 
 _GROW_AFTER = 10  # good pages for a page of twice as many rows; doubled whenever that was too much
 _SLOWEST_GROWTH = 640
 _MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
+_MOST_NAMELESS = 1_000  # rows in a row without a readable key: more are another form of the key
 _HIGHEST = 0xFFFFFFFF  # the first eight digits of a GUID
 _WIDER = 4  # times as wide is the range after one without rows
 _EMPTY_AT_MOST = 32  # ranges in a row without rows, before one without an end is asked for
@@ -65,9 +66,10 @@ class _Range:
 class PageFetcher:
     """The pages of one scan. Safe to use from several threads, each with ranges of its own."""
 
-    def __init__(self, api: Api, scan: Scan) -> None:
+    def __init__(self, api: Api, scan: Scan, left_out: Sequence[Span] = ()) -> None:
         self._api = api
         self._scan = scan
+        self._left_out = sorted(left_out)
         self._size, self._is_narrowed = scan.page_size or api.page_size, scan.narrowed
         self._most = api.page_size
         self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
@@ -76,11 +78,17 @@ class PageFetcher:
         self._suspects: dict[int, _Suspect] = {}
         self._ranges: dict[int, _Range] = {}
         self._rejected = 0
+        self._lengths: dict[int, int] = {}  # rows of the last page of each range
+        self._longest = self._pages = 0  # rows of the longest page so far, of so many pages
+        self._confirmed: set[int] = set()  # ranges whose end was asked for twice
+        self._has_served = True  # since the last time that less was asked for
+        self._has_grown = False
         self._is_honoured = False  # the filter on the key, in this scan
         self._lock = threading.Lock()
 
     def fetch(self, cursor: Cursor, ended: threading.Event) -> Page:
         """Return the next page of a range, checked. Raises SourceError: among them BrokenPromise and KeyRefused."""
+        cursor = self._step_over(cursor)
         while True:
             request = self._plan(cursor)
             page: Page | None
@@ -88,8 +96,36 @@ class PageFetcher:
                 page = self._ask(cursor, request, ended)
             except AskForLess as error:
                 page = self._ask_for_less(cursor, request, error, ended)
-            if page is not None:
+            if page is not None and not self._is_doubtful_end(cursor.part, page):
                 return self._accept(cursor, request, page)
+
+    def _is_doubtful_end(self, part: int, page: Page) -> bool:
+        """Whether an empty page is to be asked for once more, since the page before it was no short one.
+
+        A gateway may have made it up, and what lies beyond would be lost.
+        """
+        if page.rows or not page.cursor.done:
+            with self._lock:
+                self._lengths[part], self._pages = len(page.rows), self._pages + 1
+                self._longest = max(self._longest, len(page.rows))
+            return False
+        last, whole = self._lengths.get(part), self._longest if self._pages > 1 else self._usual
+        is_doubtful = part not in self._confirmed and (last is None or last >= whole)
+        self._confirmed.add(part)
+        return is_doubtful
+
+    def _step_over(self, cursor: Cursor) -> Cursor:
+        """Return the cursor beyond records that the service couldn't serve, where they are the next."""
+        while (span := self._next_left_out(cursor)) is not None and cursor.after == span.last:
+            cursor = replace(cursor, after=span.through)
+        return cursor
+
+    def _next_left_out(self, cursor: Cursor) -> Span | None:
+        """Return the next keys of a range that are left out."""
+        for span in self._left_out:
+            if cursor.after is None or cursor.after <= span.last:  # type: ignore[operator]  # of one kind, both
+                return span if cursor.up_to is None or span.last < cursor.up_to else None  # type: ignore[operator]
+        return None
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -97,6 +133,9 @@ class PageFetcher:
         """How the next page of a range is asked for."""
         suspect = self._suspects.get(cursor.part)
         size = self._size if suspect is None else max(1, suspect.rows // 2)
+        left_out = self._next_left_out(cursor)
+        if suspect is None and left_out is not None and not self._is_narrowed:
+            return _Request(size, left_out.last, is_least=size == 1)
         if suspect is not None and suspect.keys:
             bound = suspect.keys[min(size or 1, len(suspect.keys)) - 1].key(self._scan.key)
             return _Request(size, bound, is_least=size == 1)
@@ -144,6 +183,8 @@ class PageFetcher:
         end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
         try:
             page = check_page(scan, end, answer, answered_at)
+        except NoKeyError as error:
+            page = self._skip_nameless(cursor, request, answer, error, ended)
         except BrokenPromise as error:
             raise BrokenPromise(f"{error}; asked for [{query.replace('%20', ' ')}]") from None
         if request.bound is None:
@@ -152,6 +193,22 @@ class PageFetcher:
         after = page.cursor.after if page.rows else request.bound
         done = isinstance(after, int) and after == cursor.up_to
         return replace(page, cursor=Cursor(cursor.part, after, cursor.up_to, done=done))
+
+    def _skip_nameless(
+        self, cursor: Cursor, request: _Request, answer: payload.Answer, error: NoKeyError, ended: threading.Event
+    ) -> Page:
+        """Return a page of rows without a readable key together with the page after it, which shows where it ends.
+
+        Raises the error where the rows moved meanwhile: then the next run reads them.
+        """
+        beyond = request._replace(skip=request.skip + len(answer.rows))
+        if beyond.skip > _MOST_NAMELESS:
+            raise error
+        page = self._ask(cursor, beyond, ended)
+        again = self._api.page(self._write(cursor, request, self._scan.select), ended, page_size=request.size).answer
+        if again.rows != answer.rows:
+            raise error
+        return replace(page, rows=(*answer.rows, *page.rows))
 
     def _write(self, cursor: Cursor, request: _Request, select: Sequence[str]) -> str:
         conditions = write_window(self._scan)
@@ -167,6 +224,7 @@ class PageFetcher:
     def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
         """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
         with self._lock:
+            self._has_served = True
             self._is_honoured = self._is_honoured or cursor.after is not None
             self._heed_suspect(cursor, page)
             if request.bound is not None and cursor.part in self._ranges:
@@ -200,6 +258,9 @@ class PageFetcher:
             return
         self._good = 0
         self._size *= 2
+        if self._has_grown:
+            self._grow_after = max(_GROW_AFTER, self._grow_after // 2)
+        self._has_grown = True
         most = self._most or self._usual
         if self._size >= most:
             self._size, self._is_narrowed = self._most, False
@@ -212,8 +273,7 @@ class PageFetcher:
         """Decide how less is asked for next; or return the page beyond a record that can't be served."""
         if (found := self._ranges.get(cursor.part)) is not None:
             found.empty = 0
-            if request.bound is not None:
-                found.width = max(1, found.width // 2)
+            found.width = max(1, found.width // 2)
         if error.is_too_large and not request.is_least:
             self._shrink(cursor, request)
             return None
@@ -240,7 +300,9 @@ class PageFetcher:
                 self._is_narrowed = True  # `pagesize` alone may be ignored
             rows = request.size or max(self._usual, self._offer or 0)
             self._size = max(1, min(self._size or rows, rows // 2))
-            self._good, self._grow_after = 0, min(2 * self._grow_after, _SLOWEST_GROWTH)
+            if self._has_served:  # else it is the same storm
+                self._grow_after = min(2 * self._grow_after, _SLOWEST_GROWTH)
+            self._good, self._has_served, self._has_grown = 0, False, False
 
     def _list_keys(self, cursor: Cursor, request: _Request, ended: threading.Event) -> list[odata.Stamp]:
         """Return the keys of a page that can't be served, as far as they can be asked for alone."""
@@ -275,6 +337,9 @@ class PageFetcher:
         elif isinstance(request.bound, int) and request.bound - (place_of(cursor.after) or 0) == 1:
             after = request.bound
             reject = _name_reject(error, self._scan.key, after)
+        elif isinstance(request.bound, str) and (place_of(request.bound) or 0) - (place_of(cursor.after) or 0) == 1:
+            after = request.bound
+            reject = _range_reject(error, self._scan.key, cursor.after, request.bound)
         else:
             return self._skip(cursor, suspect, error, ended)
         return self._go_on(replace(cursor, after=after), suspect, reject, ended)
@@ -282,8 +347,8 @@ class PageFetcher:
     def _go_on(self, cursor: Cursor, suspect: _Suspect, reject: Reject, ended: threading.Event) -> Page:
         """Return the page after a record that was left out. Another that can't be served may follow."""
         bound: Key | None = suspect.keys[0].key(self._scan.key) if suspect.keys else None
-        if bound is None and isinstance(cursor.after, int) and self._is_narrowed:
-            bound = cursor.after + 1
+        if bound is None and self._is_narrowed and (place := place_of(cursor.after)) is not None:
+            bound = place + 1 if isinstance(cursor.after, int) else f"{place + 1:08x}"
         request = _Request(1, bound, is_least=True)
         page: Page | None
         try:

@@ -77,7 +77,7 @@ def tell(
     for job in jobs:
         row = job.row
         name = row.database_name or ""
-        if name not in known or row.row_version is None or row.modified_date is None:
+        if name not in known or not row.row_version or row.modified_date is None:  # 0 is no version of SQL Server
             continue
         end, version = known[name]
         is_odd = row.row_version < version and end < row.modified_date <= answered_at

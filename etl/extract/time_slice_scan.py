@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from etl.client import odata
 from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
+from etl.extract.row_count import count_rows
 from etl.models import BY_TIME, SHOWN_PLAY, TICK_PLAY, USUAL_PAGE, Cursor, Key, Page, Scan
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _check_null(api: Api, scan: Scan, is_null: str) -> None:
 
 
 def _count(api: Api, conditions: Sequence[str]) -> int:
-    total = api.page(odata.query(conditions, top=1, count=True)).answer.total
+    total = count_rows(api, conditions)
     if total is None:
         raise BrokenPromise(_UNCOUNTED)
     return total

@@ -34,7 +34,7 @@ def each(
         if db is not None and (state := source_state.find(db, source.name)) is not None:
             states[source.name] = state
             try:
-                sign_in.check_sign_in(state, source, clock.now())
+                sign_in.check_sign_in(db, state, source, clock.now())
             except CredentialsRefused as refused:
                 yield source, refused
                 continue

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from etl.client import odata
 from etl.client.odata import comparable, is_less
-from etl.models import JobRow, Key
+from etl.models import CLOCK_TOLERANCE, JobRow, Key
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is older than any other
 
@@ -44,14 +44,14 @@ class Rules:
 class Stored(NamedTuple):
     """The version of a job in the mirror; `purged_at` where the purge left the row in place (scrub, keep).
 
-    `is_unread`: a value of it could not be read, and may be read now.
+    `unread`: properties whose values could not be read, and may be read now, each with the form that it had.
     """
 
     row_version: int | None
     modified_date: datetime | None
     purge_date_time: datetime | None
     purged_at: datetime | None
-    is_unread: bool = False
+    unread: frozenset[tuple[str, str]] | None = None
 
 
 class Tombstone(NamedTuple):
@@ -88,9 +88,10 @@ def choose(row: JobRow, stored: Stored | None, tombstone: Tombstone | None, rule
     if row.row_version is None or stored.row_version is None:
         if modified == known:
             return Choice.COMPARE
-        newer = modified > known
+        # A date of the future was wrong, and nothing that is right would ever be later.
+        newer = modified > known or known > odata.plus(rules.seen_at, CLOCK_TOLERANCE)
     elif (row.row_version, modified) == (stored.row_version, known):
-        return Choice.AGAIN if stored.is_unread else Choice.SAME
+        return Choice.AGAIN if stored.unread else Choice.SAME
     else:
         newer = row.row_version > stored.row_version or modified - known > rules.look_back
     return Choice.NEWER if newer or _is_trusted(row, known, rules) else Choice.OLDER

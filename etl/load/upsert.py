@@ -23,17 +23,17 @@ from etl.postgres.daily_aggregates import recount, told
 
 # One question a batch: the versions that are here, and the tombstones of what was.
 _KNOWN = """
-SELECT job_id, row_version, modified_date, purge_date_time, purged_at, NULL AS reason
+SELECT job_id, row_version, modified_date, purge_date_time, purged_at, NULL AS reason, NULL AS property, NULL AS form
 FROM aims360.jobs
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 UNION ALL
-SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason
+SELECT job_id, row_version, NULL, purge_date_time, purged_at, reason, NULL, NULL
 FROM aims360.purged_jobs
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 """
 _UNREAD = "unread"  # in the place of a tombstone's reason
 _ARE_UNREAD = """
-SELECT DISTINCT job_id, NULL::bigint, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, 'unread'
+SELECT job_id, NULL::bigint, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, 'unread', property, form
 FROM etl.unread_values
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[]) AND NOT settled
 """
@@ -85,14 +85,7 @@ def load(db: Connection, source_id: int, batch: Batch, rules: Rules) -> Counts:
         copy_writer.record(db, source_id, changed, rules.seen_at, rules.not_seen_before)
     if (inserted or updated) and is_counted:
         recount(db, source_id, _keys([*inserted, *updated]), before)
-    unread_values.remember(
-        db,
-        source_id,
-        [*inserted, *updated],
-        rules.seen_at,
-        may_be_marked=rules.has_marks,
-        may_settle=rules.has_unread,
-    )
+    unread_values.remember(db, source_id, [*inserted, *updated], rules.seen_at, may_be_marked=rules.has_marks)
     return Counts(
         inserted=len(inserted),
         updated=len(updated),
@@ -172,11 +165,13 @@ def _choices(
     for job in jobs:
         key = job.row.job_id
         known = stored.get(key)
+        if known is not None and known.unread == frozenset(job.unread):  # no news
+            known = stored[key] = known._replace(unread=None)
         unversioned += known is not None and None in (job.row.row_version, known.row_version)
         choices[choose(job.row, known, tombstones.get(key), rules)].append(job)
     for job, is_same in _compared(db, source_id, choices.pop(Choice.COMPARE, [])):
         known = stored[job.row.job_id]
-        if is_same and known.is_unread:  # which is to be noted, and no rowversion to be lost by it
+        if is_same and known.unread:  # which is to be noted, and no rowversion to be lost by it
             row = job.row._replace(row_version=job.row.row_version or known.row_version)
             choices[Choice.AGAIN].append(replace(job, row=row))
         else:
@@ -190,22 +185,24 @@ def _keys(jobs: Iterable[Job]) -> list[str]:
 
 def _known(
     db: Connection, source_id: int, keys: Sequence[str], rules: Rules
-) -> tuple[Mapping[str, Stored], Mapping[str, Tombstone]]:
+) -> tuple[dict[str, Stored], Mapping[str, Tombstone]]:
     """What the mirror has of these jobs, and of those that it had."""
     stored: dict[str, Stored] = {}
     tombstones: dict[str, Tombstone] = {}
-    unread: set[str] = set()
+    unread: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     if keys:
         given = {"source_id": source_id, "job_ids": text_array(keys)}
         statement = _KNOWN_OR_UNREAD if rules.has_unread else _KNOWN
-        for key, *version, purge_date, purged_at, reason in db.execute(statement, given, binary=True).fetchall():
+        rows = db.execute(statement, given, binary=True).fetchall()
+        for key, *version, purge_date, purged_at, reason, name, form in rows:
             if reason is None:
-                stored[str(key)] = Stored._make((*version, purge_date, purged_at, False))
+                stored[str(key)] = Stored._make((*version, purge_date, purged_at, None))
             elif reason == _UNREAD:
-                unread.add(str(key))
+                unread[str(key)].add((str(name), str(form)))
             else:
                 tombstones[str(key)] = Tombstone._make((reason, purge_date))
-    stored.update({key: stored[key]._replace(is_unread=True) for key in unread.intersection(stored)})
+    marked = unread.keys() & stored.keys()
+    stored.update({key: stored[key]._replace(unread=frozenset(unread[key])) for key in marked})
     return stored, tombstones
 
 

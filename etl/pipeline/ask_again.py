@@ -7,6 +7,7 @@ source no longer shows it, asked twice (correctness.md, "The upsert", Rejects).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise, starmap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from etl.client import odata
 from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import key_lists
 from etl.extract.keyset_scan import Probe
+from etl.load import unread_values
 from etl.load.upsert import load
 from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
 from etl.pipeline.run_context import Recorder
@@ -32,10 +34,11 @@ _KEYS = key_lists.MOST_KEYS - 1  # beside the witness
 
 
 class _Came(NamedTuple):
-    """The rows that came, with so many characters replaced."""
+    """The rows that came, when, and with so many characters replaced."""
 
-    rows: Sequence[bytes] = ()
-    replaced_characters: int = 0
+    rows: Sequence[bytes]
+    answered_at: datetime
+    replaced_characters: int
 
 
 def ask_again(run: Recorder, api: Api, newest: Probe) -> None:
@@ -64,35 +67,35 @@ def _ask_for_jobs(run: Recorder, api: Api, newest: Probe, due: Sequence[Due], wi
     missing = [one.job_id for one in asked if one.is_reject and one.job_id not in {*came, *found.unanswered}]
     # Without the witness an answer says nothing: the next full pass is the answer then.
     gone = missing if witness in came else []
-    _take_in(run, newest, _Came(shown, found.replaced_characters), asked, gone)
+    _take_in(run, newest, _Came(shown, found.answered_at, found.replaced_characters), asked, gone)
 
 
 def _ask_for_range(run: Recorder, api: Api, newest: Probe, due: Due, requests: int) -> None:
     """Ask for what lies between two keys. As long as the service can't serve it, it waits."""
     assert due.key_name is not None
     rows: list[bytes] = []
-    replaced = 0
+    replaced, answered_at = 0, newest.as_of
     after, is_read = due.key_after, False
     size: int | None = None  # of a page, in rows: as many as the service sends
     for _ in range(requests):
         bounds = (("gt", after), ("lt", due.key_before))
         conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
         try:
-            answer = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1).answer
+            answer, answered_at = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1)
         except (AskForLess, BadAnswer, Refused, Unreachable):
-            if size is not None or _only(due) is not None:
+            if size is not None or due.only_key is not None:
                 break
             size = _ROWS
             continue
         rows += answer.rows
         replaced += answer.replaced_characters
         keys = [key for row in answer.rows if (key := odata.stamp(row).key(due.key_name)) is not None]
-        is_read = not answer.rows or (len(keys) == 1 and str(keys[0]) == _only(due))
+        is_read = not answer.rows or (len(keys) == 1 and keys[0] == due.only_key)
         if is_read or not keys or not all(starmap(_is_before, pairwise(keys))):
             break
         after = str(keys[-1])
     gone = [due.job_id] if is_read and not rows else ()
-    _take_in(run, newest, _Came(rows, replaced), [due], gone, is_read=is_read)
+    _take_in(run, newest, _Came(rows, answered_at, replaced), [due], gone, is_read=is_read)
     if after != due.key_after and not is_read:  # what is lacking lies beyond, if anywhere
         rejects.narrow(run.db, run.source_id, due.job_id, str(after))
 
@@ -100,15 +103,6 @@ def _ask_for_range(run: Recorder, api: Api, newest: Probe, due: Due, requests: i
 def _is_before(one: Key, other: Key) -> bool:
     """Whether keys ascend, as far as they can be compared here."""
     return odata.comparable(one) and odata.comparable(other) and odata.is_less(one, other)
-
-
-def _only(due: Due) -> str | None:
-    """The only key that a range can hold, where it is that narrow."""
-    if due.key_after is None or due.key_before is None:
-        return None
-    if due.key_name == "ID":
-        return str(int(due.key_after) + 1) if int(due.key_before) - int(due.key_after) == 2 else None
-    return due.key_before[:-1] if due.key_before.endswith("!") else None
 
 
 def _literal(name: str, key: str) -> str:
@@ -121,7 +115,7 @@ def _take_in(
     """Load what came, in one transaction with what is noted of the asking."""
     rows = came.rows
     batch = flatten(rows, came.replaced_characters)
-    page = Page(tuple(rows), Cursor(0, None, None, done=True), newest.as_of)
+    page = Page(tuple(rows), Cursor(0, None, None, done=True), came.answered_at)
     # Of these rows alone: a scan that begins nowhere and moves nothing, so that they are judged as in an increment.
     scan = Scan(ScanKind.INCREMENTAL, Window(None, None, newest.as_of), "jobID", (Cursor(0, None, None),))
     with run.transaction():
@@ -131,6 +125,7 @@ def _take_in(
             counts = load(run.db, run.source_id, batch, run.rules(scan, page))
             # What is still unreadable was counted when it came.
             run.loaded(page, batch, replace(counts, rejected=0), pages=0)
+            unread_values.settle(run.db, run.source_id, [job.row.job_id for job in batch.jobs], newest.as_of)
         if rows and is_read:  # a range was named by its keys; what lay there has its own name now
             kept = {reject.job_id for reject in batch.rejects}
             names = [one.job_id for one in due if one.key_name is not None and one.job_id not in kept]

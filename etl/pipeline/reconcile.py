@@ -21,6 +21,7 @@ from etl.client import odata
 from etl.errors import KeyRefused, Refused
 from etl.extract import key_lists
 from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe
+from etl.extract.row_count import count_rows
 from etl.load import purge, version_filter
 from etl.load.upsert import compare, load
 from etl.load.version_filter import Told
@@ -121,7 +122,8 @@ def _compared(run: Recorder, api: Api, scan: Scan, wish: Wish, watch: Watch) -> 
     def is_late() -> bool:
         return wish.until is not None and run.monotonic() > wish.until
 
-    with closing(pages(api, scan, read, lambda: 1 if is_late() else _AT_A_TIME)) as answers:
+    left_out = run.find_unserved(scan)
+    with closing(pages(api, scan, read, lambda: 1 if is_late() else _AT_A_TIME, left_out)) as answers:
         for armful in answers:
             for look in _differing(run, scan, armful):
                 scan = _looked_at(run, api, scan, look, wish) if look.rows else _passed(run, scan, look.page)
@@ -281,7 +283,7 @@ def _old(run: Recorder, scan: Scan) -> datetime:
 def _count_old(run: Recorder, api: Api, scan: Scan) -> int | None:
     condition = f"createdDate lt {odata.literal(_old(run, scan))}"
     with suppress(Refused):
-        return api.page(odata.query([condition], top=1, count=True)).answer.total
+        return count_rows(api, [condition])
     return None
 
 

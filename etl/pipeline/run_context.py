@@ -38,6 +38,7 @@ from etl.models import (
     Run,
     Scan,
     ScanKind,
+    Span,
     Usage,
     Verdict,
     Window,
@@ -197,6 +198,10 @@ class Recorder:
         known_to_refuse = self.state.strategy == "time" and scan.window.lower is not None
         return time_slice_scan.by_time(scan) if known_to_refuse else scan
 
+    def find_unserved(self, scan: Scan) -> list[Span]:
+        """Return where records lie that the service couldn't serve: `ask_again` asks for them, and no scan."""
+        return rejects.find_unserved(self.db, self.source_id, scan.key) if self.has_rejects else []
+
     def rules(self, scan: Scan, page: Page) -> Rules:
         """How the rows of a page of this scan are judged; `scan` as it stood before the page."""
         trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)
@@ -338,6 +343,10 @@ class Recorder:
 
     def _read_all(self, scan: Scan) -> None:
         """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
+        if self.has_rejects:
+            unmet = rejects.drop_unmet(self.db, self.source_id, scan.opened_by)
+            self.note_forgotten(unmet, "a scan of all rows didn't show them any more")
+            self.verdict = self._judge()
         as_of = self.by_our_clock(scan.window.as_of)
         self.state = source_state.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
         if scan.trusting:
@@ -454,7 +463,7 @@ class Recorder:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             listed = (name if odata.comparable(name) else payload.harmless(name) for name in names[:_NAMED])
             self.notes.append(
-                f"{len(names)} rows that could not be read are forgotten, since {why}: {', '.join(listed)}{more}"
+                rows_that(len(names), f"that could not be read: forgotten, since {why}: {', '.join(listed)}{more}")
             )
 
     def follow_purge_mode(self, as_of: datetime) -> None:
@@ -568,7 +577,7 @@ def record(db: Connection, source: Source, kind: str, clock: Clock) -> Iterator[
         run = Recorder(db, source, state, begun.run_id, kind, clock)
         try:
             run_log.tidy(db, state.source_id, begun, now, source.keep_runs, source.fold_after)
-            sign_in.check_sign_in(state, source, now)
+            sign_in.check_sign_in(db, state, source, now)
             yield run
             db.execute(_AS_BEFORE)
             run.finish("succeeded")

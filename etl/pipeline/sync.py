@@ -226,7 +226,7 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float = mat
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
     changes = Changes(run, scan)
     try:
-        with closing(pages(api, scan, changes.read)) as answers:
+        with closing(pages(api, scan, changes.read, left_out=run.find_unserved(scan))) as answers:
             for some in answers:
                 scan = _loaded(run, scan, changes, some)
                 some.clear()  # memory that is not needed while the next are waited for

@@ -506,7 +506,7 @@ unread_values = Table(
     _required(
         "settled",
         Boolean,
-        "whether it came twice in this form, as other jobs' values did: the source is not asked again",
+        "whether the source writes it so, as a day or other jobs have shown: it is not asked again",
         "false",
     ),
     Index("unread_values_waiting", "source_id", "runs_to_wait", postgresql_where=text("NOT settled")),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from etl.client import odata
-from etl.models import FLATTEN_VERSION, Batch, Job, JobRow, Reject
+from etl.models import FLATTEN_VERSION, Batch, Job, JobRow, Key, Reject, Span
 from etl.postgres.connection import Connection, text_array
 from etl.transform.flatten import flatten
 
@@ -36,11 +36,23 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
     purge_date_time = excluded.purge_date_time, key_name = excluded.key_name, key_after = excluded.key_after,
     key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
+   OR (excluded.job_id ~ %(unnamed)s AND rejects.run_id < excluded.run_id)
+"""
+# What can't be asked for, and wasn't met by a scan of all rows that was opened later.
+_DROP_UNMET = """
+DELETE FROM etl.rejects
+WHERE source_id = %(source_id)s AND run_id < %(opened_by)s AND key_name IS NULL AND job_id ~ %(unnamed)s
+RETURNING job_id
 """
 _RAW = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _RANGES = """
 SELECT job_id, true, key_name, key_after, key_before FROM etl.rejects WHERE source_id = %s AND key_name IS NOT NULL
+"""
+_UNSERVED = """
+SELECT job_id, true, key_name, key_after, key_before
+FROM etl.rejects
+WHERE source_id = %s AND key_name = %s AND raw = ''
 """
 _COUNT = "SELECT count(*) FROM etl.rejects WHERE source_id = %s"
 _NARROW = "UPDATE etl.rejects SET key_after = %s WHERE source_id = %s AND job_id = %s"
@@ -161,6 +173,25 @@ class Due(NamedTuple):
     key_after: str | None = None
     key_before: str | None = None
 
+    @property
+    def span(self) -> Span | None:
+        """Return the range as a scan leaves it out; None where it has no bound on one side."""
+        if self.key_after is None or self.key_before is None:
+            return None
+        if self.key_name == "ID":
+            return Span(int(self.key_after), int(self.key_before) - 1)
+        is_prefix = len(self.key_before) == odata.PREFIX  # a bound of ours, and no key
+        return Span(self.key_after, self.key_before if is_prefix else self.key_before[:-1])
+
+    @property
+    def only_key(self) -> Key | None:
+        """The only key that a range can hold, where it is that narrow."""
+        if self.key_after is None or self.key_before is None:
+            return None
+        if self.key_name == "ID":
+            return int(self.key_after) + 1 if int(self.key_before) - int(self.key_after) == 2 else None
+        return self.key_before[:-1] if self.key_before.endswith("!") else None
+
 
 class Readable(NamedTuple):
     """A reject that this program can read, under the key it was kept by."""
@@ -192,7 +223,13 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
             "key_after": reject.key_after,
             "key_before": reject.key_before,
         }
-        ours = {"source_id": source_id, "run_id": run_id, "seen_at": seen_at, "flatten_version": FLATTEN_VERSION}
+        ours = {
+            "source_id": source_id,
+            "run_id": run_id,
+            "seen_at": seen_at,
+            "flatten_version": FLATTEN_VERSION,
+            "unnamed": UNNAMED,
+        }
         db.execute(_KEEP, {**columns, **ours})
     return len(names - known)
 
@@ -235,6 +272,12 @@ def _is_newer(stamp: odata.Stamp, than: JobRow) -> bool:
     return modified is not None and (than.modified_date is None or modified > than.modified_date)
 
 
+def drop_unmet(db: Connection, source_id: int, opened_by: int) -> list[str]:
+    """Forget the nameless rejects that a scan of all rows, opened by this run, didn't meet; return what they had."""
+    given = {"source_id": source_id, "opened_by": opened_by, "unnamed": UNNAMED}
+    return sorted(str(job_id) for (job_id,) in db.execute(_DROP_UNMET, given).fetchall())
+
+
 def narrow(db: Connection, source_id: int, key: str, after: str) -> None:
     """Note that a range was read up to a key, and nothing was lacking there."""
     db.execute(_NARROW, (after, source_id, key))
@@ -245,6 +288,12 @@ def find_waiting(db: Connection, source_id: int) -> Waiting:
     row = db.execute(_WAITING, {"source_id": source_id}).fetchone()
     assert row is not None
     return Waiting(*map(bool, row))
+
+
+def find_unserved(db: Connection, source_id: int, key_name: str) -> list[Span]:
+    """Return where records lie that the service couldn't serve, as far as that is known by this property."""
+    found = [Due._make(row) for row in db.execute(_UNSERVED, (source_id, key_name)).fetchall()]
+    return [span for one in found if (span := one.span) is not None]
 
 
 def any_wait(db: Connection, source_id: int) -> bool:

@@ -25,6 +25,14 @@ Reach = Callable[[], AbstractContextManager[Connection | None]]
 _LONGEST = timedelta(minutes=30)
 _SALT = 16  # bytes
 _ROUNDS = 100_000  # of the hash: some 50 ms, and only where credentials were refused
+_MOST_REFUSALS = 20  # of one service, that are looked through for the same credentials
+_HELD_ELSEWHERE = """
+SELECT sign_in_hash, sign_in_not_before
+FROM etl.sources
+WHERE base_url = %s AND source_id <> %s AND sign_in_not_before > %s AND sign_in_not_before <= %s
+ORDER BY sign_in_not_before DESC
+LIMIT %s
+"""
 _REFUSED = """
 UPDATE etl.sources
 SET sign_in_failures = %s, sign_in_not_before = %s, sign_in_hash = %s
@@ -32,10 +40,14 @@ WHERE source_id = %s
 """
 
 
-def check_sign_in(state: State, source: Source, now: datetime) -> None:
-    """Raise CredentialsRefused where these very credentials were refused a short while ago."""
+def check_sign_in(db: Connection, state: State, source: Source, now: datetime) -> None:
+    """Raise CredentialsRefused where these very credentials were refused a short while ago, of whichever source."""
+    if not isinstance(source.credentials, PasswordGrant):
+        return
     until = state.sign_in_not_before
     if until is None or not _is_held(until, now) or not _is_same(state, source):
+        until = _find_elsewhere(db, state, source.base_url, source.credentials, now)
+    if until is None:
         return
     raise CredentialsRefused(
         f"source {source.name!r}: AIMS360 refused to sign in with these credentials, and is not asked again with them "
@@ -49,6 +61,8 @@ def remember_refusal(db: Connection, state: State, source: Source, now: datetime
     until = state.sign_in_not_before
     if not isinstance(source.credentials, PasswordGrant) or (until is not None and _is_held(until, now)):
         return  # it was `check_sign_in` that raised: nobody was asked
+    if _find_elsewhere(db, state, source.base_url, source.credentials, now) is not None:
+        return
     is_same = _is_same(state, source)
     failures = state.sign_in_failures + 1 if is_same else 1
     wait = min(timedelta(minutes=2 ** min(failures - 1, 10)), _LONGEST)
@@ -71,9 +85,11 @@ def guard_sign_in(reach: Reach, source: Source, clock: Clock) -> Iterator[Callab
     `reach` opens the database each time it is needed; where it can't, or may not be read, nothing is known of refusals.
     Raises CredentialsRefused where these very credentials were refused a short while ago.
     """
-    state = _find_state(reach, source.name)
-    if state is not None:
-        check_sign_in(state, source, clock.now())
+    state: State | None = None
+    with suppress(DatabaseError), reach() as db:
+        state = None if db is None else source_state.find(db, source.name)
+        if db is not None and state is not None:
+            check_sign_in(db, state, source, clock.now())
 
     def remember() -> None:
         with suppress(DatabaseError), reach() as db:
@@ -87,12 +103,15 @@ def guard_sign_in(reach: Reach, source: Source, clock: Clock) -> Iterator[Callab
         raise
 
 
-def _find_state(reach: Reach, name: str) -> State | None:
-    try:
-        with reach() as db:
-            return None if db is None else source_state.find(db, name)
-    except DatabaseError:
-        return None
+def _find_elsewhere(
+    db: Connection, state: State, base_url: str, grant: PasswordGrant, now: datetime
+) -> datetime | None:
+    """Return until when these credentials are paused by what another source was told, None where they aren't."""
+    given = (base_url, state.source_id, now, odata.plus(now, _LONGEST), _MOST_REFUSALS)
+    for known, until in db.execute(_HELD_ELSEWHERE, given).fetchall():
+        if isinstance(known, str) and isinstance(until, datetime) and _matches(known, grant):
+            return until
+    return None
 
 
 def _is_held(until: datetime, now: datetime) -> bool:
@@ -104,8 +123,12 @@ def _is_same(state: State, source: Source) -> bool:
     """Whether the stored refusal is that of these credentials."""
     if state.sign_in_hash is None or not isinstance(source.credentials, PasswordGrant):
         return False
-    salt = bytes.fromhex(state.sign_in_hash.partition("$")[0])
-    return hmac.compare_digest(_hash(source.credentials, salt), state.sign_in_hash)
+    return _matches(state.sign_in_hash, source.credentials)
+
+
+def _matches(known: str, grant: PasswordGrant) -> bool:
+    salt = bytes.fromhex(known.partition("$")[0])
+    return hmac.compare_digest(_hash(grant, salt), known)
 
 
 def _hash(grant: PasswordGrant, salt: bytes) -> str:

@@ -119,14 +119,20 @@ def judge_time_zone(db: Connection, state: State, source: Source) -> None:
 
 def judge_client(state: State, source: Source, client: object) -> None:
     """Raises ConfigError where the newest row is another client's than all that were seen: another account's jobs."""
-    known = state.client_ids
-    if isinstance(client, str) and known and payload.storable(client).lower() not in known:
+    known = {_plain(each) for each in state.client_ids} - {""}
+    if isinstance(client, str) and known and _plain(payload.storable(client)) not in {*known, ""}:
         stranger = payload.storable(client)[:60]
         raise ConfigError(
             f"source {source.name!r} now shows the jobs of client {stranger}, never seen before (seen: "
-            f"{', '.join(known[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
+            f"{', '.join(sorted(known)[:3])}). Another account needs a source of its own: a table [sources.NAME] in "
             "aims360.toml. If this source truly moved, run once with --same-source"
         )
+
+
+def _plain(client: str) -> str:
+    """Return a client id without what other serializers write around it; nothing for one that says nothing."""
+    plain = client.strip().strip("{}").lower()
+    return "" if not plain.strip("0-") else plain
 
 
 def follow_settings(db: Connection, state: State, source: Source) -> State:

@@ -263,12 +263,21 @@ def test_a_token_may_be_pasted_with_its_scheme(tmp_path: Path, pasted: str) -> N
     assert found.source("west").credentials == found.source("east").credentials == Secret("a-token")
 
 
-def test_a_scheme_alone_or_within_a_token_stays(tmp_path: Path) -> None:
+def test_a_scheme_within_a_token_stays(tmp_path: Path) -> None:
     """Only what stands before it is taken off, once."""
-    for token in ("Bearer", "bearer-token", "my-bearer"):
+    for token in ("bearer-token", "my-bearer"):
         assert a_source(tmp_path, AIMS360_TOKEN=token).credentials == Secret(token)
+
+
+@pytest.mark.parametrize("token", ["Bearer", "Bearer Bearer a-token", '"a-token"', "'a-token'"])
+def test_what_is_no_token_is_told(tmp_path: Path, token: str) -> None:
+    """A scheme alone, two of them, quotes: the service would say that it had ended."""
     with pytest.raises(ConfigError, match="that no token has"):
-        a_source(tmp_path, AIMS360_TOKEN="Bearer Bearer a-token")
+        a_source(tmp_path, AIMS360_TOKEN=token)
+
+
+def test_a_password_may_begin_like_a_token(tmp_path: Path) -> None:
+    """It is what it is."""
     grant = {"AIMS360_CLIENT_ID": "c", "AIMS360_USERNAME": "u", "AIMS360_CLIENT_SECRET": "s"}
     source = a_source(tmp_path, AIMS360_TOKEN="", AIMS360_PASSWORD="Bearer of news", **grant)
     assert source.credentials == PasswordGrant("c", Secret("s"), "u", Secret("Bearer of news"))

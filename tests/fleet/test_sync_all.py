@@ -221,7 +221,7 @@ def test_rows_that_can_not_be_read_are_told_by_the_code(accounts: Accounts, db: 
     code, output, errors = accounts.sync()
     assert code == 4
     assert ", 1 rejected; " in output
-    assert "west: 1 rows could not be read" in errors
+    assert "west: 1 row could not be read" in errors
 
 
 def test_a_source_that_fails_is_left_alone_for_a_while(accounts: Accounts, db: Connection) -> None:

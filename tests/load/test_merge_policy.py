@@ -56,7 +56,12 @@ def test_a_version_is_the_pair_of_rowversion_and_date(
 @pytest.mark.parametrize(("version", "choice"), [(4, Choice.OLDER), (5, Choice.AGAIN), (6, Choice.NEWER)])
 def test_of_a_job_with_an_unread_value_the_same_version_is_written_again(version: int, choice: Choice) -> None:
     """The value may be read now; an older version is still older."""
-    assert choose(a_row(version), Stored(5, NOON, None, None, is_unread=True), None, RULES) is choice
+    assert (
+        choose(
+            a_row(version), Stored(5, NOON, None, None, unread=frozenset({("percentCompleted", "list")})), None, RULES
+        )
+        is choice
+    )
 
 
 @pytest.mark.parametrize(

@@ -526,7 +526,7 @@ def test_a_job_that_is_purged_while_keys_are_compared_is_no_difference(db: Conne
     """Its date came after the comparison had begun."""
     scene = a_mirror(db, 60, concurrency=1)
     world = scene.world
-    scene.emulator.page_size = 20
+    scene.emulator.page_size = 25
     world.change(list(world.jobs())[55], purgeDateTime=world.now + DAY + 3 * MINUTE)
     scene.sync()
     world.advance(DAY)

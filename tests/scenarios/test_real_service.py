@@ -477,6 +477,25 @@ def test_a_value_that_reads_again_loses_its_mark(db: Connection) -> None:
     assert scene.differences() == []
 
 
+def test_a_form_that_the_source_writes_for_a_day_is_not_asked_for_again(db: Connection) -> None:
+    """Nothing is written meanwhile, and a run is as cheap as before; a job that is new is no news."""
+    world = populated(60, seed=14, rate=0)
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()))
+    scene.sync()
+    scene.sync()
+    quiet = scene.sync().requests
+    scene = Scene(db, world, scene.source, options=ServiceOptions(drift=(Drift("percentCompleted", "list"),)))
+    for _ in range(5):
+        world.add()
+    assert "percentCompleted: list (5 times)" in str(scene.sync().notes)
+    for _ in range(20):  # it is asked for in the second of them, then after 2, 4 and 8
+        world.advance(3 * HOUR)
+        assert scene.sync().counts.written == 0
+    world.add()
+    assert (scene.sync().notes, scene.one("SELECT count(*) FROM etl.unread_values WHERE NOT settled")) == ((), 0)
+    assert scene.sync().requests == quiet
+
+
 def test_a_source_whose_rows_have_changed_their_form_fails_the_run(db: Connection) -> None:
     """More than half of the rows can't be read: exit code 1, and the watermark stays."""
     world = populated(100, seed=15, rate=0)

@@ -80,8 +80,8 @@ def test_the_source_is_asked_after_1_2_4_and_8_runs_and_then_daily(db: Connectio
     assert asked == [1, 3, 7, 15, 39, 63, 87]
 
 
-def test_what_was_not_asked_for_longest_comes_first(db: Connection) -> None:
-    """Rejects and marked jobs in one order, and no more than are wanted; a job that is both comes once."""
+def test_rejects_come_first_and_what_was_not_asked_for_longest(db: Connection) -> None:
+    """Rejects before marked jobs, and no more than are wanted; a job that is both comes once."""
     keep(db, a_reject("late"), at=NOON + MINUTE)
     keep(db, a_reject("early"), at=NOON - MINUTE)
     keep(db, RANGE, at=NOON - 2 * MINUTE)
@@ -89,16 +89,16 @@ def test_what_was_not_asked_for_longest_comes_first(db: Connection) -> None:
     mark(db, "marked", "CanPublish", wait=5)
     mark(db, "early")
     mark(db, "settled", settled=True)
-    assert begin_run(db, NOON) == ["ID:57", "early", "marked", "late"]
+    assert begin_run(db, NOON) == ["ID:57", "early", "late", "marked"]
     assert rejects.find_due(db, 1, NOON, 3) == [
         Due("ID:57", True, "ID", "56", "58"),
         Due("early", True),
-        Due("marked", False),
+        Due("late", True),
     ]
     rejects.note_asked(db, 1, rejects.find_due(db, 1, NOON, 2), NOON + 2 * MINUTE)
     assert [begin_run(db, NOON + 3 * MINUTE), begin_run(db, NOON + 4 * MINUTE)] == [
-        ["marked", "late"],
-        ["marked", "late", "ID:57", "early"],
+        ["late", "marked"],
+        ["late", "ID:57", "early", "marked"],
     ]
 
 
