@@ -98,6 +98,13 @@ def with_page_size(query: str, rows: int) -> str:
     return "&".join(part for part in (query, f"pagesize={rows}") if part)
 
 
+def place_of(key: Key | None) -> int | None:
+    """Where a key lies among others: an ID by itself, a jobID by the first digits of its GUID; None where neither."""
+    if key is None or isinstance(key, int):
+        return key
+    return int(key[:PREFIX], 16) if re.fullmatch(r"[0-9a-f]{8}", key[:PREFIX]) else None
+
+
 def literal(value: Key | datetime) -> str:
     """A value as `$filter` writes it: numbers and dates bare, strings quoted. Dates are cut to the millisecond."""
     if isinstance(value, datetime):

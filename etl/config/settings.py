@@ -271,7 +271,7 @@ def _credentials(text: _Text, wrong: validation.Wrong, names: Mapping[str, str])
         if not validation.is_token(token):
             wrong(
                 "token",
-                "holds a space, a quote, a line break or another character that no token has, or `Bearer` alone",
+                "holds a space, a line break or another character that no token has, is in quotes, or `Bearer` alone",
             )
         return Secret(token)
     missing = [key for key in GRANT if not text(key)]

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from etl.client import odata
 from etl.errors import AskForLess, BadAnswer, BrokenPromise, Refused, Unreachable
 from etl.extract import time_slice_scan
-from etl.extract.page_checks import counts_before, place_of
+from etl.extract.page_checks import counts_before
 from etl.extract.page_fetcher import PageFetcher, write_window
 from etl.extract.prefetch import Ahead, Brought
 from etl.extract.row_count import count_rows
@@ -172,7 +172,10 @@ def split(scan: Scan, page: Page, most: int) -> list[Cursor]:
         return [cursor]
     has_guids = isinstance(cursor.after, str)  # random ones: their rows lie as densely as anywhere
     last = scan.highest if cursor.up_to is None else cursor.up_to
-    begin, end = place_of(cursor.after), _HIGHEST_GUID if has_guids and cursor.up_to is None else place_of(last)
+    begin, end = (
+        odata.place_of(cursor.after),
+        _HIGHEST_GUID if has_guids and cursor.up_to is None else odata.place_of(last),
+    )
     if cursor.done or page.opaque or scan.window.lower is not None or begin is None or end is None:
         return [cursor]
     rows = (scan.expected or 0) * (end - begin) // _HIGHEST_GUID if has_guids else end - begin

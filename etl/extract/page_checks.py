@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -24,13 +23,6 @@ def counts_before(scan: Scan) -> datetime | None:
     upper = scan.window.upper
     is_counted = scan.lane == SYNC and (scan.key != "ID" or scan.window.lower is None)
     return odata.plus(upper, TICK_PLAY) if upper and is_counted else None
-
-
-def place_of(key: Key | None) -> int | None:
-    """Where a key lies among others: an ID by itself, a jobID by the first digits of its GUID; None where neither."""
-    if key is None or isinstance(key, int):
-        return key
-    return int(key[:8], 16) if re.fullmatch(r"[0-9a-f]{8}", key[:8]) else None
 
 
 def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: datetime) -> Page:
@@ -99,7 +91,7 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
 def _is_beyond(key: Key, up_to: Key | None) -> bool:
     """Whether a comparable key lies beyond its range; of a jobID the first digits tell, whatever ended the range."""
     if isinstance(up_to, str):
-        return place_of(up_to) is not None and str(key)[:8] > up_to[:8]
+        return odata.place_of(up_to) is not None and str(key)[:8] > up_to[:8]
     return up_to is not None and odata.is_less(up_to, key)
 
 

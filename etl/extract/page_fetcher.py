@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
-from etl.extract.page_checks import NoKeyError, check_page, place_of
+from etl.extract.page_checks import NoKeyError, check_page
 from etl.models import USUAL_PAGE, Cursor, Key, Page, Reject, Scan, Span
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class PageFetcher:
     def _bound(self, cursor: Cursor, size: int) -> Key | None:
         """Where a part of a range ends that holds about so many rows; None where the rest may be asked for."""
         is_guid = self._scan.key != "ID"
-        begin = place_of(cursor.after)
+        begin = odata.place_of(cursor.after)
         if begin is None:
             if cursor.after is not None:
                 return None  # keys of another form have no places
@@ -156,7 +156,7 @@ class PageFetcher:
         density = _HIGHEST // max(self._scan.expected or 1_000, 1) if is_guid else 1
         found = self._ranges.setdefault(cursor.part, _Range(max(1, size * density)))
         end = begin + found.width
-        last = place_of(cursor.up_to)
+        last = odata.place_of(cursor.up_to)
         if (last is not None and end >= last) or (is_guid and end >= _HIGHEST) or found.empty > _EMPTY_AT_MOST:
             return None
         return f"{end:08x}" if is_guid else end
@@ -334,10 +334,13 @@ class PageFetcher:
             lost = suspect.keys.pop(0)
             after = lost.key(self._scan.key)
             reject = _name_reject(error, self._scan.key, after, lost.key("jobID"))
-        elif isinstance(request.bound, int) and request.bound - (place_of(cursor.after) or 0) == 1:
+        elif isinstance(request.bound, int) and request.bound - (odata.place_of(cursor.after) or 0) == 1:
             after = request.bound
             reject = _name_reject(error, self._scan.key, after)
-        elif isinstance(request.bound, str) and (place_of(request.bound) or 0) - (place_of(cursor.after) or 0) == 1:
+        elif (
+            isinstance(request.bound, str)
+            and (odata.place_of(request.bound) or 0) - (odata.place_of(cursor.after) or 0) == 1
+        ):
             after = request.bound
             reject = _range_reject(error, self._scan.key, cursor.after, request.bound)
         else:
@@ -347,7 +350,7 @@ class PageFetcher:
     def _go_on(self, cursor: Cursor, suspect: _Suspect, reject: Reject, ended: threading.Event) -> Page:
         """Return the page after a record that was left out. Another that can't be served may follow."""
         bound: Key | None = suspect.keys[0].key(self._scan.key) if suspect.keys else None
-        if bound is None and self._is_narrowed and (place := place_of(cursor.after)) is not None:
+        if bound is None and self._is_narrowed and (place := odata.place_of(cursor.after)) is not None:
             bound = place + 1 if isinstance(cursor.after, int) else f"{place + 1:08x}"
         request = _Request(1, bound, is_least=True)
         page: Page | None

@@ -343,10 +343,8 @@ class Recorder:
 
     def _read_all(self, scan: Scan) -> None:
         """What a scan of all rows did of the deep passes' work; after a restore the ghosts are to be found."""
-        if self.has_rejects:
-            unmet = rejects.drop_unmet(self.db, self.source_id, scan.opened_by)
-            self.note_forgotten(unmet, "a scan of all rows didn't show them any more")
-            self.verdict = self._judge()
+        self._drop_unmet(scan)
+        self.verdict = self._judge()
         as_of = self.by_our_clock(scan.window.as_of)
         self.state = source_state.reread_is_due(self.db, self.state, odata.plus(as_of, self.source.reread_every))
         if scan.trusting:
@@ -357,6 +355,13 @@ class Recorder:
         elif self.state.reconcile_due_at is None and self.source.reconcile_every > _NEVER:
             due = odata.plus(as_of, self.source.reconcile_every)
             self.state = source_state.reconcile_is_due(self.db, self.state, due)
+
+    def _drop_unmet(self, scan: Scan) -> None:
+        """Forget what a scan of all keys would have met again."""
+        if self.has_rejects:
+            is_whole = not scan.select
+            unmet = rejects.drop_unmet(self.db, self.source_id, scan.opened_by, is_whole=is_whole)
+            self.note_forgotten(unmet, "a scan of all rows didn't show them any more")
 
     def reread(self, scan: Scan) -> None:
         """The last days were read once more."""
@@ -389,6 +394,8 @@ class Recorder:
         `again_after`: where something was left open, sooner than the next one would be due.
         """
         self._goes_by(scan)
+        if repairs:
+            self._drop_unmet(scan)
         if self.kind == ScanKind.RECONCILE and self.is_sure:
             self.verdict = Verdict.COMPLETE
         self._judge_rejects()

@@ -36,13 +36,14 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
     purge_date_time = excluded.purge_date_time, key_name = excluded.key_name, key_after = excluded.key_after,
     key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
-   OR (excluded.job_id ~ %(unnamed)s AND rejects.run_id < excluded.run_id)
+   OR ((excluded.key_name IS NOT NULL OR excluded.job_id ~ %(unnamed)s) AND rejects.run_id < excluded.run_id)
 """
-# What can't be asked for, and wasn't met by a scan of all rows that was opened later.
-_DROP_UNMET = """
-DELETE FROM etl.rejects
-WHERE source_id = %(source_id)s AND run_id < %(opened_by)s AND key_name IS NULL AND job_id ~ %(unnamed)s
-RETURNING job_id
+# What bears no jobID, and wasn't met by a scan of all rows that was opened later.
+_UNMET = """
+SELECT job_id, true, key_name, key_after, key_before
+FROM etl.rejects
+WHERE source_id = %(source_id)s AND run_id < %(opened_by)s AND (key_name IS NOT NULL OR job_id ~ %(unnamed)s)
+ORDER BY job_id
 """
 _RAW = "SELECT job_id, raw FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
 _KNOWN = "SELECT job_id FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
@@ -175,13 +176,16 @@ class Due(NamedTuple):
 
     @property
     def span(self) -> Span | None:
-        """Return the range as a scan leaves it out; None where it has no bound on one side."""
+        """The range as a scan leaves it out; None where it may hold other records than the one."""
         if self.key_after is None or self.key_before is None:
             return None
         if self.key_name == "ID":
-            return Span(int(self.key_after), int(self.key_before) - 1)
-        is_prefix = len(self.key_before) == odata.PREFIX  # a bound of ours, and no key
-        return Span(self.key_after, self.key_before if is_prefix else self.key_before[:-1])
+            return None if self.only_key is None else Span(int(self.key_after), int(self.key_before) - 1)
+        if self.only_key is not None:
+            return Span(self.key_after, self.only_key)
+        first, last = (odata.place_of(key) for key in (self.key_after, self.key_before))
+        is_narrow = first is not None and last == first + 1 and len(self.key_before) == odata.PREFIX
+        return Span(self.key_after, self.key_before) if is_narrow else None
 
     @property
     def only_key(self) -> Key | None:
@@ -272,10 +276,17 @@ def _is_newer(stamp: odata.Stamp, than: JobRow) -> bool:
     return modified is not None and (than.modified_date is None or modified > than.modified_date)
 
 
-def drop_unmet(db: Connection, source_id: int, opened_by: int) -> list[str]:
-    """Forget the nameless rejects that a scan of all rows, opened by this run, didn't meet; return what they had."""
+def drop_unmet(db: Connection, source_id: int, opened_by: int, *, is_whole: bool) -> list[str]:
+    """Forget the rejects without a jobID that a scan of all keys, opened by this run, didn't meet; return their names.
+
+    A record that was met beside other rows has a reject of its own by now; one that the scan stepped over stays.
+    `is_whole`: the scan read whole rows, and so would have met those without any key too.
+    """
     given = {"source_id": source_id, "opened_by": opened_by, "unnamed": UNNAMED}
-    return sorted(str(job_id) for (job_id,) in db.execute(_DROP_UNMET, given).fetchall())
+    unmet = [Due._make(row) for row in db.execute(_UNMET, given).fetchall()]
+    names = [one.job_id for one in unmet if (is_whole if one.key_name is None else one.span is None)]
+    drop(db, source_id, names)
+    return names
 
 
 def narrow(db: Connection, source_id: int, key: str, after: str) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from etl.errors import BrokenPromise, Refused, SourceError
+from etl.errors import BrokenPromise, Refused, SourceError, UnreadableJob
 from etl.jobs import live, wait
 from etl.jobs.live import Live
 from etl.jobs.wait import Ears, Outcome, Waited, Wish, pause
 from etl.models import ENDED_STATES, OPEN_STATES, Clock
 from etl.postgres.connection import Connection
-from etl.testing.emulator import Emulator, Faults, World
+from etl.testing.emulator import Emulator, Faults, ServiceOptions, Spoilt, World
 from tests.support.ended_job import Desk, a_row
 from tests.support.scene import TOKEN
 
@@ -255,3 +255,23 @@ def test_sql_and_python_know_the_same_states(db: Connection, status: str | None)
     assert (status in OPEN_STATES, status in ENDED_STATES) == (is_open, is_ended)
     row = a_row(job_status=status, completed_date=None)
     assert (live.is_open(row), live.is_ended(row)) == (is_open, is_ended)
+
+
+def test_an_answer_that_was_spoilt_on_its_way_is_waited_through() -> None:
+    """The next one shows the job; one that stays like that ends it."""
+    queue = Queue(seed=2)
+    queue.emulator.options = ServiceOptions(spoilt=(Spoilt("tab", (queue.job_id,), times=2),))
+    assert queue.wait().outcome is Outcome.COMPLETED
+    assert any("can't be read" in said for said in queue.told)
+    queue = Queue(seed=2)
+    queue.emulator.options = ServiceOptions(spoilt=(Spoilt("tab", (queue.job_id,)),))
+    with pytest.raises(UnreadableJob, match="can't be read"):
+        queue.wait()
+    assert len(queue.slept) == 4
+
+
+def test_one_look_asks_once_more_for_an_answer_that_was_spoilt() -> None:
+    """It is what `jobs show --live` does."""
+    queue = Queue()
+    queue.emulator.options = ServiceOptions(spoilt=(Spoilt("tab", (queue.job_id,), times=1),))
+    assert live.look(queue.api, queue.job_id) is not None

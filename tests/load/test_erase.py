@@ -155,9 +155,12 @@ def test_a_name_does_not_come_back_with_a_value_that_could_not_be_read(db: Conne
     """The source is not asked for such a job again: its version is the same, with the name in it."""
     world = World(seed=3)
     job = world.add(createdBy=JOANN, jobDescription=f"for {ANN}", overrides={"percentCompleted": "half"})
+    other = world.add(createdBy=JOANN, overrides={"percentCompleted": "half"})
     scene = Scene(db, world)
     scene.sync()
     erase.erase(db, erase.Wish(person=ANN), scene.clock)
+    settled = dict(scene.rows("SELECT job_id, settled FROM etl.unread_values"))
+    assert settled == {job.job_id: True, other.job_id: False}
     for full in (False, True):
         world.advance(timedelta(hours=1))
         scene.sync(full=full)

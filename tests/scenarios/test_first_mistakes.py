@@ -81,6 +81,22 @@ def test_the_other_region_refuses_the_sign_in(user: Command) -> None:
     met(user, "refused to sign in (HTTP 400)", "AIMS360_USERNAME", OTHER_REGION, user.environ["AIMS360_BASE_URL"])
 
 
+def test_no_command_signs_in_again_with_credentials_that_were_refused(user: Command, emulator: Emulator) -> None:
+    """Whoever looks for the reason would lock the account; another source with the same ones neither."""
+    user.environ |= {**GRANT, "AIMS360_PASSWORD": "wrong-password"}
+    told(user, "sync", 1, "refused to sign in")
+    asked = len(emulator.requests)
+    job = next(emulator.world.jobs()).job_id
+    for words in ("sync", "doctor", "sources check", f"jobs show {job} --live", f"jobs wait {job}"):
+        told(user, words, 1, "is not asked again")
+    own = '[sources.other]\nbase_url = "{}"\nclient_id = "client"\nclient_secret_env = "S"\nusername = "{}"\n'
+    own += 'password_env = "P"\n'
+    (user.folder / "aims360.toml").write_text(own.format(user.environ["AIMS360_BASE_URL"], GRANT["AIMS360_USERNAME"]))
+    user.environ |= {**dict.fromkeys((*GRANT, "AIMS360_BASE_URL"), ""), "S": "secret", "P": "wrong-password"}
+    told(user, "sync --source other", 1, "is not asked again")
+    assert len(emulator.requests) == asked
+
+
 def test_an_address_where_no_service_is(user: Command) -> None:
     """Another host of theirs answers, but not there: it is the base address, whether by token or by password."""
     with serve(answering("404 Not Found", b"")) as server:

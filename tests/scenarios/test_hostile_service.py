@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from etl.jobs.refresh import follow
 from etl.models import Run, Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import World, populated
@@ -192,6 +193,153 @@ def test_one_record_met_under_several_ranges_is_new_once(db: Connection) -> None
     assert unwell == 1
 
 
+def test_a_reject_outlasts_an_older_version_of_its_job(db: Connection) -> None:
+    """A server that is behind shows the version before: the newer one is still to come."""
+    scene = a_mirror(db)
+    job = list(scene.world.jobs())[150]
+    scene.world.change(job, jobStatusText="before")
+    scene.sync()
+    old = scene.world.payload(job)
+    scene.world.advance(MINUTE)
+    scene.world.change(job, jobStatusText="after")
+    scene.emulator.options = ServiceOptions(spoilt=(Spoilt("nan", (job.job_id,)),))
+    assert scene.sync().is_unwell
+    scene.emulator.options = ServiceOptions()
+    behind_by_one = rewriting(
+        scene, lambda _, rows: [old if row["jobID"] == job.job_id else row for row in rows if "modifiedDate" in row]
+    )
+    assert scene.sync(behind_by_one).verdict is Verdict.COMPLETE_WITH_REJECTS
+    assert live(scene, 4, MINUTE).verdict is Verdict.COMPLETE
+    assert scene.differences() == []
+
+
+def test_a_row_without_a_name_leaves_after_a_scan_of_all_rows(db: Connection) -> None:
+    """It was spoilt once, and nobody can ask for it; one that is met again stays."""
+    scene = a_mirror(db)
+    jobs = list(scene.world.jobs())
+    bad = {jobs[100].job_id: "once", jobs[200].job_id: "always"}
+
+    def hide(how: str) -> App:
+        hidden = {job_id for job_id, often in bad.items() if often in ("always", how)}
+        nameless = {"jobID": [1], "ID": "none"}
+        return rewriting(
+            scene, lambda _, rows: [{**row, **nameless} if row["jobID"] in hidden else row for row in rows]
+        )
+
+    for job_id in bad:
+        scene.world.change(job_id, jobStatusText="spoilt")
+    scene.world.add()
+    assert scene.sync(hide("once")).counts.rejected == 2
+    run = scene.sync(hide("always"), full=True)
+    assert scene.one("SELECT count(*) FROM etl.rejects") == 1
+    assert any("a scan of all rows didn't show them" in note for note in run.notes)
+
+
+def test_characters_spoilt_in_an_answer_about_one_job_are_read_again(db: Connection) -> None:
+    """When a job is followed, and when a reject is asked for: what was replaced is marked there too."""
+    scene = a_mirror(db)
+    followed, asked = list(scene.world.jobs())[100:102]
+    scene.world.change(asked, jobStatusText="a reject")
+    scene.emulator.options = ServiceOptions(spoilt=(Spoilt("nan", (asked.job_id,), name="percentCompleted"),))
+    scene.sync()
+    for job in (followed, asked):
+        scene.world.change(job, jobStatusText="good", touch=False)
+    jobs = (followed.job_id, asked.job_id)
+    scene.emulator.options = ServiceOptions(spoilt=(Spoilt("latin-1", jobs, times=1),))
+    scene.world.advance(HOUR)
+    scene.world.add()
+    with scene.api() as api:
+        follow(scene.source, api, db, scene.clock, followed.job_id)
+    marked = "SELECT job_id FROM etl.unread_values WHERE property = '(text)'"
+    assert scene.rows(marked) == [(followed.job_id,)]
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.rows(marked) == [(asked.job_id,)]
+    live(scene, 4, HOUR)
+    assert scene.rows("SELECT * FROM etl.unread_values") == []
+    assert [said for said in scene.differences() if "is missing" not in said] == []  # whose purge date has passed
+
+
+# -- one record that can't be served -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
+def test_a_known_record_costs_later_runs_next_to_nothing(db: Connection, generation: Any) -> None:
+    """It is stepped over, and asked for by itself; once it can be served it is there. Page sizes are ignored."""
+    world = populated(300, seed=8, rate=0, generation=generation)
+    world.stop_life()
+    source = a_source(concurrency=1, reread=timedelta(), reconcile_every=timedelta())
+    scene = Scene(db, world, source)
+    scene.sync()
+    world.advance(MINUTE)
+    bad = list(world.jobs())[150]
+    world.change(bad, jobStatusText="can't be served from now on")
+    for job in list(world.jobs())[140:160]:
+        world.change(job, jobStatusText="beside it")
+    poison = ServiceOptions(poisoned=frozenset({bad.job_id}), prefer="ignored", pagesize="ignored")
+    scene.emulator.options = poison
+    assert scene.sync().verdict is Verdict.COMPLETE_WITH_REJECTS
+    for _ in range(4):
+        world.advance(MINUTE)
+        run = scene.sync()
+        assert (run.verdict, run.requests < 12) == (Verdict.COMPLETE_WITH_REJECTS, True)
+    scene.emulator.options = ServiceOptions()
+    world.advance(DAY)
+    assert live(scene, 12, HOUR).verdict is Verdict.COMPLETE
+    assert [said for said in scene.differences() if bad.job_id in said] == []
+
+
+@pytest.mark.parametrize("place", [0, -1, -2])
+def test_the_first_record_or_the_newest_ones_keep_no_run_from_beginning(db: Connection, place: int) -> None:
+    """Nor a count, nor a comparison: that of the lowest key, and that of the newest two."""
+    scene = a_mirror(db)
+    jobs = list(scene.world.jobs())
+    bad = jobs[:1] if place == 0 else jobs[place:]
+    for job in bad:
+        scene.world.change(job, jobStatusText="can't be served from now on")
+    gone = jobs[100]
+    scene.world.delete(gone)
+    scene.emulator.options = ServiceOptions(poisoned=frozenset(job.job_id for job in bad))
+    assert live(scene, 2, HOUR).verdict is Verdict.COMPLETE_WITH_REJECTS
+    scene.reconcile(repair=True)
+    scene.reconcile(repair=True)  # by now each is known by itself, and not as one of many
+    assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = %s", gone.job_id) == 0
+    assert [said for said in scene.differences() if not any(job.job_id in said for job in bad)] == []
+
+
+def test_a_comparison_beside_a_record_that_cannot_be_served_comes_as_seldom_as_any(db: Connection) -> None:
+    """Ghosts go, and the next one is due in a week."""
+    scene = a_mirror(db)
+    scene.set(reconcile_every=7 * DAY)
+    scene.emulator.options = ServiceOptions(poisoned=frozenset({list(scene.world.jobs())[150].job_id}))
+    scene.world.delete(list(scene.world.jobs())[100])
+    scene.reconcile(repair=True)
+    assert scene.one("SELECT reconcile_due_at FROM etl.sources") > scene.world.now + 6 * DAY
+
+
+def test_one_job_that_cannot_be_answered_about_holds_up_no_purge(db: Connection) -> None:
+    """It counts as shown, and the others are gone."""
+    scene = a_mirror(db)
+    soon = [str(job_id) for (job_id,) in scene.rows(_SOON)]
+    due = scene.world.now + HOUR
+    db.execute("UPDATE aims360.jobs SET purge_date_time = %s WHERE job_id = ANY(%s)", (due, soon))
+    for job_id in soon[:3] + soon[4:]:
+        scene.world.delete(job_id)
+    scene.world.advance(2 * HOUR)
+    scene.emulator.options = ServiceOptions(poisoned=frozenset({soon[3]}))
+    assert scene.purge().counts.purged == 9
+    assert scene.one(_GONE, soon) == 9
+
+
+def test_a_storm_of_504_is_over_soon(db: Connection) -> None:
+    """Pages grow again: a backfill takes no request a row."""
+    scene = Scene(db, populated(3_000, seed=9, rate=0), a_source(concurrency=1))
+    scene.emulator.between_pages = lambda _: (
+        scene.emulator.fail_next(*["504"] * 7) if len(scene.emulator.requests) == 8 else None
+    )
+    run = scene.sync()
+    assert (run.verdict, run.requests < 250) == (Verdict.COMPLETE, True)
+
+
 # -- scans -------------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +355,89 @@ def test_one_empty_page_does_not_end_a_first_scan_unseen(db: Connection) -> None
 
     assert scene.sync(rewriting(scene, drop)).verdict is Verdict.COMPLETE
     assert [said for said in scene.differences() if "is missing" in said] == []
+
+
+def test_one_empty_page_does_not_end_an_increment_unseen(db: Connection) -> None:
+    """The probe has just shown a row in the window: it is asked for once more."""
+    scene = a_mirror(db)
+    scene.world.add()
+    pages: list[str] = []
+
+    def drop(query: str, rows: list[Any]) -> list[Any]:
+        pages.extend([query] if "modifiedDate ge" in query else [])
+        return [] if len(pages) == 1 and "modifiedDate ge" in query else rows
+
+    run = scene.sync(rewriting(scene, drop))
+    assert (run.counts.inserted, scene.sync().requests) == (1, 3)
+    assert scene.differences() == []
+
+
+def test_one_empty_page_after_a_full_one_does_not_end_a_comparison(db: Connection) -> None:
+    """What lies beyond would not have been compared."""
+    scene = a_mirror(db)
+    job = list(scene.world.jobs())[250]
+    scene.world.change(job, jobStatusText="no date tells", touch=False)
+    pages: list[str] = []
+
+    def drop(query: str, rows: list[Any]) -> list[Any]:
+        pages.extend([query] if "ID gt" in query else [])
+        return [] if len(pages) == 2 and "ID gt" in query else rows
+
+    assert scene.reconcile(rewriting(scene, drop), repair=True).counts.stale == 1
+
+
+@pytest.mark.parametrize("shown", [None, "n/a", "50999"])
+def test_a_row_without_a_readable_key_at_the_end_fails_no_run(db: Connection, shown: Any) -> None:
+    """What has a jobID is loaded; the scan ends beyond it."""
+    scene = a_mirror(db)
+    last = scene.world.add()
+    app = rewriting(
+        scene, lambda _, rows: [{**row, "ID": shown} if row.get("jobID") == last.job_id else row for row in rows]
+    )
+    run = scene.sync(app)
+    assert scene.one("SELECT count(*) FROM aims360.jobs") + run.counts.rejected == 301
+    assert live(scene, 4, MINUTE).verdict is Verdict.COMPLETE
+    assert [said for said in scene.differences() if ": id is" not in said] == []
+
+
+def test_a_date_of_the_far_future_is_corrected_where_no_version_is_shown(db: Connection) -> None:
+    """Nothing that is right would ever be later."""
+    world = populated(60, seed=4, rate=0, generation="2019-08")
+    source = a_source(reread=timedelta(), reconcile_every=timedelta())
+    scene = Scene(db, world, source, options=ServiceOptions(etag_form="hash"))
+    job = next(world.jobs())
+    world.change(job, modifiedDate="2099-12-31T23:59:59Z", jobStatusText="wrong")
+    scene.sync()
+    world.advance(HOUR)
+    world.change(job, jobStatusText="right")
+    scene.sync()
+    assert scene.one("SELECT job_status_text FROM aims360.jobs WHERE job_id = %s", job.job_id) == "right"
+
+
+@pytest.mark.parametrize("shown", ["", "00000000-0000-0000-0000-000000000000", "{%s}", " %s "])
+def test_a_client_id_that_is_written_otherwise_is_no_stranger(db: Connection, shown: str) -> None:
+    """Nor is one that says nothing."""
+    scene = a_mirror(db)
+    scene.world.add()
+    app = rewriting(
+        scene,
+        lambda _, rows: [{**row, "clientID": shown.replace("%s", str(row.get("clientID")).upper())} for row in rows],
+    )
+    assert scene.sync(app).verdict is Verdict.COMPLETE
+
+
+def test_a_rowversion_of_zero_is_no_restore(db: Connection) -> None:
+    """No version of SQL Server is."""
+    scene = a_mirror(db)
+    job = scene.world.add()
+    app = rewriting(
+        scene,
+        lambda _, rows: [{**row, "rowversion": "AAAAAAAAAAA="} if row["jobID"] == job.job_id else row for row in rows],
+    )
+    for _ in range(3):
+        scene.world.advance(HOUR)
+        scene.world.change(job, jobStatusText=f"at {scene.world.now}")
+        assert scene.sync(app).kind == "incremental"
 
 
 @pytest.mark.parametrize("how", ["reversed", "ignores-filter"])

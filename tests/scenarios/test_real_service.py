@@ -10,6 +10,7 @@ from etl.client.client import Api
 from etl.config.secrets import PasswordGrant, Secret
 from etl.errors import BrokenPromise, CredentialsRefused, Refused, SignInFailed, Unreachable
 from etl.models import Verdict
+from etl.pipeline import doctor
 from etl.pipeline.sync import sync
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Faults, populated, serve
@@ -329,6 +330,41 @@ def test_an_overloaded_token_endpoint_is_asked_again(db: Connection) -> None:
     assert scene.one("SELECT sign_in_failures FROM etl.sources") == 0
 
 
+# -- page sizes and lists ----------------------------------------------------------------------------------------------
+
+
+def test_a_page_size_that_is_refused_costs_two_requests(db: Connection) -> None:
+    """The vendor's parameter was only offered: nobody waits to learn that it is refused."""
+    scene = a_scene(db, 900, pagesize="refused")
+    before = scene.world.now
+    run = scene.sync()
+    assert (run.verdict, run.retries, scene.world.now - before < MINUTE) == (Verdict.COMPLETE, 0, True)
+    assert statuses(scene)[400] <= 2
+
+
+def test_smaller_pages_are_asked_for_in_each_way_that_there_is(db: Connection) -> None:
+    """`doctor` reads a page where the service heeds the vendor's parameter alone."""
+    scene = a_scene(db, 90, pagesize="honoured", prefer="ignored", most_rows=20)
+    with scene.api() as api:
+        [check, *_] = doctor.read_page(api)
+    assert check.detail == "all 20 rows of a page can be read"
+
+
+def test_what_waits_is_asked_for_in_few_requests_where_lists_are_refused(db: Connection) -> None:
+    """A refused length isn't tried again in a run, and no more than three answers are asked for."""
+    scene = a_scene(db, 60, source=a_source(concurrency=1, reread=timedelta(), reconcile_every=timedelta()))
+    ids = [job.job_id for job in scene.world.jobs()][:12]
+    scene.emulator.options = ServiceOptions(spoilt=(Spoilt("nan", tuple(ids)),), refused=frozenset({"or"}))
+    scene.sync()
+    asked = []
+    for _ in range(4):
+        scene.world.advance(MINUTE)
+        scene.emulator.reset_log()
+        scene.sync()
+        asked.append(sum("jobID eq" in request.query.get("$filter", "") for request in scene.emulator.requests))
+    assert (max(asked) <= 8, min(asked) > 0) == (True, True), asked
+
+
 # -- forms -------------------------------------------------------------------------------------------------------------
 
 _FORMS: dict[str, dict[str, Any]] = {
@@ -475,6 +511,18 @@ def test_a_value_that_reads_again_loses_its_mark(db: Connection) -> None:
         scene.sync()
     assert scene.rows("SELECT * FROM etl.unread_values") == []
     assert scene.differences() == []
+
+
+def test_a_comparison_reads_again_what_was_marked(db: Connection) -> None:
+    """All that can be read by now, and not a few in each run."""
+    world = populated(120, seed=16, rate=0)
+    source = a_source(reread=timedelta(), reconcile_every=timedelta())
+    scene = Scene(db, world, source, options=ServiceOptions(drift=(Drift("percentCompleted", "list"),)))
+    scene.sync()
+    assert scene.one("SELECT count(*) FROM etl.unread_values WHERE property = 'percentCompleted'") > 100
+    scene.emulator.options = ServiceOptions()
+    assert scene.reconcile(repair=True).counts.updated > 100
+    assert (scene.rows("SELECT * FROM etl.unread_values"), scene.differences()) == ([], [])
 
 
 def test_a_form_that_the_source_writes_for_a_day_is_not_asked_for_again(db: Connection) -> None:

@@ -13,7 +13,7 @@ from etl.postgres.connection import Connection
 from etl.testing.emulator import populated
 from tests.support.scene import Scene, a_source
 
-HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
+MINUTE, HOUR, YEAR = timedelta(minutes=1), timedelta(hours=1), timedelta(days=365)
 
 
 @pytest.fixture
@@ -77,3 +77,36 @@ def test_a_refusal_is_stored_over_a_pause_that_ends_in_a_year(scene: Scene) -> N
             scene.sync()
     assert len(scene.emulator.requests) == before + 1
     assert scene.one("SELECT sign_in_not_before FROM etl.sources") == scene.world.now + timedelta(minutes=1)
+
+
+def test_nothing_is_purged_while_the_watermark_lies_in_the_future(scene: Scene) -> None:
+    """By itself, or beside the scan that sets the watermark right: what was purged once would not come back."""
+    put_off(scene, "watermark", scene.world.now + YEAR)
+    scene.world.stop_life()
+    before = scene.one("SELECT count(*) FROM aims360.jobs")
+    run = scene.purge()
+    assert (run.counts.purged, len(run.notes), scene.dry_run().due) == (0, 1, 0)
+    scene.world.advance(HOUR)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.purge().notes == ()
+    assert scene.one("SELECT count(*) FROM aims360.jobs") == before
+
+
+def test_a_watermark_some_minutes_ahead_purges_nothing_early(scene: Scene) -> None:
+    """The source's own time bounds it."""
+    job = scene.world.add(purgeDateTime=scene.world.now + 10 * MINUTE)
+    scene.sync()
+    put_off(scene, "watermark", scene.world.now + 14 * MINUTE)
+    scene.world.advance(MINUTE)
+    assert scene.dry_run().due == scene.sync().counts.purged == 0
+    assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = %s", job.job_id) == 1
+
+
+def test_a_complete_through_of_the_future_is_set_right_by_the_next_sync(scene: Scene) -> None:
+    """And the history never says that a version was seen before it was there."""
+    put_off(scene, "complete_through", scene.world.now + YEAR)
+    scene.world.advance(HOUR)
+    scene.world.change(next(scene.world.jobs()), jobStatusText="seen then")
+    assert scene.sync().kind == "incremental"
+    assert scene.one("SELECT complete_through FROM etl.sources") <= scene.world.now
+    assert scene.one("SELECT count(*) FROM aims360.job_status_history WHERE not_seen_before > seen_at") == 0
