@@ -1,6 +1,7 @@
 """The AIMS360 API over HTTP.
 
-client          a page, a job, a rerun: how often is tried, and what else
+client          pages, single jobs, a rerun
+pages           a page: how often it is asked for, and what else
 attempts        ask once, take in what the answer means, wait before the next attempt
 answers         what an answer means: retry, sign in, refused, ask for less, failed
 auth            bearer token and OAuth2 password grant, as httpx.Auth

@@ -4,10 +4,9 @@ Addresses are built by hand, complete: httpx's `params=` would turn spaces into 
 Redirects are not followed, and the token goes to the configured host alone.
 """
 
-import itertools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
@@ -17,8 +16,9 @@ import httpx
 
 from etl.client import answers, odata, payload
 from etl.client.answers import Answer, Meaning, Question
-from etl.client.attempts import Attempts, Failure, Reply, with_id
+from etl.client.attempts import Attempts, Failure, with_id
 from etl.client.auth import Grant, Token, sign_in
+from etl.client.pages import ATTEMPTS, NEVER, Pages
 from etl.client.retry import Again
 from etl.client.sender import JOBS, Sender
 from etl.client.transport import Line
@@ -28,10 +28,7 @@ from etl.models import Clock, Exchange, Usage
 
 JOB = f"{JOBS}v1.0/backgroundjob"
 
-_ATTEMPTS = 8
 _ATTEMPTS_TO_CONNECT = 4
-_ENOUGH_REFUSALS = 2  # of a page size that was only offered
-_NEVER = threading.Event()
 _SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one job: the payload's, the documented one
 
 
@@ -46,17 +43,7 @@ class Shown(NamedTuple):
     replaced_characters: int = 0
 
 
-class _Fallback(NamedTuple):
-    """How often a page is asked for, and what else can be asked where it doesn't come; see `Api.page`."""
-
-    attempts: int
-    can_shrink: bool
-    is_least: bool
-    has_another_way: bool
-    another: str | None
-
-
-class Api:
+class Api(Pages):
     """One source's service. Safe to use from several threads: it does no harm if one reads an old `latency`."""
 
     def __init__(
@@ -74,11 +61,10 @@ class Api:
         self._single = 0  # the way in which one job is asked for: a spelling, or beyond them the plain path
         self.keys_a_list = self.keys_refused = math.inf  # keys in a list that the service answers, and refuses
         self.page_size = source.page_size
-        self._pagesize_refusals = 0  # in a row, of the vendor's parameter; Prefer may be heeded where it is refused
         self.monotonic = clock.monotonic
         auth = signed_in or sign_in(source, clock)
         self._sender = Sender(source, clock, auth, transport, line, heard)
-        self._attempts = Attempts(source, clock, auth, self._sender, notice)
+        super().__init__(Attempts(source, clock, auth, self._sender, notice))
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +87,7 @@ class Api:
         gave a good answer in the last 30 days.
         """
         self.keys_a_list = self.keys_refused = math.inf
-        self._pagesize_refusals = 0
+        self.offer_pages_anew()
         self._attempts.begin_anew(is_known=is_known)
         self._sender.begin_anew(within)
 
@@ -125,86 +111,9 @@ class Api:
         """What was asked so far, sign-ins included."""
         return self._sender.usage
 
-    # -- pages -------------------------------------------------------------------------------------------------------
-
-    def page(
-        self,
-        query: str,
-        ended: threading.Event = _NEVER,
-        *,
-        page_size: int | None = None,
-        offer: int | None = None,
-        attempts: int = _ATTEMPTS,
-        can_shrink: bool = False,
-        is_least: bool = False,
-        has_another_way: bool = False,
-        another: str | None = None,
-    ) -> Reply:
-        """Return the rows that a query of the collection brings. Raises SourceError after every retry.
-
-        `ended`, set by another thread, ends the waiting for a next attempt. `page_size`: rows that a page shall have,
-        `offer`: rows that it may have; the service may ignore both. The vendor's parameter asks for them, until it is
-        refused; for `page_size` a Prefer header does too.
-        `can_shrink`: what fails for good, while other requests are answered, raises AskForLess; what takes too long
-        does so at once, unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does
-        what is refused without a reason. `another`: the other request, where the caller knows one.
-        """
-        fallback = _Fallback(attempts, can_shrink, is_least, has_another_way, another)
-        headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
-        rows = page_size or offer
-        if rows is not None and self._pagesize_refusals < _ENOUGH_REFUSALS:
-            try:
-                reply = self._ask(odata.with_page_size(query, rows), headers, ended, fallback)
-            except (Refused, AskForLess) as error:
-                if not _may_be_pagesize(error, has_another_way):
-                    raise
-                is_named = isinstance(error, Refused) and error.option == "pagesize"
-                self._pagesize_refusals += _ENOUGH_REFUSALS if is_named else 1
-            else:
-                self._pagesize_refusals = 0
-                return reply
-        return self._ask(query, headers, ended, fallback)
-
-    def _ask(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
-        attempts, can_shrink, is_least, has_another_way, another = fallback
-        question = Question(query, self._attempts.is_known, has_another_way)
-        refusals = failures = 0  # with another request answered after each
-        refusal = ""
-        for attempt in itertools.count(1):
-            failed = self._attempts.try_page(question, headers, ended)
-            if isinstance(failed, Reply):
-                return failed
-            if "pagesize=" in query and failed.is_unclear:  # without it the same is asked
-                raise self._attempts.refuse(failed, query)
-            good = self._attempts.good
-            if can_shrink and failed.is_too_large and not is_least:
-                raise self._attempts.ask_for_less(failed, query, attempt, is_too_large=True)
-            self._attempts.check_network(failed, attempt, attempts)
-            if attempt >= attempts:
-                raise self._attempts.final_error(failed, query, attempts)
-            is_doubtful = failed.is_doubtful and failed.in_flight == 1  # of several there may have been too many
-            is_failing = can_shrink and failed.is_spoilt and not failed.is_doubtful and attempt > 1
-            # A busy service gets time first. For any other, another request shows at once what is wrong.
-            waits_first = failed.is_overload or not is_doubtful
-            if waits_first:
-                self._attempts.wait(failed, attempt, ended)
-            if not is_doubtful and not is_failing:
-                continue
-            other = self._attempts.choose_another(query) if another is None else another
-            is_confirmed = self._attempts.good > good or self._attempts.is_answered(other, failed, query, ended)
-            if failed.answer is not None and is_doubtful:
-                refusals, refusal = is_confirmed + (refusals if failed.said == refusal else 0), failed.said
-                question = question._replace(refusals=refusals)
-                self._attempts.judge(failed.answer, answers.read_page(failed.answer, question)[0], question)
-            elif (failures := failures + is_confirmed) >= answers.ENOUGH:
-                raise self._attempts.ask_for_less(failed, query, attempt, is_too_large=False)
-            if not waits_first:
-                self._attempts.wait(failed, attempt, ended)
-        raise AssertionError
-
     # -- single jobs -------------------------------------------------------------------------------------------------
 
-    def job(self, job_id: str, ended: threading.Event = _NEVER, *, attempts: int = _ATTEMPTS) -> Shown | None:
+    def job(self, job_id: str, ended: threading.Event = NEVER, *, attempts: int = ATTEMPTS) -> Shown | None:
         """Return one job as the source shows it now; None where it shows none of that id.
 
         The collection is asked, in the payload's spelling of the property and in the documented one; where it refuses
@@ -291,10 +200,10 @@ class Api:
         said no, Unreachable where nothing was sent, SignInFailed.
         """
         for attempt in range(1, _ATTEMPTS_TO_CONNECT + 1):
-            self._attempts.hold(_NEVER)
+            self._attempts.hold(NEVER)
             try:
                 url = f"{self._base}{JOB}/{quote(job_id, safe='')}/rerun"
-                answer, _ = self._sender.send("POST", url, {}, _NEVER)
+                answer, _ = self._sender.send("POST", url, {}, NEVER)
             except Again as error:
                 if error.was_sent:
                     return str(error)
@@ -302,7 +211,7 @@ class Api:
             else:
                 return self._judge_rerun(job_id, answer)
             if attempt < _ATTEMPTS_TO_CONNECT:
-                self._attempts.pause(self._attempts.seconds_to_wait(Failure(failed), attempt), _NEVER)
+                self._attempts.pause(self._attempts.seconds_to_wait(Failure(failed), attempt), NEVER)
         raise Unreachable(f"{self._base} can't be reached ({failed}): nothing was sent; check the network, try again")
 
     def _judge_rerun(self, job_id: str, answer: Answer) -> str | None:
@@ -319,8 +228,3 @@ class Api:
             raise with_id(SignInFailed(failed), reading.request_id)
         refused = Refused(f"{self._base} refuses to run job {job_id} again ({said}); nothing was done", answer.status)
         raise with_id(refused, reading.request_id)
-
-
-def _may_be_pagesize(error: Refused | AskForLess, has_another_way: bool) -> bool:
-    """Whether it may be the page size that was refused."""
-    return has_another_way if isinstance(error, AskForLess) else error.is_query and error.option in (None, "pagesize")

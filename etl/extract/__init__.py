@@ -2,6 +2,8 @@
 
 keyset_scan        probe, window, pagination by key, ranges that are split
 page_fetcher       pages of a scan by key: smaller ones, and records left out, where the service can't serve a page
+page_size          how many rows a page is asked for
+unserved_records   records that the service can't serve, and their rejects; pure
 page_checks        what a page must keep of what was asked; pure
 time_slice_scan    the scan by slices of modifiedDate, where keys can't be filtered
 row_count          how many rows the source counts

@@ -1,4 +1,4 @@
-"""What a page must keep of what was asked: the date filter, the order of its keys, its place after the cursor. Pure."""
+"""What a page must keep of what was asked: the date filter, the order of its keys, its place, a range's end. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,30 @@ from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
 
 class NoKeyError(BrokenPromise):
     """A page whose rows show no key that can be read: it can't be told what comes after it."""
+
+
+class Ends:
+    """Tells where the ranges of a scan end: at an empty page, which is asked for once more where it is doubtful."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[int, int] = {}  # rows of the last page of each range
+        self._longest = self._pages = 0  # rows of the longest page so far, of so many pages
+        self._confirmed: set[int] = set()  # ranges whose end was asked for twice
+
+    def is_doubtful(self, page: Page, usual: int) -> bool:
+        """Whether a page is to be asked for once more: an empty one, and the page before it was no short one.
+
+        A gateway may have made it up, and what lies beyond would be lost. `usual`: rows of a page.
+        """
+        part = page.cursor.part
+        if page.rows or not page.cursor.done:
+            self._lengths[part], self._pages = len(page.rows), self._pages + 1
+            self._longest = max(self._longest, len(page.rows))
+            return False
+        last, whole = self._lengths.get(part), self._longest if self._pages > 1 else usual
+        is_doubtful = part not in self._confirmed and (last is None or last >= whole)
+        self._confirmed.add(part)
+        return is_doubtful
 
 
 def counts_before(scan: Scan) -> datetime | None:

@@ -17,15 +17,15 @@ from msgspec.structs import replace
 
 from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
-from etl.extract.page_checks import NoKeyError, check_page
-from etl.models import USUAL_PAGE, Cursor, Key, Page, Reject, Scan, Span
+from etl.extract.page_checks import Ends, NoKeyError, check_page
+from etl.extract.page_size import PageSize
+from etl.extract.unserved_records import Suspect, find_next, list_beyond, name_range, name_reject, step_over
+from etl.models import Cursor, Key, Page, Reject, Scan, Span
 
 if TYPE_CHECKING:
     from etl.client.client import Api
 
 _OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
-_GROW_AFTER = 10  # good pages for a page of twice as many rows; doubled whenever that was too much
-_SLOWEST_GROWTH = 640
 _MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
 _MOST_NAMELESS = 1_000  # rows in a row without a readable key: more are another form of the key
 _HIGHEST = 0xFFFFFFFF  # the first eight digits of a GUID
@@ -43,19 +43,6 @@ class _Request(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Suspect:
-    """A record that can't be served is among the next `rows` of a range; their keys, where they could be asked for.
-
-    Where all of them come in the end, they were too many at a time.
-    """
-
-    rows: int
-    keys: list[odata.Stamp]
-    in_a_row: int = 0
-    largest: int = 1  # page that came meanwhile, in rows
-
-
-@dataclass(slots=True)
 class _Range:
     """What is known of one key range: how wide a part of it is asked for, and how many parts had no rows."""
 
@@ -70,25 +57,18 @@ class PageFetcher:
         self._api = api
         self._scan = scan
         self._left_out = sorted(left_out)
-        self._size, self._is_narrowed = scan.page_size or api.page_size, scan.narrowed
-        self._most = api.page_size
+        self._size = PageSize(scan, api.page_size)
         self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
-        self._usual = USUAL_PAGE  # rows of a page that the service sends by itself
-        self._good, self._grow_after = 0, _GROW_AFTER
-        self._suspects: dict[int, _Suspect] = {}
+        self._suspects: dict[int, Suspect] = {}
         self._ranges: dict[int, _Range] = {}
         self._rejected = 0
-        self._lengths: dict[int, int] = {}  # rows of the last page of each range
-        self._longest = self._pages = 0  # rows of the longest page so far, of so many pages
-        self._confirmed: set[int] = set()  # ranges whose end was asked for twice
-        self._has_served = True  # since the last time that less was asked for
-        self._has_grown = False
+        self._ends = Ends()
         self._is_honoured = False  # the filter on the key, in this scan
         self._lock = threading.Lock()
 
     def fetch(self, cursor: Cursor, ended: threading.Event) -> Page:
         """Return the next page of a range, checked. Raises SourceError: among them BrokenPromise and KeyRefused."""
-        cursor = self._step_over(cursor)
+        cursor = step_over(self._left_out, cursor)
         while True:
             request = self._plan(cursor)
             page: Page | None
@@ -96,50 +76,26 @@ class PageFetcher:
                 page = self._ask(cursor, request, ended)
             except AskForLess as error:
                 page = self._ask_for_less(cursor, request, error, ended)
-            if page is not None and not self._is_doubtful_end(cursor.part, page):
-                return self._accept(cursor, request, page)
-
-    def _is_doubtful_end(self, part: int, page: Page) -> bool:
-        """Whether an empty page is to be asked for once more, since the page before it was no short one.
-
-        A gateway may have made it up, and what lies beyond would be lost.
-        """
-        if page.rows or not page.cursor.done:
+            if page is None:
+                continue
             with self._lock:
-                self._lengths[part], self._pages = len(page.rows), self._pages + 1
-                self._longest = max(self._longest, len(page.rows))
-            return False
-        last, whole = self._lengths.get(part), self._longest if self._pages > 1 else self._usual
-        is_doubtful = part not in self._confirmed and (last is None or last >= whole)
-        self._confirmed.add(part)
-        return is_doubtful
-
-    def _step_over(self, cursor: Cursor) -> Cursor:
-        """Return the cursor beyond records that the service couldn't serve, where they are the next."""
-        while (span := self._next_left_out(cursor)) is not None and cursor.after == span.last:
-            cursor = replace(cursor, after=span.through)
-        return cursor
-
-    def _next_left_out(self, cursor: Cursor) -> Span | None:
-        """Return the next keys of a range that are left out."""
-        for span in self._left_out:
-            if cursor.after is None or cursor.after <= span.last:  # type: ignore[operator]  # of one kind, both
-                return span if cursor.up_to is None or span.last < cursor.up_to else None  # type: ignore[operator]
-        return None
+                is_doubtful = self._ends.is_doubtful(page, self._size.usual)
+            if not is_doubtful:
+                return self._accept(cursor, request, page)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def _plan(self, cursor: Cursor) -> _Request:
         """How the next page of a range is asked for."""
         suspect = self._suspects.get(cursor.part)
-        size = self._size if suspect is None else max(1, suspect.rows // 2)
-        left_out = self._next_left_out(cursor)
-        if suspect is None and left_out is not None and not self._is_narrowed:
+        size = self._size.rows if suspect is None else max(1, suspect.rows // 2)
+        left_out = find_next(self._left_out, cursor)
+        if suspect is None and left_out is not None and not self._size.is_narrowed:
             return _Request(size, left_out.last, is_least=size == 1)
         if suspect is not None and suspect.keys:
             bound = suspect.keys[min(size or 1, len(suspect.keys)) - 1].key(self._scan.key)
             return _Request(size, bound, is_least=size == 1)
-        if not self._is_narrowed or size is None:
+        if not self._size.is_narrowed or size is None:
             return _Request(size, is_least=size == 1)
         bound = self._bound(cursor, size)
         width = self._ranges[cursor.part].width if cursor.part in self._ranges else 1
@@ -224,46 +180,27 @@ class PageFetcher:
     def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
         """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
         with self._lock:
-            self._has_served = True
             self._is_honoured = self._is_honoured or cursor.after is not None
             self._heed_suspect(cursor, page)
             if request.bound is not None and cursor.part in self._ranges:
                 found = self._ranges[cursor.part]
                 found.empty = 0 if page.rows else found.empty + 1
                 found.width *= _WIDER if not page.rows else 2 if 2 * len(page.rows) < (request.size or 1) else 1
-            if request.size is None:
-                self._usual = max(self._usual, len(page.rows))
-            elif cursor.part not in self._suspects:
-                self._grow()
-            return replace(page, page_size=None if self._size == self._most else self._size, narrowed=self._is_narrowed)
+            self._size.heed(request.size, len(page.rows), may_grow=cursor.part not in self._suspects)
+            return replace(page, page_size=self._size.stored, narrowed=self._size.is_narrowed)
 
     def _heed_suspect(self, cursor: Cursor, page: Page) -> None:
         suspect = self._suspects.get(cursor.part)
         if suspect is None:
             return
         had_keys = bool(suspect.keys)
-        suspect.keys = _beyond(suspect.keys, page.cursor.after, self._scan.key)
+        suspect.keys = list_beyond(suspect.keys, page.cursor.after, self._scan.key)
         suspect.rows = len(suspect.keys) if had_keys else suspect.rows - len(page.rows)
         suspect.largest = max(suspect.largest, len(page.rows))
         if suspect.rows <= 0 or page.rejects or page.cursor.done:
             del self._suspects[cursor.part]
             if not page.rejects:
-                self._size, self._good = suspect.largest, 0
-                self._grow_after = min(2 * self._grow_after, _SLOWEST_GROWTH)
-
-    def _grow(self) -> None:
-        """Ask for twice as many rows after some good pages."""
-        self._good += 1
-        if self._size is None or self._good < self._grow_after:
-            return
-        self._good = 0
-        self._size *= 2
-        if self._has_grown:
-            self._grow_after = max(_GROW_AFTER, self._grow_after // 2)
-        self._has_grown = True
-        most = self._most or self._usual
-        if self._size >= most:
-            self._size, self._is_narrowed = self._most, False
+                self._size.set(suspect.largest)
 
     # -- pages that don't come ---------------------------------------------------------------------------------------
 
@@ -279,8 +216,8 @@ class PageFetcher:
             return None
         suspect = self._suspects.get(cursor.part)
         if suspect is None:
-            rows = request.size or max(self._usual, self._offer or 0)
-            suspect = _Suspect(rows, self._list_keys(cursor, request, ended))
+            rows = request.size or max(self._size.usual, self._offer or 0)
+            suspect = Suspect(rows, self._list_keys(cursor, request, ended))
             suspect.rows = len(suspect.keys) or rows
             with self._lock:
                 self._suspects[cursor.part] = suspect
@@ -296,13 +233,7 @@ class PageFetcher:
         with self._lock:
             if (suspect := self._suspects.get(cursor.part)) is not None:
                 suspect.rows = max(1, suspect.rows // 2)
-            if request.size is not None and self._size == request.size:
-                self._is_narrowed = True  # `pagesize` alone may be ignored
-            rows = request.size or max(self._usual, self._offer or 0)
-            self._size = max(1, min(self._size or rows, rows // 2))
-            if self._has_served:  # else it is the same storm
-                self._grow_after = min(2 * self._grow_after, _SLOWEST_GROWTH)
-            self._good, self._has_served, self._has_grown = 0, False, False
+            self._size.shrink(request.size, self._offer)
 
     def _list_keys(self, cursor: Cursor, request: _Request, ended: threading.Event) -> list[odata.Stamp]:
         """Return the keys of a page that can't be served, as far as they can be asked for alone."""
@@ -324,7 +255,7 @@ class PageFetcher:
         return stamps if keys and all(key is not None for key in keys) else []
 
     def _leave_out(
-        self, cursor: Cursor, request: _Request, suspect: _Suspect, error: AskForLess, ended: threading.Event
+        self, cursor: Cursor, request: _Request, suspect: Suspect, error: AskForLess, ended: threading.Event
     ) -> Page | None:
         """Leave out the one record that is left, once those beside it are answered: the page after it."""
         self._count_reject(suspect, error)
@@ -333,24 +264,24 @@ class PageFetcher:
         if suspect.keys:
             lost = suspect.keys.pop(0)
             after = lost.key(self._scan.key)
-            reject = _name_reject(error, self._scan.key, after, lost.key("jobID"))
+            reject = name_reject(error, self._scan.key, after, lost.key("jobID"))
         elif isinstance(request.bound, int) and request.bound - (odata.place_of(cursor.after) or 0) == 1:
             after = request.bound
-            reject = _name_reject(error, self._scan.key, after)
+            reject = name_reject(error, self._scan.key, after)
         elif (
             isinstance(request.bound, str)
             and (odata.place_of(request.bound) or 0) - (odata.place_of(cursor.after) or 0) == 1
         ):
             after = request.bound
-            reject = _range_reject(error, self._scan.key, cursor.after, request.bound)
+            reject = name_range(error, self._scan.key, cursor.after, request.bound)
         else:
             return self._skip(cursor, suspect, error, ended)
         return self._go_on(replace(cursor, after=after), suspect, reject, ended)
 
-    def _go_on(self, cursor: Cursor, suspect: _Suspect, reject: Reject, ended: threading.Event) -> Page:
+    def _go_on(self, cursor: Cursor, suspect: Suspect, reject: Reject, ended: threading.Event) -> Page:
         """Return the page after a record that was left out. Another that can't be served may follow."""
         bound: Key | None = suspect.keys[0].key(self._scan.key) if suspect.keys else None
-        if bound is None and self._is_narrowed and (place := odata.place_of(cursor.after)) is not None:
+        if bound is None and self._size.is_narrowed and (place := odata.place_of(cursor.after)) is not None:
             bound = place + 1 if isinstance(cursor.after, int) else f"{place + 1:08x}"
         request = _Request(1, bound, is_least=True)
         page: Page | None
@@ -363,7 +294,7 @@ class PageFetcher:
                 self._fail(cursor, error)
         return replace(page, rejects=(reject, *page.rejects))
 
-    def _skip(self, cursor: Cursor, suspect: _Suspect, error: AskForLess, ended: threading.Event) -> Page | None:
+    def _skip(self, cursor: Cursor, suspect: Suspect, error: AskForLess, ended: threading.Event) -> Page | None:
         """Leave out a record that has no name: the page after it, which begins with the row that follows."""
         page: Page | None
         try:
@@ -371,18 +302,18 @@ class PageFetcher:
         except (AskForLess, Refused):
             page = None
         if page is None or len(page.rows) > 1:
-            if self._is_narrowed:
+            if self._size.is_narrowed:
                 self._fail(cursor, error)
             # The service doesn't heed how many rows are asked for, it seems: by ranges of the key, then.
             with self._lock:
-                self._is_narrowed, self._size = True, max(1, self._usual // 2)
-                suspect.rows = max(2, self._usual)
+                self._size.narrow()
+                suspect.rows = max(2, self._size.usual)
                 self._rejected -= 1
             return None
         before = odata.stamp(page.rows[0]).key(self._scan.key) if page.rows else None
-        return replace(page, rejects=(_range_reject(error, self._scan.key, cursor.after, before),))
+        return replace(page, rejects=(name_range(error, self._scan.key, cursor.after, before),))
 
-    def _count_reject(self, suspect: _Suspect, error: AskForLess) -> None:
+    def _count_reject(self, suspect: Suspect, error: AskForLess) -> None:
         with self._lock:
             self._rejected += 1
             is_too_many = self._rejected > _MOST_REJECTS or suspect.in_a_row >= _MOST_IN_A_ROW
@@ -409,37 +340,3 @@ def write_window(scan: Scan) -> list[str]:
     """Return the condition of a scan's window."""
     lower = scan.window.lower
     return [] if lower is None else [f"modifiedDate ge {odata.literal(lower)}"]
-
-
-def _beyond(stamps: list[odata.Stamp], after: Key | None, name: str) -> list[odata.Stamp]:
-    """Return what comes after a key in a list in the service's order."""
-    places = [place for place, stamp in enumerate(stamps) if stamp.key(name) == after]
-    if places:
-        return stamps[places[-1] + 1 :]
-    return [stamp for stamp in stamps if _is_after(stamp.key(name), after)]
-
-
-def _is_after(key: Key | None, after: Key | None) -> bool:
-    return key is not None and after is not None and odata.comparable(after) and odata.is_less(after, key)
-
-
-def _name_reject(error: AskForLess, name: str, key: Key | None, job_id: Key | None = None) -> Reject:
-    """Return the reject of a record that the service can't serve: under its jobID, or under its ID.
-
-    The keys around it say that it is asked for by itself: a list with it would fail.
-    """
-    if isinstance(key, int):
-        named = job_id if isinstance(job_id, str) else f"{name}:{key}"
-        return Reject(named, _explain(error), "", None, name, str(key - 1), str(key + 1))
-    assert isinstance(key, str)
-    return Reject(key, _explain(error), "", None, name, key[:-1], f"{key}!")
-
-
-def _range_reject(error: AskForLess, name: str, after: Key | None, before: Key | None) -> Reject:
-    """Return the reject of a record of which only the keys before and after it are known."""
-    first, last = (None if key is None else str(key) for key in (after, before))
-    return Reject(f"{name}:({first or ''},{last or ''})", _explain(error), "", None, name, first, last)
-
-
-def _explain(error: AskForLess) -> str:
-    return f"the service can't serve this record: {error}"[:500]

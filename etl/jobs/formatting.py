@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from etl.jobs.live import Difference, Live, as_shown, documents
 from etl.jobs.mirror_query import Found, Held, shortened
-from etl.state.rejects import ASKED_BY_RUNS, UNNAMED
+from etl.state.ask_schedule import ASKED_BY_RUNS, UNNAMED
 from etl.text import Column, moment, shown, span, table, utc
 
 if TYPE_CHECKING:

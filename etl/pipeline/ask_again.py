@@ -1,7 +1,7 @@
 """Asks the source again for rows that could not be read: they may have been spoilt on their way.
 
-When a row is due is `rejects`; a run makes a few requests for that at most. A reject leaves when it loads, or when the
-source no longer shows it, asked twice (correctness.md, "The upsert", Rejects).
+When a row is due is `ask_schedule`; a run makes a few requests for that at most. A reject leaves when it loads, or when
+the source no longer shows it, asked twice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from etl.load import unread_values
 from etl.load.upsert import load
 from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
 from etl.pipeline.run_context import Recorder
-from etl.state import rejects
-from etl.state.rejects import Due
+from etl.state import ask_schedule, rejects
+from etl.state.ask_schedule import Due
 from etl.transform.flatten import flatten
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def ask_again(run: Recorder, api: Api, newest: Probe) -> None:
     witness = newest.newest.key("jobID") if newest.newest else None
     if not (run.waiting.rejects or run.waiting.unread) or not isinstance(witness, str) or run.is_over():
         return
-    due = rejects.find_due(run.db, run.source_id, newest.as_of, _KEYS + _REQUESTS)
+    due = ask_schedule.find_due(run.db, run.source_id, newest.as_of, _KEYS + _REQUESTS)
     named = [one for one in due if one.key_name is None][:_KEYS]
     before = api.usage.requests
     if named:
@@ -119,7 +119,7 @@ def _take_in(
     # Of these rows alone: a scan that begins nowhere and moves nothing, so that they are judged as in an increment.
     scan = Scan(ScanKind.INCREMENTAL, Window(None, None, newest.as_of), "jobID", (Cursor(0, None, None),))
     with run.transaction():
-        rejects.note_asked(run.db, run.source_id, due, newest.as_of)
+        ask_schedule.note_asked(run.db, run.source_id, due, newest.as_of)
         if rows:
             run.learn(scan, page, batch)
             counts = load(run.db, run.source_id, batch, run.rules(scan, page))

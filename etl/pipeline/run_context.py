@@ -45,8 +45,8 @@ from etl.models import (
 )
 from etl.postgres import daily_aggregates, locks
 from etl.postgres.connection import Connection, said
-from etl.state import circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
-from etl.state.rejects import Waiting
+from etl.state import ask_schedule, circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
+from etl.state.ask_schedule import Waiting
 from etl.state.source_state import State
 from etl.text import most_frequent, rows_that, utc
 
@@ -443,7 +443,7 @@ class Recorder:
 
     def retry_rejects(self, as_of: datetime, key: str = "ID") -> None:
         """Loads the rejects that this program can read, where an older one could not; counts down for the others."""
-        self.waiting = rejects.find_waiting(self.db, self.source_id)
+        self.waiting = ask_schedule.find_waiting(self.db, self.source_id)
         self.has_rejects = self.waiting.rejects
         if not (self.waiting.rejects or self.waiting.unread):
             return
@@ -455,7 +455,7 @@ class Recorder:
             has_unread=self.waiting.unread,
         )
         with self.transaction():
-            rejects.count_down(self.db, self.source_id, self.waiting)
+            ask_schedule.count_down(self.db, self.source_id, self.waiting)
             gone = rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time", key=key)
             self.note_forgotten(gone, "their purge date has passed, or 30 days")
             for key, batch in rejects.readable(self.db, self.source_id):

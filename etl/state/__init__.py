@@ -3,7 +3,8 @@
 run_log           etl.runs: one row per run, its retention and compaction
 source_state      etl.sources: watermark, complete_through, what a source is known by
 scan_checkpoints  etl.scans: the open scan of a source
-rejects           etl.rejects: rows that can't be read, and when the source is asked for them again
+rejects           etl.rejects: rows that can't be read
+ask_schedule      when the source is asked again for rejects, and for values that could not be read
 sign_in           etl.sources: credentials that were refused, and until when nobody signs in with them
 seen_keys         etl.compared: keys that an open reconciliation has seen
 circuit_breaker   failures in a row, and until when fleets pause a source

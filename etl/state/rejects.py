@@ -1,10 +1,8 @@
-"""Rows that can't be read wait in `etl.rejects`, and the source is asked for them again; for marked jobs likewise.
+"""Rows that can't be read wait in `etl.rejects`, and the source is asked for them again (`ask_schedule`).
 
 A reject leaves when its job loads, from a newer row of the source, or from its own raw text by a program that reads
 more; when the source no longer shows it, asked twice; or, where nobody can ask for it, when its purge date has passed,
-or 30 days. Whether to ask for a row again is decided here, asking is the caller's: 1, 2, 4 and 8 runs after it came or
-was last asked for, then daily. A job one of whose values could not be read (`etl/load/unread_values.py`) is asked for
-likewise.
+or 30 days.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +10,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from etl.client import odata
-from etl.models import FLATTEN_VERSION, Batch, Job, JobRow, Key, Reject, Span
+from etl.models import FLATTEN_VERSION, Batch, Job, JobRow, Reject, Span
 from etl.postgres.connection import Connection, text_array
+from etl.state.ask_schedule import UNNAMED, Due, find_waiting
 from etl.transform.flatten import flatten
 
 _KEEP_FOR = timedelta(days=30)
-_DAILY = timedelta(days=1)
-ASKED_BY_RUNS = 4  # times it is asked for by runs, then daily
-_COUNTED_DOWN = 1_000  # rows a run, of each kind: many more than it asks for
 _MISSING = 2  # times in a row that the source doesn't show a reject, and it leaves
 
 _KEEP = """
@@ -58,74 +54,6 @@ WHERE source_id = %s AND key_name = %s AND raw = ''
 _COUNT = "SELECT count(*) FROM etl.rejects WHERE source_id = %s"
 _NARROW = "UPDATE etl.rejects SET key_after = %s WHERE source_id = %s AND job_id = %s"
 _DROP = "DELETE FROM etl.rejects WHERE source_id = %s AND job_id = ANY(%s::text[])"
-_WAITING = """
-SELECT
-    EXISTS (SELECT FROM etl.rejects WHERE source_id = %(source_id)s),
-    EXISTS (SELECT FROM etl.unread_values WHERE source_id = %(source_id)s AND NOT settled),
-    EXISTS (SELECT FROM etl.unread_values WHERE source_id = %(source_id)s)
-"""
-_COUNT_DOWN_REJECTS = """
-UPDATE etl.rejects AS r
-SET runs_to_wait = r.runs_to_wait - 1
-FROM (
-    SELECT job_id FROM etl.rejects WHERE source_id = %(source_id)s AND runs_to_wait > 0 LIMIT %(most)s
-) AS w
-WHERE r.source_id = %(source_id)s AND r.job_id = w.job_id
-"""
-_COUNT_DOWN_UNREAD = """
-UPDATE etl.unread_values AS u
-SET runs_to_wait = u.runs_to_wait - 1
-FROM (
-    SELECT job_id, property FROM etl.unread_values
-    WHERE source_id = %(source_id)s AND NOT settled AND runs_to_wait > 0
-    LIMIT %(most)s
-) AS w
-WHERE u.source_id = %(source_id)s AND u.job_id = w.job_id AND u.property = w.property
-"""
-# What has neither a jobID nor a range of keys can't be asked for, nor can a jobID of which a character was replaced. A
-# moment that lies ahead was noted by a clock that was wrong. Each half stops after as many rows as are wanted, however
-# many wait: a job has few properties. Rejects come first: their jobs are missing, the others lack a value.
-_DUE = """
-WITH due_rejects AS (
-    SELECT job_id, true AS is_reject, key_name, key_after, key_before, coalesce(asked_at, first_seen_at) AS waits_since
-    FROM etl.rejects
-    WHERE source_id = %(source_id)s
-      AND runs_to_wait <= 0
-      AND (times_asked < %(sooner)s OR asked_at <= %(daily)s OR asked_at > %(now)s)
-      AND (key_name IS NOT NULL OR job_id !~ %(unnamed)s)
-    ORDER BY waits_since, job_id
-    LIMIT %(most)s
-),
-due_values AS (
-    SELECT u.job_id, coalesce(u.asked_at, u.first_seen_at) AS waits_since
-    FROM etl.unread_values AS u
-    WHERE u.source_id = %(source_id)s
-      AND NOT u.settled
-      AND u.runs_to_wait <= 0
-      AND (u.times_asked < %(sooner)s OR u.asked_at <= %(daily)s OR u.asked_at > %(now)s)
-      AND u.job_id !~ %(unnamed)s
-      AND NOT EXISTS (SELECT FROM etl.rejects AS r WHERE r.source_id = u.source_id AND r.job_id = u.job_id)
-    ORDER BY waits_since, u.job_id
-    LIMIT %(most)s * 50
-)
-SELECT d.job_id, d.is_reject, d.key_name, d.key_after, d.key_before
-FROM (
-    SELECT * FROM due_rejects
-    UNION ALL
-    SELECT job_id, false, NULL, NULL, NULL, min(waits_since) FROM due_values GROUP BY job_id
-) AS d
-ORDER BY d.is_reject DESC, d.waits_since, d.job_id
-LIMIT %(most)s
-"""
-# After so many runs the next time, twice as many each time; then daily.
-_ASKED = """
-UPDATE etl.{table}
-SET asked_at = %(now)s,
-    times_asked = times_asked + 1,
-    runs_to_wait = CASE WHEN times_asked + 1 < %(sooner)s THEN 1 << (times_asked + 1) ELSE 0 END
-WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
-"""
-_ASKED_REJECTS, _ASKED_UNREAD = (_ASKED.format(table=table) for table in ("rejects", "unread_values"))
 _LEAVE = """
 DELETE FROM etl.rejects
 WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[]) AND times_missing >= %(most)s
@@ -151,50 +79,6 @@ SET flatten_version = %(flatten_version)s
 WHERE source_id = %(source_id)s AND flatten_version < %(flatten_version)s
 RETURNING job_id, raw
 """
-UNNAMED = "^sha256:|\ufffd"  # a job_id that is none of the source's
-
-
-class Waiting(NamedTuple):
-    """What of a source waits to be read: rejects, values of marked jobs; and whether any job is marked at all."""
-
-    rejects: bool
-    unread: bool
-    marks: bool
-
-
-class Due(NamedTuple):
-    """What the source is to be asked for again: a job by its jobID, or what lies between two keys, both exclusive.
-
-    `is_reject`: it waits in etl.rejects under `job_id`; else the job is marked.
-    """
-
-    job_id: str
-    is_reject: bool
-    key_name: str | None = None
-    key_after: str | None = None
-    key_before: str | None = None
-
-    @property
-    def span(self) -> Span | None:
-        """The range as a scan leaves it out; None where it may hold other records than the one."""
-        if self.key_after is None or self.key_before is None:
-            return None
-        if self.key_name == "ID":
-            return None if self.only_key is None else Span(int(self.key_after), int(self.key_before) - 1)
-        if self.only_key is not None:
-            return Span(self.key_after, self.only_key)
-        first, last = (odata.place_of(key) for key in (self.key_after, self.key_before))
-        is_narrow = first is not None and last == first + 1 and len(self.key_before) == odata.PREFIX
-        return Span(self.key_after, self.key_before) if is_narrow else None
-
-    @property
-    def only_key(self) -> Key | None:
-        """The only key that a range can hold, where it is that narrow."""
-        if self.key_after is None or self.key_before is None:
-            return None
-        if self.key_name == "ID":
-            return int(self.key_after) + 1 if int(self.key_before) - int(self.key_after) == 2 else None
-        return self.key_before[:-1] if self.key_before.endswith("!") else None
 
 
 class Readable(NamedTuple):
@@ -238,7 +122,7 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
     return len(names - known)
 
 
-def _overlap(one: Reject, other: "Due") -> bool:
+def _overlap(one: Reject, other: Due) -> bool:
     """Whether two rejects may be the same record, by their ranges of one key."""
     if one.key_name != other.key_name:
         return False
@@ -294,13 +178,6 @@ def narrow(db: Connection, source_id: int, key: str, after: str) -> None:
     db.execute(_NARROW, (after, source_id, key))
 
 
-def find_waiting(db: Connection, source_id: int) -> Waiting:
-    """Return what waits: nothing, for most sources."""
-    row = db.execute(_WAITING, {"source_id": source_id}).fetchone()
-    assert row is not None
-    return Waiting(*map(bool, row))
-
-
 def find_unserved(db: Connection, source_id: int, key_name: str) -> list[Span]:
     """Return where records lie that the service couldn't serve, as far as that is known by this property."""
     found = [Due._make(row) for row in db.execute(_UNSERVED, (source_id, key_name)).fetchall()]
@@ -316,32 +193,6 @@ def count(db: Connection, source_id: int) -> int:
     """Return how many rejects of a source wait."""
     row = db.execute(_COUNT, (source_id,)).fetchone()
     return int(str(row[0])) if row else 0
-
-
-def count_down(db: Connection, source_id: int, waiting: Waiting) -> None:
-    """Note that one more run has begun, for what waits for runs to pass; once in a run."""
-    given = {"source_id": source_id, "most": _COUNTED_DOWN}
-    for some_wait, statement in ((waiting.rejects, _COUNT_DOWN_REJECTS), (waiting.unread, _COUNT_DOWN_UNREAD)):
-        if some_wait:
-            db.execute(statement, given)
-
-
-def find_due(db: Connection, source_id: int, now: datetime, most: int) -> list[Due]:
-    """Return what the source is to be asked for again now: rejects first, and what wasn't for longest.
-
-    `now` is the source's.
-    """
-    given = {"source_id": source_id, "now": now, "daily": now - _DAILY, "sooner": ASKED_BY_RUNS, "unnamed": UNNAMED}
-    return [Due._make(row) for row in db.execute(_DUE, {**given, "most": most}).fetchall()]
-
-
-def note_asked(db: Connection, source_id: int, asked: Sequence[Due], now: datetime) -> None:
-    """Note that the source was asked for these and has answered. `now` is the source's."""
-    for is_reject, statement in ((True, _ASKED_REJECTS), (False, _ASKED_UNREAD)):
-        job_ids = [due.job_id for due in asked if due.is_reject is is_reject]
-        if job_ids:
-            given = {"source_id": source_id, "job_ids": text_array(job_ids), "now": now, "sooner": ASKED_BY_RUNS}
-            db.execute(statement, given)
 
 
 def note_missing(db: Connection, source_id: int, keys: Sequence[str]) -> list[str]:

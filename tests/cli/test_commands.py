@@ -139,7 +139,7 @@ def test_debug_prints_the_way_there(command: Command, words: tuple[str, ...]) ->
     command.environ["AIMS360_TOKEN"] = "another"
     code, _, errors = command.run(*words)
     assert code == 1
-    assert "etl/client/client.py" in errors
+    assert "etl/client/pages.py" in errors
     assert "SignInFailed: AIMS360_TOKEN" in errors
     assert errors.splitlines()[-1].endswith("(run 1)")
     code, _, errors = command.run("--debug", "status")

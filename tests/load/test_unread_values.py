@@ -12,7 +12,7 @@ from etl.load.upsert import load
 from etl.load.version_filter import Told
 from etl.models import Batch, Counts
 from etl.postgres.connection import Connection
-from etl.state import rejects
+from etl.state import ask_schedule
 from etl.testing.chaos.invariants import Laws
 from etl.transform.flatten import flatten
 
@@ -40,7 +40,7 @@ def a_batch(*, job_id: str = "a", version: int = 1, **properties: Any) -> Batch:
 
 def read(db: Connection, batch: Batch, **rules: Any) -> Counts:
     """The page is loaded as a run does it that knows what waits."""
-    waiting = rejects.find_waiting(db, 1)
+    waiting = ask_schedule.find_waiting(db, 1)
     known = {"has_marks": waiting.marks, "has_unread": waiting.unread}
     with db.transaction():
         return load(db, 1, batch, Rules(LOOK_BACK, NOON, **{**known, **rules}))
@@ -110,7 +110,7 @@ def test_a_value_that_has_the_same_form_a_day_later_is_settled(db: Connection) -
     assert marks(db) == [("percentCompleted", "text a", False)]
     settle(db, "a")
     assert marks(db) == [("percentCompleted", "text a", True)]
-    assert rejects.find_waiting(db, 1) == (False, False, True)
+    assert ask_schedule.find_waiting(db, 1) == (False, False, True)
 
 
 def test_a_form_that_is_settled_for_several_jobs_is_settled_for_all(db: Connection) -> None:

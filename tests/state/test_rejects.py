@@ -8,8 +8,8 @@ import pytest
 from etl.load import purge
 from etl.models import FLATTEN_VERSION, Reject
 from etl.postgres.connection import Connection
-from etl.state import rejects
-from etl.state.rejects import Due, Waiting
+from etl.state import ask_schedule, rejects
+from etl.state.ask_schedule import Due, Waiting
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,9 +40,9 @@ def mark(
 
 def begin_run(db: Connection, now: datetime = NOON, most: int = 10) -> list[str]:
     """A run begins: what is it that the source is asked for?"""
-    waiting = rejects.find_waiting(db, 1)
-    rejects.count_down(db, 1, waiting)
-    return [due.job_id for due in rejects.find_due(db, 1, now, most)]
+    waiting = ask_schedule.find_waiting(db, 1)
+    ask_schedule.count_down(db, 1, waiting)
+    return [due.job_id for due in ask_schedule.find_due(db, 1, now, most)]
 
 
 def schedule(db: Connection) -> list[tuple[Any, ...]]:
@@ -54,13 +54,13 @@ def schedule(db: Connection) -> list[tuple[Any, ...]]:
 
 def test_what_waits_is_one_question(db: Connection) -> None:
     """Rejects, marks that aren't settled, and any marks at all; of this source."""
-    assert rejects.find_waiting(db, 1) == Waiting(rejects=False, unread=False, marks=False)
+    assert ask_schedule.find_waiting(db, 1) == Waiting(rejects=False, unread=False, marks=False)
     mark(db, "a", settled=True)
-    assert rejects.find_waiting(db, 1) == Waiting(rejects=False, unread=False, marks=True)
+    assert ask_schedule.find_waiting(db, 1) == Waiting(rejects=False, unread=False, marks=True)
     mark(db, "b")
     keep(db, a_reject())
-    assert rejects.find_waiting(db, 1) == Waiting(rejects=True, unread=True, marks=True)
-    assert rejects.find_waiting(db, 2) == Waiting(rejects=False, unread=False, marks=False)
+    assert ask_schedule.find_waiting(db, 1) == Waiting(rejects=True, unread=True, marks=True)
+    assert ask_schedule.find_waiting(db, 2) == Waiting(rejects=False, unread=False, marks=False)
     assert (rejects.any_wait(db, 1), rejects.any_wait(db, 2)) == (True, False)
 
 
@@ -76,7 +76,7 @@ def test_the_source_is_asked_after_1_2_4_and_8_runs_and_then_daily(db: Connectio
         now = NOON + run * timedelta(hours=1)
         if begin_run(db, now):
             asked.append(run)
-            rejects.note_asked(db, 1, rejects.find_due(db, 1, now, 10), now)
+            ask_schedule.note_asked(db, 1, ask_schedule.find_due(db, 1, now, 10), now)
     assert asked == [1, 3, 7, 15, 39, 63, 87]
 
 
@@ -90,12 +90,12 @@ def test_rejects_come_first_and_what_was_not_asked_for_longest(db: Connection) -
     mark(db, "early")
     mark(db, "settled", settled=True)
     assert begin_run(db, NOON) == ["ID:57", "early", "late", "marked"]
-    assert rejects.find_due(db, 1, NOON, 3) == [
+    assert ask_schedule.find_due(db, 1, NOON, 3) == [
         Due("ID:57", True, "ID", "56", "58"),
         Due("early", True),
         Due("late", True),
     ]
-    rejects.note_asked(db, 1, rejects.find_due(db, 1, NOON, 2), NOON + 2 * MINUTE)
+    ask_schedule.note_asked(db, 1, ask_schedule.find_due(db, 1, NOON, 2), NOON + 2 * MINUTE)
     assert [begin_run(db, NOON + 3 * MINUTE), begin_run(db, NOON + 4 * MINUTE)] == [
         ["late", "marked"],
         ["late", "ID:57", "early", "marked"],
@@ -109,7 +109,7 @@ def test_what_has_no_name_is_not_asked_for(db: Connection, job_id: str) -> None:
     mark(db, job_id)
     assert begin_run(db) == []
     keep(db, a_reject(job_id, raw="", key_name="jobID", key_after="yy", key_before=None))
-    assert rejects.find_due(db, 1, NOON, 9) == [Due(job_id, True, "jobID", "yy", None)]
+    assert ask_schedule.find_due(db, 1, NOON, 9) == [Due(job_id, True, "jobID", "yy", None)]
 
 
 def test_a_moment_that_lies_ahead_keeps_nobody_from_asking(db: Connection) -> None:
@@ -123,7 +123,7 @@ def test_a_reject_that_comes_again_keeps_its_place_in_the_schedule(db: Connectio
     """Also in another form; that it was missing is forgotten."""
     keep(db, a_reject())
     begin_run(db)
-    rejects.note_asked(db, 1, [Due("a", True)], NOON)
+    ask_schedule.note_asked(db, 1, [Due("a", True)], NOON)
     assert rejects.note_missing(db, 1, ["a"]) == []
     assert schedule(db) == [("a", "no known form", 1, 2, 1)]
     keep(db, a_reject(reason="another", raw="[]"), at=NOON + DAY)
