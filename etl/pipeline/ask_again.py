@@ -41,24 +41,24 @@ class _Came(NamedTuple):
     replaced_characters: int
 
 
-def ask_again(run: Recorder, api: Api, newest: Probe) -> None:
+def ask_again(run: Recorder, api: Api, probe: Probe) -> None:
     """Ask for the rejects and marked jobs that are due, and load what can be read by now."""
-    witness = newest.newest.key("jobID") if newest.newest else None
+    witness = probe.newest.key("jobID") if probe.newest else None
     if not (run.waiting.rejects or run.waiting.unread) or not isinstance(witness, str) or run.is_over():
         return
-    due = ask_schedule.find_due(run.db, run.source_id, newest.as_of, _KEYS + _REQUESTS)
+    due = ask_schedule.find_due(run.db, run.source_id, probe.as_of, _KEYS + _REQUESTS)
     named = [one for one in due if one.key_name is None][:_KEYS]
     before = api.usage.requests
     if named:
-        _ask_for_jobs(run, api, newest, named, witness)
+        _ask_for_jobs(run, api, probe, named, witness)
     for place, one in enumerate(one for one in due if one.key_name is not None):
         left = max(_REQUESTS - (api.usage.requests - before), place == 0)
         if run.is_over() or not left:
             return
-        _ask_for_range(run, api, newest, one, left)
+        _ask_for_range(run, api, probe, one, left)
 
 
-def _ask_for_jobs(run: Recorder, api: Api, newest: Probe, due: Sequence[Due], witness: str) -> None:
+def _ask_for_jobs(run: Recorder, api: Api, probe: Probe, due: Sequence[Due], witness: str) -> None:
     """Ask for jobs by their keys, with the witness: without it an answer says nothing about what is missing."""
     found = key_lists.find_each(api, [witness, *(one.job_id for one in due)], _REQUESTS)
     asked = [one for one in due if one.job_id not in found.unasked]
@@ -67,14 +67,14 @@ def _ask_for_jobs(run: Recorder, api: Api, newest: Probe, due: Sequence[Due], wi
     missing = [one.job_id for one in asked if one.is_reject and one.job_id not in {*came, *found.unanswered}]
     # Without the witness an answer says nothing: the next full pass is the answer then.
     gone = missing if witness in came else []
-    _take_in(run, newest, _Came(shown, found.answered_at, found.replaced_characters), asked, gone)
+    _take_in(run, probe, _Came(shown, found.answered_at, found.replaced_characters), asked, gone)
 
 
-def _ask_for_range(run: Recorder, api: Api, newest: Probe, due: Due, requests: int) -> None:
+def _ask_for_range(run: Recorder, api: Api, probe: Probe, due: Due, requests: int) -> None:
     """Ask for what lies between two keys. As long as the service can't serve it, it waits."""
     assert due.key_name is not None
     rows: list[bytes] = []
-    replaced, answered_at = 0, newest.as_of
+    replaced, answered_at = 0, probe.as_of
     after, is_read = due.key_after, False
     size: int | None = None  # of a page, in rows: as many as the service sends
     for _ in range(requests):
@@ -95,7 +95,7 @@ def _ask_for_range(run: Recorder, api: Api, newest: Probe, due: Due, requests: i
             break
         after = str(keys[-1])
     gone = [due.job_id] if is_read and not rows else ()
-    _take_in(run, newest, _Came(rows, answered_at, replaced), [due], gone, is_read=is_read)
+    _take_in(run, probe, _Came(rows, answered_at, replaced), [due], gone, is_read=is_read)
     if after != due.key_after and not is_read:  # what is lacking lies beyond, if anywhere
         rejects.narrow(run.db, run.source_id, due.job_id, str(after))
 
@@ -110,22 +110,22 @@ def _literal(name: str, key: str) -> str:
 
 
 def _take_in(
-    run: Recorder, newest: Probe, came: _Came, due: Sequence[Due], gone: Sequence[str], *, is_read: bool = True
+    run: Recorder, probe: Probe, came: _Came, due: Sequence[Due], gone: Sequence[str], *, is_read: bool = True
 ) -> None:
     """Load what came, in one transaction with what is noted of the asking."""
     rows = came.rows
     batch = flatten(rows, came.replaced_characters)
     page = Page(tuple(rows), Cursor(0, None, None, done=True), came.answered_at)
     # Of these rows alone: a scan that begins nowhere and moves nothing, so that they are judged as in an increment.
-    scan = Scan(ScanKind.INCREMENTAL, Window(None, None, newest.as_of), "jobID", (Cursor(0, None, None),))
+    scan = Scan(ScanKind.INCREMENTAL, Window(None, None, probe.as_of), "jobID", (Cursor(0, None, None),))
     with run.transaction():
-        ask_schedule.note_asked(run.db, run.source_id, due, newest.as_of)
+        ask_schedule.note_asked(run.db, run.source_id, due, probe.as_of)
         if rows:
             run.learn(scan, page, batch)
             counts = load(run.db, run.source_id, batch, run.rules(scan, page))
             # What is still unreadable was counted when it came.
             run.loaded(page, batch, replace(counts, rejected=0), pages=0)
-            unread_values.settle(run.db, run.source_id, [job.row.job_id for job in batch.jobs], newest.as_of)
+            unread_values.settle(run.db, run.source_id, [job.row.job_id for job in batch.jobs], probe.as_of)
         if rows and is_read:  # a range was named by its keys; what lay there has its own name now
             kept = {reject.job_id for reject in batch.rejects}
             names = [one.job_id for one in due if one.key_name is not None and one.job_id not in kept]
