@@ -19,6 +19,7 @@ _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 _ETAG = re.compile(r"""(?:W/)?"([A-Za-z0-9+/=_-]+)\"""")
 _URL_SAFE = str.maketrans("-_", "+/")
 PREFIX = 8  # characters of a jobID that bounds of ranges have
+BEYOND = "-"  # after them in a documented jobID; in what a range is named by, it tells a bound from a key
 LONGEST_JOB_ID = 250  # characters; an index entry has an end, and so has an address
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _FIRST_YEAR = "1980"  # of a date; what lies before is "no date" (api.md: 0001-01-01, 1899-12-30)

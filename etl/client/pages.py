@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from etl.errors import AskForLess, Refused
 
 ATTEMPTS = 8
 NEVER = threading.Event()
-_ENOUGH_REFUSALS = 2  # of a page size that was only offered
+_ENOUGH_REFUSALS = 2  # of a page size, each with the same query answered without it
 
 
 class _Fallback(NamedTuple):
@@ -30,11 +31,12 @@ class Pages:
 
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
-        self._pagesize_refusals = 0  # in a row, of the vendor's parameter; Prefer may be heeded where it is refused
+        # In a row, of the vendor's parameter: of a size that was asked for, and of one that was only offered.
+        self._refusals: Counter[str] = Counter()
 
     def offer_pages_anew(self) -> None:
         """Forget that a page size was refused: for another run."""
-        self._pagesize_refusals = 0
+        self._refusals.clear()
 
     def page(
         self,
@@ -60,19 +62,22 @@ class Pages:
         """
         fallback = _Fallback(attempts, can_shrink, is_least, has_another_way, another)
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
-        rows = page_size or offer
-        if rows is not None and self._pagesize_refusals < _ENOUGH_REFUSALS:
+        rows, kind = page_size or offer, "offer" if page_size is None else "size"
+        refused = 0
+        if rows is not None and self._refusals[kind] < _ENOUGH_REFUSALS:
             try:
                 reply = self._ask(odata.with_page_size(query, rows), headers, ended, fallback)
             except (Refused, AskForLess) as error:
                 if not _may_be_pagesize(error, has_another_way):
                     raise
                 is_named = isinstance(error, Refused) and error.option == "pagesize"
-                self._pagesize_refusals += _ENOUGH_REFUSALS if is_named else 1
+                refused = _ENOUGH_REFUSALS if is_named else 1
             else:
-                self._pagesize_refusals = 0
+                self._refusals[kind] = 0
                 return reply
-        return self._ask(query, headers, ended, fallback)
+        reply = self._ask(query, headers, ended, fallback)
+        self._refusals[kind] += refused
+        return reply
 
     def _ask(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
         attempts, can_shrink, is_least, has_another_way, another = fallback

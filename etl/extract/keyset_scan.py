@@ -63,7 +63,7 @@ def newest_row(api: Api, attempts: int = 8) -> Reply:
     """Return the newest row that the service can serve, if it has any. Raises SourceError."""
     first, second = (odata.query(order="modifiedDate desc", top=1, skip=skip) for skip in (0, 1))
     try:
-        return api.page(first, can_shrink=True, another=second, attempts=attempts)
+        return api.page(first, can_shrink=True, is_least=True, another=second, attempts=attempts)
     except (AskForLess, Unreachable) as error:
         if isinstance(error, Unreachable) and not error.was_answered:
             raise
@@ -97,7 +97,8 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = F
     expected = highest = None
     if span.lower is None and found.newest is not None:
         with suppress(Refused, AskForLess):
-            answer = api.page(odata.query(order=f"{found.key} desc", top=1, count=True), can_shrink=True).answer
+            query = odata.query(order=f"{found.key} desc", top=1, count=True)
+            answer = api.page(query, can_shrink=True, is_least=True).answer
             expected = answer.total
             highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows else None
     return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)
@@ -188,13 +189,15 @@ def split(scan: Scan, page: Page, most: int) -> list[Cursor]:
     return [Cursor(cursor.part, edges[part], edges[part + 1]) for part in range(parts)]
 
 
-def shortfall(api: Api, scan: Scan) -> int:
-    """How many rows the source counts in the window beyond those delivered; needed where keys can't be compared.
+def shortfall(api: Api, scan: Scan, left_out: int = 0) -> int:
+    """How many rows the source counts beyond those delivered, and those `left_out` that it couldn't serve.
 
-    Rows can only leave the window, but for late commits. Raises BrokenPromise where the source doesn't count.
+    It is asked where keys can't be compared, of the rows in the window, and where a scan of all rows brought fewer than
+    were counted before it. Rows can only leave, but for late commits. Raises BrokenPromise where the source doesn't
+    count.
     """
     if scan.expected is not None and scan.done < scan.expected and not scan.opaque and scan.key != BY_TIME:
-        return _fewer_than_expected(api, scan)
+        return max(0, _fewer_than_expected(api, scan) - left_out)
     end = counts_before(scan)
     if end is None or not scan.opaque:
         return 0
@@ -204,7 +207,7 @@ def shortfall(api: Api, scan: Scan) -> int:
         raise BrokenPromise(
             f"the source's keys can't be compared here, and it answers no $count to hold the scan against. {_WAY_OUT}"
         )
-    return max(0, total - scan.delivered)
+    return max(0, total - scan.delivered - left_out)
 
 
 def _fewer_than_expected(api: Api, scan: Scan) -> int:

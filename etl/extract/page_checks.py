@@ -19,24 +19,30 @@ class Ends:
     """Tells where the ranges of a scan end: at an empty page, which is asked for once more where it is doubtful."""
 
     def __init__(self) -> None:
-        self._lengths: dict[int, int] = {}  # rows of the last page of each range
+        self._lengths: dict[int, int] = {}  # rows of the last page of each range that had some
         self._longest = self._pages = 0  # rows of the longest page so far, of so many pages
-        self._confirmed: set[int] = set()  # ranges whose end was asked for twice
+        self._confirmed: set[tuple[int, Key | None]] = set()  # places that were asked for twice
 
-    def is_doubtful(self, page: Page, usual: int) -> bool:
+    def is_doubtful(self, page: Page, cursor: Cursor, whole: int, *, is_narrow: bool) -> bool:
         """Whether a page is to be asked for once more: an empty one, and the page before it was no short one.
 
-        A gateway may have made it up, and what lies beyond would be lost. `usual`: rows of a page.
+        A gateway may have made it up, and what lies beyond would be lost. `cursor`: where the page begins. `whole`: the
+        rows of a page as far as one alone tells. `is_narrow`: pages are parts of the range, and many have no rows.
         """
-        part = page.cursor.part
-        if page.rows or not page.cursor.done:
-            self._lengths[part], self._pages = len(page.rows), self._pages + 1
+        if page.rejects:
+            return False
+        if page.rows:
+            self._lengths[cursor.part], self._pages = len(page.rows), self._pages + 1
             self._longest = max(self._longest, len(page.rows))
             return False
-        last, whole = self._lengths.get(part), self._longest if self._pages > 1 else usual
-        is_doubtful = part not in self._confirmed and (last is None or last >= whole)
-        self._confirmed.add(part)
-        return is_doubtful
+        place = (cursor.part, cursor.after)
+        last = self._lengths.get(cursor.part)
+        if place in self._confirmed or (last is not None and last < (self._longest if self._pages > 1 else whole)):
+            return False
+        self._confirmed.add(place)
+        if is_narrow:
+            self._lengths[cursor.part] = 0
+        return True
 
 
 def counts_before(scan: Scan) -> datetime | None:

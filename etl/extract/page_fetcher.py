@@ -20,7 +20,7 @@ from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachab
 from etl.extract.page_checks import Ends, NoKeyError, check_page
 from etl.extract.page_size import PageSize
 from etl.extract.unserved_records import Suspect, find_next, list_beyond, name_range, name_reject, step_over
-from etl.models import SYNC, Cursor, Key, Page, Reject, Scan, Span
+from etl.models import Cursor, Key, Page, Reject, Scan, Span
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -76,15 +76,13 @@ class PageFetcher:
                 page = self._ask(cursor, request, ended)
             except AskForLess as error:
                 page = self._ask_for_less(cursor, request, error, ended)
-            if page is not None and not self._is_doubtful_end(page):
+            if page is None:
+                continue
+            whole = min(request.size or self._size.usual, self._size.usual)
+            with self._lock:
+                is_doubtful = self._ends.is_doubtful(page, cursor, whole, is_narrow=self._size.is_narrowed)
+            if not is_doubtful:
                 return self._accept(cursor, request, page)
-
-    def _is_doubtful_end(self, page: Page) -> bool:
-        """Whether a page is to be asked for once more. A scan of all rows is held against a count instead."""
-        if self._scan.lane == SYNC and self._scan.expected is not None:
-            return False
-        with self._lock:
-            return self._ends.is_doubtful(page, self._size.usual)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -276,7 +274,7 @@ class PageFetcher:
             and (odata.place_of(request.bound) or 0) - (odata.place_of(cursor.after) or 0) == 1
         ):
             after = request.bound
-            reject = name_range(error, self._scan.key, cursor.after, request.bound)
+            reject = name_range(error, self._scan.key, cursor.after, f"{request.bound}{odata.BEYOND}")
         else:
             return self._skip(cursor, suspect, error, ended)
         return self._go_on(replace(cursor, after=after), suspect, reject, ended)

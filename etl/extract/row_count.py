@@ -20,5 +20,6 @@ def count_rows(api: Api, conditions: Sequence[str]) -> int | None:
     """Return how many rows meet the conditions, None where the service doesn't say. Raises SourceError."""
     for row in _ROWS:
         with suppress(AskForLess):
-            return api.page(odata.query(conditions, top=1, count=True, **row), can_shrink=True).answer.total
+            query = odata.query(conditions, top=1, count=True, **row)
+            return api.page(query, can_shrink=True, is_least=True).answer.total
     return None

@@ -3,7 +3,10 @@
 import ssl
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from datetime import timedelta
+
+import psycopg
 
 from etl.client import transport
 from etl.client.client import Api
@@ -31,13 +34,15 @@ def each(
     wanted: list[Source] = []
     states: dict[str, State] = {}
     for source in sources:
-        if db is not None and (state := source_state.find(db, source.name)) is not None:
-            states[source.name] = state
-            try:
+        try:
+            if db is not None and (state := source_state.find(db, source.name)) is not None:
+                states[source.name] = state
                 sign_in.check_sign_in(db, state, source, clock.now())
-            except CredentialsRefused as refused:
-                yield source, refused
-                continue
+        except CredentialsRefused as refused:
+            yield source, refused
+            continue
+        except psycopg.Error:  # it may not be read, say
+            db = None
         wanted.append(source)
     vouched = transport.trust("https://") if any(each.base_url.startswith("https") for each in wanted) else None
     with ThreadPoolExecutor(AT_A_TIME, "contact") as pool:
@@ -46,7 +51,8 @@ def each(
             for answered in as_completed(asked):
                 source, error = asked[answered], answered.result()
                 if isinstance(error, CredentialsRefused) and db is not None and source.name in states:
-                    sign_in.remember_refusal(db, states[source.name], source, clock.now())
+                    with suppress(psycopg.Error):
+                        sign_in.remember_refusal(db, states[source.name], source, clock.now())
                 yield source, error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

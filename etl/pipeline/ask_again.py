@@ -125,7 +125,7 @@ def _take_in(
             counts = load(run.db, run.source_id, batch, run.rules(scan, page))
             # What is still unreadable was counted when it came.
             run.loaded(page, batch, replace(counts, rejected=0), pages=0)
-            unread_values.settle(run.db, run.source_id, [job.row.job_id for job in batch.jobs], probe.as_of)
+            unread_values.settle(run.db, run.source_id, batch.jobs, probe.as_of)
         if rows and is_read:  # a range was named by its keys; what lay there has its own name now
             kept = {reject.job_id for reject in batch.rejects}
             names = [one.job_id for one in due if one.key_name is not None and one.job_id not in kept]

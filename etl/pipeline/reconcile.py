@@ -170,7 +170,7 @@ def _looked_at(run: Recorder, api: Api, scan: Scan, look: _Look, wish: Wish) -> 
     rules = run.rules(scan, page)
     lacks, is_marked = compare(run.db, run.source_id, batch.jobs, rules)
     wanted = wish.repair and bool(lacks.differences or is_marked or batch.rejects or scan.rewrite)
-    whole = _whole(api, scan, page, batch) if wanted else []
+    whole = _whole(run, api, scan, page, batch) if wanted else []
     after = scan.moved(page)
     with run.transaction():
         if not is_told:
@@ -191,11 +191,12 @@ def _tells_its_version(row: bytes) -> bool:
     return b'"modifiedDate"' in row and (stamp.rowversion is not None or stamp.etag is not None)
 
 
-def _whole(api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, Batch]]:
+def _whole(run: Recorder, api: Api, scan: Scan, page: Page, batch: Batch) -> list[tuple[Page, Batch]]:
     """The rows of a page as a whole, where only what tells versions apart was asked for."""
     if not scan.select:
         return [(page, batch)]
-    with closing(pages(api, scan.between(scan.cursors[page.cursor.part], page), _flattened)) as answers:
+    part = scan.between(scan.cursors[page.cursor.part], page)
+    with closing(pages(api, part, _flattened, left_out=run.find_unserved(scan))) as answers:
         return list(chain.from_iterable(answers))
 
 

@@ -278,7 +278,9 @@ class Recorder:
         self.counts += counts + Counts(duplicates=page.repeated)
         if self.has_rejects:
             rejects.drop_read(self.db, self.source_id, batch.jobs, is_trusted=is_trusted)
-        self.new_rejects += rejects.keep(self.db, self.source_id, self.run_id, batch.rejects, page.answered_at)
+        self.new_rejects += rejects.keep(
+            self.db, self.source_id, self.run_id, batch.rejects, page.answered_at, renew=is_trusted
+        )
         self.has_rejects = self.has_rejects or bool(batch.rejects)
         if unread := [value for job in batch.jobs for value in job.unread]:
             self._unread.update(unread)
@@ -501,7 +503,7 @@ class Recorder:
 
     def _note_unread(self) -> None:
         """Say which values could not be read, unless that is how the source writes them."""
-        waiting = unread_values.find_waiting(self.db, self.source_id) if self._unread else set()
+        waiting = unread_values.find_waiting(self.db, self.source_id, self._unread) if self._unread else set()
         if new := Counter(
             {f"{name}: {form}": n for (name, form), n in self._unread.items() if (name, form) in waiting}
         ):

@@ -208,9 +208,10 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> bool:
     """
     run.begin(scan)
     scan = _pages(run, api, scan, watch)
-    if scan.is_done and shortfall(api, scan):  # a late commit, perhaps: once more, and the source must keep its word
+    # A late commit, perhaps: once more, and the source must keep its word.
+    if scan.is_done and shortfall(api, scan, len(run.find_unserved(scan))):
         scan = _pages(run, api, scan.anew(), watch)
-        if scan.is_done and (missing := shortfall(api, scan)):
+        if scan.is_done and (missing := shortfall(api, scan, len(run.find_unserved(scan)))):
             raise BrokenPromise(
                 f"the source counts {missing} rows in the window that its pages never showed: run it again"
             )

@@ -517,7 +517,14 @@ unread_values = Table(
         "job_id",
         postgresql_where=text("NOT settled AND runs_to_wait <= 0"),
     ),
-    Index("unread_values_forms", "source_id", "property", "form", postgresql_where=text("settled")),
+    Index("unread_values_forms", "source_id", "property", "form", postgresql_where=text("NOT settled")),
+    Index(
+        "unread_values_known_forms",
+        "source_id",
+        "property",
+        "form",
+        postgresql_where=text("settled AND times_asked > 0"),
+    ),
     schema="etl",
     comment="Values that could not be read, of jobs that were loaded without them; the source is asked for them again.",
 )

@@ -114,10 +114,10 @@ class Due(NamedTuple):
         if self.key_name == "ID":
             return None if self.only_key is None else Span(int(self.key_after), int(self.key_before) - 1)
         if self.only_key is not None:
-            return Span(self.key_after, self.only_key)
+            return Span(self.key_after, self.only_key) if odata.comparable(self.only_key) else None
         first, last = (odata.place_of(key) for key in (self.key_after, self.key_before))
-        is_narrow = first is not None and last == first + 1 and len(self.key_before) == odata.PREFIX
-        return Span(self.key_after, self.key_before) if is_narrow else None
+        is_bound = self.key_before[odata.PREFIX :] == odata.BEYOND
+        return Span(self.key_after, self.key_before) if is_bound and first is not None and last == first + 1 else None
 
     @property
     def only_key(self) -> Key | None:

@@ -32,11 +32,11 @@ SET run_id = excluded.run_id, reason = excluded.reason, raw = excluded.raw,
     purge_date_time = excluded.purge_date_time, key_name = excluded.key_name, key_after = excluded.key_after,
     key_before = excluded.key_before, flatten_version = excluded.flatten_version, times_missing = 0
 WHERE (rejects.reason, rejects.raw, rejects.times_missing) IS DISTINCT FROM (excluded.reason, excluded.raw, 0)
-   OR ((excluded.key_name IS NOT NULL OR excluded.job_id ~ %(unnamed)s) AND rejects.run_id < excluded.run_id)
+   OR (%(renew)s AND rejects.run_id < excluded.run_id)
 """
 # What bears no jobID, and wasn't met by a scan of all rows that was opened later.
 _UNMET = """
-SELECT job_id, true, key_name, key_after, key_before
+SELECT job_id, true, key_name, key_after, key_before, raw = ''
 FROM etl.rejects
 WHERE source_id = %(source_id)s AND run_id < %(opened_by)s AND (key_name IS NOT NULL OR job_id ~ %(unnamed)s)
 ORDER BY job_id
@@ -88,10 +88,13 @@ class Readable(NamedTuple):
     batch: Batch
 
 
-def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject], seen_at: datetime) -> int:
+def keep(
+    db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject], seen_at: datetime, *, renew: bool = False
+) -> int:
     """Store what a page couldn't be read as, one row a job, in the caller's transaction; return how many are new.
 
-    One that waits already keeps its place in the schedule, whatever its row is now.
+    One that waits already keeps its place in the schedule, whatever its row is now. `renew`: note of each that this run
+    met it, as a scan of all rows does (`drop_unmet`).
     """
     if not rejects:
         return 0
@@ -116,7 +119,7 @@ def keep(db: Connection, source_id: int, run_id: int, rejects: Sequence[Reject],
             "run_id": run_id,
             "seen_at": seen_at,
             "flatten_version": FLATTEN_VERSION,
-            "unnamed": UNNAMED,
+            "renew": renew,
         }
         db.execute(_KEEP, {**columns, **ours})
     return len(names - known)
@@ -154,7 +157,7 @@ def drop_read(db: Connection, source_id: int, jobs: Sequence[Job], *, is_trusted
 
 def _is_newer(stamp: odata.Stamp, than: JobRow) -> bool:
     version = odata.version_of(stamp)
-    if version is not None and than.row_version is not None and version != than.row_version:
+    if version is not None and than.row_version is not None:
         return version > than.row_version
     modified = odata.find_date(stamp.modifiedDate)
     return modified is not None and (than.modified_date is None or modified > than.modified_date)
@@ -167,8 +170,11 @@ def drop_unmet(db: Connection, source_id: int, opened_by: int, *, is_whole: bool
     `is_whole`: the scan read whole rows, and so would have met those without any key too.
     """
     given = {"source_id": source_id, "opened_by": opened_by, "unnamed": UNNAMED}
-    unmet = [Due._make(row) for row in db.execute(_UNMET, given).fetchall()]
-    names = [one.job_id for one in unmet if (is_whole if one.key_name is None else one.span is None)]
+    names = []
+    for *row, is_unserved in db.execute(_UNMET, given).fetchall():
+        one = Due._make(row)
+        would_be_met = one.span is None if is_unserved else is_whole
+        names += [one.job_id] if would_be_met else []
     drop(db, source_id, names)
     return names
 

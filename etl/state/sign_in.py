@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 
 from etl.client import odata
@@ -58,12 +58,13 @@ def check_sign_in(db: Connection, state: State, source: Source, now: datetime) -
 
 def remember_refusal(db: Connection, state: State, source: Source, now: datetime) -> None:
     """Store that the credentials were refused: they are paused for 1, 2, 4 … 30 minutes."""
-    until = state.sign_in_not_before
-    if not isinstance(source.credentials, PasswordGrant) or (until is not None and _is_held(until, now)):
+    if not isinstance(source.credentials, PasswordGrant):
+        return
+    until, is_same = state.sign_in_not_before, _is_same(state, source)
+    if until is not None and _is_held(until, now) and is_same:
         return  # it was `check_sign_in` that raised: nobody was asked
     if _find_elsewhere(db, state, source.base_url, source.credentials, now) is not None:
         return
-    is_same = _is_same(state, source)
     failures = state.sign_in_failures + 1 if is_same else 1
     wait = min(timedelta(minutes=2 ** min(failures - 1, 10)), _LONGEST)
     known = (
@@ -86,7 +87,8 @@ def guard_sign_in(reach: Reach, source: Source, clock: Clock) -> Iterator[Callab
     Raises CredentialsRefused where these very credentials were refused a short while ago.
     """
     state: State | None = None
-    with suppress(DatabaseError), reach() as db:
+    can_be_refused = isinstance(source.credentials, PasswordGrant)
+    with suppress(DatabaseError), reach() if can_be_refused else nullcontext() as db:
         state = None if db is None else source_state.find(db, source.name)
         if db is not None and state is not None:
             check_sign_in(db, state, source, clock.now())

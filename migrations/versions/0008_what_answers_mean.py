@@ -95,7 +95,14 @@ def _asking_again() -> None:
         "unread_values",
         ["source_id", "property", "form"],
         schema="etl",
-        postgresql_where=sa.text("settled"),
+        postgresql_where=sa.text("NOT settled"),
+    )
+    op.create_index(
+        "unread_values_known_forms",
+        "unread_values",
+        ["source_id", "property", "form"],
+        schema="etl",
+        postgresql_where=sa.text("settled AND times_asked > 0"),
     )
     op.alter_column("compared", "is_old", nullable=True, schema="etl")
 

@@ -46,10 +46,13 @@ def read(db: Connection, batch: Batch, **rules: Any) -> Counts:
         return load(db, 1, batch, Rules(LOOK_BACK, NOON, **{**known, **rules}))
 
 
-def settle(db: Connection, *job_ids: str, after: timedelta = DAY) -> None:
+def settle(db: Connection, *batches: Batch, after: timedelta = DAY) -> None:
     """The source was asked for these jobs, and showed them as before."""
-    with db.transaction():
-        unread_values.settle(db, 1, job_ids, NOON + after)
+    for batch in batches:
+        due = [ask_schedule.Due(job.row.job_id, is_reject=False) for job in batch.jobs]
+        with db.transaction():
+            ask_schedule.note_asked(db, 1, due, NOON + after)
+            unread_values.settle(db, 1, batch.jobs, NOON + after)
 
 
 def marks(db: Connection, job_id: str = "a") -> list[tuple[Any, ...]]:
@@ -105,22 +108,30 @@ def test_a_value_in_the_same_form_is_no_news(db: Connection) -> None:
 
 def test_a_value_that_has_the_same_form_a_day_later_is_settled(db: Connection) -> None:
     """It is the source's own form, and the source is not asked again. A gateway may spoil rows for minutes."""
-    read(db, a_batch(percentCompleted="half"))
-    settle(db, "a", after=23 * HOUR)
+    unread = a_batch(percentCompleted="half")
+    read(db, unread)
+    settle(db, unread, after=23 * HOUR)
+    settle(db, a_batch(percentCompleted=50))  # an older version, say, that was not written
+    settle(db, a_batch(percentCompleted=[50]))
     assert marks(db) == [("percentCompleted", "text a", False)]
-    settle(db, "a")
+    settle(db, unread)
     assert marks(db) == [("percentCompleted", "text a", True)]
     assert ask_schedule.find_waiting(db, 1) == (False, False, True)
 
 
 def test_a_form_that_is_settled_for_several_jobs_is_settled_for_all(db: Connection) -> None:
     """Those that wait, and those that come; another form, or another property, is asked for."""
-    for job_id in "abcdef":
-        read(db, a_batch(job_id=job_id, percentCompleted="half" if job_id != "f" else [50], numberOfAttempts="one"))
+    pages = {
+        job_id: a_batch(job_id=job_id, percentCompleted="half" if job_id != "f" else [50], numberOfAttempts="one")
+        for job_id in "abcdef"
+    }
+    for page in pages.values():
+        read(db, page)
     db.execute("UPDATE etl.unread_values SET first_seen_at = %s WHERE property = 'numberOfAttempts'", (NOON + DAY,))
-    settle(db, "a", "b")
-    assert [marks(db, job_id)[1][2] for job_id in "abcdef"] == [True, True, False, False, False, False]
-    settle(db, "c")
+    db.execute("UPDATE etl.unread_values SET settled = true WHERE property <> 'numberOfAttempts' AND job_id = 'd'")
+    settle(db, pages["a"], pages["b"])
+    assert [marks(db, job_id)[1][2] for job_id in "abcdef"] == [True, True, False, True, False, False]
+    settle(db, pages["c"])
     assert [marks(db, job_id)[1][2] for job_id in "abcdef"] == [True, True, True, True, True, False]
     assert {marks(db, job_id)[0] for job_id in "abcdef"} == {("numberOfAttempts", "text a", False)}
     read(db, a_batch(job_id="g", percentCompleted="some"))
@@ -129,17 +140,18 @@ def test_a_form_that_is_settled_for_several_jobs_is_settled_for_all(db: Connecti
 
 def test_replaced_characters_are_settled_job_by_job(db: Connection) -> None:
     """No source means to send them, whatever others show."""
-    for job_id in "abcd":
-        row = f'{{"jobID": "{job_id}", "jobStatusText": "\ufffd", "rowversion": "AAAAAAAAAAE="}}'
-        read(db, flatten([row.encode()], 1))
-    settle(db, *"abc")
+    rows = [f'{{"jobID": "{job_id}", "jobStatusText": "\ufffd", "rowversion": "AAAAAAAAAAE="}}' for job_id in "abcd"]
+    pages = [flatten([row.encode()], 1) for row in rows]
+    for page in pages:
+        read(db, page)
+    settle(db, *pages[:3])
     assert [marks(db, job_id)[0][2] for job_id in "abcd"] == [True, True, True, False]
 
 
 def test_a_settled_mark_goes_once_the_job_is_read_whole(db: Connection) -> None:
     """By a newer version."""
     read(db, a_batch(percentCompleted="half"))
-    settle(db, "a")
+    settle(db, a_batch(percentCompleted="half"))
     assert read(db, a_batch(version=2, percentCompleted=50)).updated == 1
     assert (marks(db), stored(db)[0][:3]) == ([], (50, None, None))
 
@@ -147,7 +159,7 @@ def test_a_settled_mark_goes_once_the_job_is_read_whole(db: Connection) -> None:
 def test_a_value_in_another_form_is_asked_for_again(db: Connection) -> None:
     """The form is new, whatever was settled before; one in the settled form isn't."""
     read(db, a_batch(percentCompleted="half"))
-    settle(db, "a")
+    settle(db, a_batch(percentCompleted="half"))
     read(db, a_batch(version=2, percentCompleted="all"))
     assert marks(db) == [("percentCompleted", "text a", True)]
     db.execute("UPDATE etl.unread_values SET times_asked = 4, runs_to_wait = 0")
@@ -181,7 +193,7 @@ def test_a_job_that_waits_for_a_value_is_never_told_to_be_the_same(db: Connectio
         read(db, a_batch(job_id=job_id, modifiedDate=None, percentCompleted="half" if job_id == "a" else 50))
     assert version_filter.differing(db, 1, page) == set()
     assert version_filter.differing(db, 1, page, is_unread=True) == {"a"}
-    settle(db, "a")
+    settle(db, a_batch(job_id="a", modifiedDate=None, percentCompleted="half"))
     assert version_filter.differing(db, 1, page, is_unread=True) == set()
 
 
@@ -202,6 +214,6 @@ def test_with_a_purged_job_its_marks_go(db: Connection, mode: str) -> None:
 def test_all_is_rewritten_where_that_is_asked_for_and_marks_follow(db: Connection) -> None:
     """`sync --full --rewrite`, or the weekly comparison after an upgrade."""
     read(db, a_batch(percentCompleted="half"))
-    settle(db, "a")
+    settle(db, a_batch(percentCompleted="half"))
     assert read(db, a_batch(percentCompleted=50), rewrite=True).updated == 1
     assert (marks(db), stored(db)[0][0]) == ([], 50)

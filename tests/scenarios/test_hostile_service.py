@@ -288,6 +288,35 @@ def test_a_known_record_costs_later_runs_next_to_nothing(db: Connection, generat
     assert [said for said in scene.differences() if bad.job_id in said] == []
 
 
+@pytest.mark.parametrize("generation", ["2019-06", "2019-08"])
+def test_a_scan_of_all_rows_ends_beside_a_known_record(db: Connection, generation: Any) -> None:
+    """The source counts it, and the scan steps over it: no row is lacking. Its neighbours are repaired for little."""
+    world = populated(300, seed=8, rate=0, generation=generation)
+    world.stop_life()
+    bad, beside = list(world.jobs())[150:152]
+    source = a_source(concurrency=1, reread=timedelta(), reconcile_every=timedelta())
+    scene = Scene(db, world, source, options=ServiceOptions(poisoned=frozenset({bad.job_id})))
+    assert scene.sync().verdict is Verdict.COMPLETE_WITH_REJECTS
+    assert scene.sync(full=True).verdict is Verdict.COMPLETE_WITH_REJECTS
+    world.change(beside, jobStatusText="no date tells", touch=False)
+    run = scene.reconcile(repair=True)
+    assert (run.counts.stale, run.counts.repaired) == (1, 1)
+    assert (
+        run.requests < 30 or generation == "2019-08"
+    )  # there only its neighbours are known, and others may come between
+    assert scene.one("SELECT count(*) FROM etl.rejects") == 1
+
+
+def test_the_last_record_keeps_its_name(db: Connection) -> None:
+    """Beyond it an empty page ends the scan: the reject lies between two keys, and holds up no other job."""
+    scene = a_mirror(db)
+    last = scene.world.add()
+    scene.emulator.options = ServiceOptions(poisoned=frozenset({last.job_id}))
+    live(scene, 2, MINUTE)
+    [(after, before)] = scene.rows("SELECT key_after, key_before FROM etl.rejects")
+    assert (after, before) == (str(last.number - 1), str(last.number + 1))
+
+
 @pytest.mark.parametrize("place", [0, -1, -2])
 def test_the_first_record_or_the_newest_ones_keep_no_run_from_beginning(db: Connection, place: int) -> None:
     """Nor a count, nor a comparison: that of the lowest key, and that of the newest two."""
@@ -370,6 +399,24 @@ def test_one_empty_page_does_not_end_an_increment_unseen(db: Connection) -> None
     run = scene.sync(rewriting(scene, drop))
     assert (run.counts.inserted, scene.sync().requests) == (1, 3)
     assert scene.differences() == []
+
+
+def test_one_empty_page_before_a_known_record_loses_nothing(db: Connection) -> None:
+    """What lies before it is asked for by itself, and an empty answer about that is doubted like any other."""
+    scene = a_mirror(db)
+    jobs = list(scene.world.jobs())
+    scene.world.change(jobs[250], jobStatusText="can't be served from now on")
+    scene.emulator.options = ServiceOptions(poisoned=frozenset({jobs[250].job_id}))
+    live(scene, 2, MINUTE)
+    for job in jobs[100:110]:
+        scene.world.change(job, jobStatusText="changed")
+    pages: list[str] = []
+
+    def drop(query: str, rows: list[Any]) -> list[Any]:
+        pages.extend([query] if "modifiedDate ge" in query else [])
+        return [] if len(pages) == 1 and "modifiedDate ge" in query else rows
+
+    assert scene.sync(rewriting(scene, drop)).counts.updated == 10
 
 
 def test_one_empty_page_after_a_full_one_does_not_end_a_comparison(db: Connection) -> None:

@@ -313,6 +313,17 @@ def test_changed_credentials_are_tried_at_once(db: Connection) -> None:
     assert scene.rows("SELECT sign_in_failures, sign_in_not_before, sign_in_hash FROM etl.sources") == [(0, None, None)]
 
 
+def test_other_wrong_credentials_are_paused_too(db: Connection) -> None:
+    """They are tried at once, once: whoever guesses would lock the account."""
+    scene = a_scene(db, 20, source=a_source(credentials=WRONG))
+    for password in ("a typo", "another"):
+        scene.set(credentials=PasswordGrant("client", Secret("secret"), "operator@example.com", Secret(password)))
+        for _ in range(3):
+            with pytest.raises(CredentialsRefused):
+                scene.sync()
+    assert len(scene.emulator.requests) == 2
+
+
 def test_a_token_that_is_never_accepted_is_not_signed_in_for_again_and_again(db: Connection) -> None:
     """Each new token is refused: the run signs in once more, and fails."""
     scene = a_scene(db, 20, source=a_source(credentials=GRANT))

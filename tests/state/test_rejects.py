@@ -14,6 +14,7 @@ from etl.state.ask_schedule import Due, Waiting
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
+JOB = "d29fac30-650a-4ff2-b2b1-acab3c7472ea-20190607060819639"
 RANGE = Reject("ID:57", "HTTP 500", "", None, "ID", "56", "58")
 MARK = """
 INSERT INTO etl.unread_values (source_id, job_id, property, form, first_seen_at, runs_to_wait, settled)
@@ -100,6 +101,25 @@ def test_rejects_come_first_and_what_was_not_asked_for_longest(db: Connection) -
         ["late", "marked"],
         ["late", "ID:57", "early", "marked"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("due", "span"),
+    [
+        (Due("ID:57", True, "ID", "56", "58"), (56, 57)),
+        (Due("ID:(56,60)", True, "ID", "56", "60"), None),
+        (Due("ID:(56,)", True, "ID", "56", None), None),
+        (Due(JOB, True, "jobID", JOB[:-1], f"{JOB}!"), (JOB[:-1], JOB)),
+        (Due("JOB-15", True, "jobID", "JOB-1", "JOB-15!"), None),
+        (Due("a", True, "jobID", "7afb6462", "7afb6463-"), ("7afb6462", "7afb6463-")),
+        (Due("a", True, "jobID", JOB, "d29fac31-"), (JOB, "d29fac31-")),
+        (Due("a", True, "jobID", JOB, "d29fac32-"), None),
+        (Due("a", True, "jobID", "0000001a", "0000001b"), None),
+    ],
+)
+def test_a_scan_steps_over_one_record_and_no_other(due: Due, span: Any) -> None:
+    """A range that may hold others is read."""
+    assert due.span == span
 
 
 @pytest.mark.parametrize("job_id", ["sha256:0a1b", "zz\ufffdz"])

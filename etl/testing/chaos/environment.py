@@ -43,7 +43,7 @@ _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _RUNS = "SELECT count(*) FROM etl.runs"
 _WAITING = "SELECT FROM etl.rejects UNION ALL SELECT FROM etl.unread_values WHERE NOT settled LIMIT 1"
-_DAYS = 30  # until each was asked for
+_DAYS, _RUNS_A_DAY = 30, 8  # until each was asked for
 
 _Act = Callable[[connection.Connection, Watch], Run | None]
 
@@ -253,11 +253,13 @@ class Stage:
         """Rows and values that were spoilt on their way are asked for again by later runs, until none is left."""
         self.emulator.options = replace(self.habits.service, spoilt=())
         for _ in range(_DAYS):
-            if self.db.execute(_WAITING).fetchone() is None:
-                return
+            for _ in range(_RUNS_A_DAY):  # each asks for a few
+                if self.db.execute(_WAITING).fetchone() is None:
+                    return
+                self.live(timedelta(minutes=1))
+                self.world.add()
+                self._sync_well()
             self.live(timedelta(days=1))
-            self.world.add()
-            self._sync_well()
 
     def _sync_well(self) -> None:
         if self.sync() is None:

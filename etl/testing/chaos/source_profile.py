@@ -78,7 +78,7 @@ _DRIFTS = (
 # Forms that say nothing, of values that a row can do without.
 UNREADABLE_FORMS = ("list", "object")
 _UNREADABLE = (
-    *(Drift("percentCompleted", "object", 0.2), Drift("startDate", "list", 0.2), Drift("canReRun", "list", 0.2)),
+    *(Drift("percentCompleted", "object", 0.2), Drift("startDate", "list", 0.2), Drift("requestURL", "list", 0.2)),
     Drift("modifiedBy", "object", 0.2),
 )
 # With the last the row is read, without a character.
