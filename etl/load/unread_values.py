@@ -2,8 +2,8 @@
 
 The value may have been spoilt on its way. So the source is asked for a marked job again (`etl/state/ask_schedule.py`),
 and an equal version of it is written anew where its values have other forms now (`merge_policy.choose`). The mark goes
-when the job is read whole. It is settled when the source was asked, and the value still has its form a day after it came
-first. A form that is settled for several jobs is how the source writes the property: it is settled for all others,
+when the job is read whole. It is settled when the source was asked, and the value still has its form a day after it
+came first. A form that is settled for several jobs is how the source writes it: it is settled for all others,
 without asking; but for characters that were replaced, which no source means to send.
 """
 
