@@ -240,7 +240,7 @@ def _judge_page_for_people(status: int, question: Question) -> Reading:
         return Reading(Meaning.RETRY, "", is_overload=True, is_doubtful=True)
     if question.has_another_way or (question.is_long and status in (400, 404)):
         return Reading(Meaning.LESS, "")
-    return Reading(Meaning.REFUSED, "")
+    return Reading(Meaning.REFUSED, "", is_overload=True)
 
 
 def _judge_refusal(body: _Body, question: Question) -> Reading:

@@ -28,6 +28,10 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _ALL_REFUSED = 2  # times, and the service refuses every request
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
+_BUSY = (
+    "it answered before: perhaps it allows fewer requests at a time than others and this run make of it; nothing is "
+    "lost, the next run goes on"
+)
 
 _Error = TypeVar("_Error", bound=SourceError)
 
@@ -166,7 +170,7 @@ class Attempts:
                 f"{self._base} can't be asked for so much at a time ({said}) with {shown}", is_too_large=True
             )
         else:
-            advice = way_out(answer.status, self._base)
+            advice = _BUSY if reading.is_overload else way_out(answer.status, self._base)
             is_query = reading.meaning is Meaning.REFUSED
             final = Refused(
                 f"{self._base} refused a request ({said}) with {shown}; {advice}",
@@ -213,7 +217,8 @@ class Attempts:
         """Raise Refused for a service that refuses any request."""
         assert failed.answer is not None
         status = failed.answer.status
-        said = f"{self._base} refuses every request ({failed.error}); {way_out(status, self._base)}"
+        advice = _BUSY if failed.is_overload else way_out(status, self._base)
+        said = f"{self._base} refuses every request ({failed.error}); {advice}"
         raise with_id(Refused(said, status), failed.error.request_id)
 
     def check_network(self, failed: Failure, attempt: int, attempts: int) -> None:
@@ -255,7 +260,7 @@ class Attempts:
         seconds = self.seconds_to_wait(failed, attempt)
         self._sender.count_retry()
         if seconds >= _WORTH_A_WORD:
-            self._notice(f"{self._base}: {failed.error}; asked again in {seconds:.0f} s")
+            self._notice(f"{self._base}: {str(failed.error).rstrip('.')}; asked again in {seconds:.0f} s")
         self.pause(seconds, ended, f"last: {failed.error}")
 
     def seconds_to_wait(self, failed: Failure, attempt: int) -> float:

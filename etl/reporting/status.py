@@ -208,7 +208,8 @@ def _due(time: object) -> str:
 
 def _run(row: Row) -> str:
     counts = f"{row['inserted']} new, {row['updated']} changed, {row['unchanged']} the same, {row['purged']} purged"
-    seconds = f", {row['seconds']} s" if row["seconds"] is not None else ""
+    counts += f", {row['rejected']} rejected" if row["rejected"] else ""
+    seconds = f", {float(str(row['seconds'])):.1f} s" if row["seconds"] is not None else ""
     error = str(row["error"] or "")
     error = f": {error[:_TOLD_OF_AN_ERROR]}{'…' if len(error) > _TOLD_OF_AN_ERROR else ''}" if error else ""
     when = moment(row["started_at_utc"]) if isinstance(row["started_at_utc"], datetime) else "at no known time"

@@ -392,7 +392,7 @@ def test_long_waits_are_told() -> None:
     wire.emulator.fail_next("503", "429-seconds")
     api.page(odata.query())
     assert len(told) == 1
-    assert told[0].startswith(f"{BASE}: HTTP 429: Rate limit is exceeded. Try again later.; asked again in ")
+    assert told[0].startswith(f"{BASE}: HTTP 429: Rate limit is exceeded. Try again later; asked again in ")
 
 
 def test_a_run_that_has_ended_waits_for_no_patient_request() -> None:
