@@ -20,7 +20,7 @@ from msgspec.structs import astuple, replace
 FLATTEN_VERSION = 2
 
 # SQL Server's datetime ticks every 1/300 s and is shown rounded: a bound taken from a shown value is moved this far
-# outwards, so that the row it was read from stays inside (correctness.md, "Why the obvious loop loses rows").
+# outwards, so that the row it was read from stays inside (docs/correctness.md, "The scan").
 TICK_PLAY = timedelta(milliseconds=10)
 SHOWN_PLAY = timedelta(milliseconds=1)  # what a shown value may lie beside the stored one
 CLOCK_TOLERANCE = timedelta(hours=1)  # a stored moment further in the future was written while a clock was wrong

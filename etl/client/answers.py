@@ -1,6 +1,6 @@
 """What an answer of the service means, in one place: a function of the answer and of what was asked. Pure.
 
-Source of the rules: docs/correctness.md, "What the service may refuse". The service says 400 where it is overloaded as
+Source of the rules: docs/correctness.md, "What the service says". The service says 400 where it is overloaded as
 well as where it doesn't support a query, and 403 where too many requests are in flight as well as where a right is
 missing; what tells these apart is the JSON of the answer, and what the same address answered before.
 """

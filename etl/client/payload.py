@@ -1,6 +1,7 @@
 """What the source says, as JSON: a page's envelope and its rows, mended where they can be; what an error says. Pure.
 
-Rows stay raw here: a row that can't be read is its own fault, and never the page's (correctness.md, "The upsert").
+Rows stay raw here: a row that can't be read is its own fault, and never the page's (docs/correctness.md, "Rows and
+values that can't be read").
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Asks for jobs by their keys, in lists as long as the service answers (correctness.md, "What the service may refuse").
+"""Asks for jobs by their keys, in lists as long as the service answers (docs/correctness.md, "Pages that don't come").
 
 A list has one condition alone: what an answer leaves out is asked for in another list. What the service refuses is
 halved, down to one key a request; each good answer lets the next list be one longer, up to what was refused.

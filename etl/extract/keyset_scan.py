@@ -1,9 +1,9 @@
 """The scan: asks the source for a window of its jobs, page by page along an immutable key, and checks every page.
 
-Why it misses nothing (correctness.md, "The scan"): the key never changes, so nothing can shift under the cursor; what
-is committed after the probe is stamped later than the next window's beginning; what was committed before and is still
-current is on the page that contains its key. It stops only at an empty page, or where a range of numbers was read to
-its very last; nextLink is never followed.
+Why it misses nothing (docs/correctness.md, "The scan"): the key never changes, so nothing can shift under the cursor;
+what is committed after the probe is stamped later than the next window's beginning; what was committed before and is
+still current is on the page that contains its key. It stops only at an empty page, or where a range of numbers was read
+to its very last; nextLink is never followed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Two things keep a page from coming for good, while other requests are answered. It is too large: then half the rows are
 asked for, and more again after a while. Or it holds a record that the service can't serve: then its rows are asked for
-in ever smaller parts, until that record alone is left out, as a reject. The rules: correctness.md, "What the service
-may refuse", "A page that fails for good".
+in ever smaller parts, until that record alone is left out, as a reject. The rules: docs/correctness.md, "Pages that
+don't come".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Whether the source went back to an earlier state: its database was restored from a backup.
 
-It shows in two ways, and only in these (correctness.md, "Reconcile"): a row stamped more than a look-back after the
-highest rowversion of its database was seen bears a lower one; or the newest row of all is older than the watermark, and
-a job that the mirror holds in a newer version is served in an older one. Jobs that go and commits that cross are no
-sign of it.
+It shows in two ways, and only in these (docs/correctness.md, "A restored source"): a row stamped more than a look-back
+after the highest rowversion of its database was seen bears a lower one; or the newest row of all is older than the
+watermark, and a job that the mirror holds in a newer version is served in an older one. Jobs that go and commits that
+cross are no sign of it.
 """
 
 from __future__ import annotations

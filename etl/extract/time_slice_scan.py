@@ -2,8 +2,8 @@
 
 A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
 came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds
-(correctness.md, "Fallback"). Rows only ever move towards now, which is read last: what changes meanwhile is there. Only
-what is dated in the far future is read before, since the way to it would lead past now.
+(docs/correctness.md, "The scan by time"). Rows only ever move towards now, which is read last: what changes meanwhile
+is there. Only what is dated in the far future is read before, since the way to it would lead past now.
 """
 
 from __future__ import annotations

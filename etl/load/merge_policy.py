@@ -1,4 +1,4 @@
-"""Which of two versions of a row is kept: a function of values (correctness.md, "The upsert")."""
+"""Which of two versions of a row is kept: a function of values (docs/correctness.md, "The upsert")."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)  # a row without modifiedDate is ol
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a batch is judged (correctness.md, "The upsert").
+    """How a batch is judged (docs/correctness.md, "The upsert").
 
     `trust_before`: a full scan takes the source's word over stored rows modified before then, but not where a row comes
     again: `repeated_up_to` is the scan's property that orders it, and its cursor before the page. `rewrite`: rows that

@@ -1,4 +1,4 @@
-"""The purge: follows `purgeDateTime` in the mirror, in the way AIMS360_PURGE says (correctness.md, "The purge").
+"""The purge: follows `purgeDateTime` in the mirror, in the way AIMS360_PURGE says (docs/correctness.md, "The purge").
 
 `delete` removes jobs and leaves tombstones and day totals; `scrub` keeps the row without links, addresses, people and
 texts; `keep` only marks it. Jobs go in batches of one transaction each, so that readers are never kept waiting.

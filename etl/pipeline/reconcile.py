@@ -3,7 +3,8 @@
 Missing and stale are jobs that no increment would bring: those inside its next window are only on their way. A ghost is
 a job of the mirror that the source no longer shows, told by the keys that came (`etl.compared`). It is removed only if
 the source's own count of old jobs, a set that can only shrink, agrees before and after; if the source doesn't show it
-when asked for it by its key; and if there are not suspiciously many (correctness.md, "Reconcile").
+when asked for it by its key; and if there are not suspiciously many (docs/correctness.md, "What no watermark can
+tell").
 """
 
 from __future__ import annotations

@@ -125,3 +125,18 @@ def test_the_changelog_knows_this_version_and_every_migration() -> None:
     notes = " ".join(re.findall(r"^### Upgrade\n(.*?)(?=^##|\Z)", CHANGELOG, re.MULTILINE | re.DOTALL))
     migrations = {path.name[:4] for path in (ROOT / "migrations" / "versions").glob("[0-9]*.py")}
     assert migrations <= set(re.findall(r"\b\d{4}\b", notes))
+
+
+def test_sections_that_the_code_names_are_there() -> None:
+    """A docstring that refers to a section of a page leads somewhere."""
+    named = [
+        (page, " ".join(section.split()))
+        for path in sorted((ROOT / "etl").rglob("*.py"))
+        for page, section in re.findall(r'(docs/[a-z-]+\.md), "([^"]+)"', path.read_text("utf-8"))
+    ]
+    assert len(named) > 10
+    for page, section in named:
+        headings = re.findall(r"^#+ (.*?)(?: \(`.*)?$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+        assert section in headings, f"{page} has no section {section!r}"
+    everywhere = "".join(path.read_text("utf-8") for path in (ROOT / "etl").rglob("*.py"))
+    assert re.findall(r"(?<!docs/)correctness\.md", everywhere) == []
