@@ -252,14 +252,13 @@ class Stage:
     def _wait_for_rejects(self) -> None:
         """Rows and values that were spoilt on their way are asked for again by later runs, until none is left."""
         self.emulator.options = replace(self.habits.service, spoilt=())
-        for _ in range(_DAYS):
-            for _ in range(_RUNS_A_DAY):  # each asks for a few
-                if self.db.execute(_WAITING).fetchone() is None:
-                    return
-                self.live(timedelta(minutes=1))
-                self.world.add()
-                self._sync_well()
-            self.live(timedelta(days=1))
+        spans = [timedelta(days=1), *[timedelta(minutes=1)] * _RUNS_A_DAY]  # each run asks for a few
+        for span in spans * _DAYS:
+            if self.db.execute(_WAITING).fetchone() is None:
+                return
+            self.live(span)
+            self.world.add()
+            self._sync_well()
 
     def _sync_well(self) -> None:
         if self.sync() is None:
