@@ -97,8 +97,7 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = F
     expected = highest = None
     if span.lower is None and found.newest is not None:
         with suppress(Refused, AskForLess):
-            query = odata.query(order=f"{found.key} desc", top=1, count=True)
-            answer = api.page(query, can_shrink=True, is_least=True).answer
+            answer = api.page(odata.query(order=f"{found.key} desc", top=1, count=True), can_shrink=True).answer
             expected = answer.total
             highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows else None
     return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)

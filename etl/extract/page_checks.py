@@ -19,29 +19,36 @@ class Ends:
     """Tells where the ranges of a scan end: at an empty page, which is asked for once more where it is doubtful."""
 
     def __init__(self) -> None:
-        self._lengths: dict[int, int] = {}  # rows of the last page of each range that had some
+        self._lengths: dict[int, int] = {}  # rows of the last page of each range, unless a bound made it short
         self._longest = self._pages = 0  # rows of the longest page so far, of so many pages
+        self._had_rows: set[int] = set()  # ranges whose last page had some
         self._confirmed: set[tuple[int, Key | None]] = set()  # places that were asked for twice
 
-    def is_doubtful(self, page: Page, cursor: Cursor, whole: int, *, is_narrow: bool) -> bool:
-        """Whether a page is to be asked for once more: an empty one, and the page before it was no short one.
+    def is_doubtful(self, page: Page, cursor: Cursor, whole: int, *, is_bounded: bool, is_narrow: bool) -> bool:
+        """Whether a page is to be asked for once more: an empty one, unless the page before it was a short one.
 
         A gateway may have made it up, and what lies beyond would be lost. `cursor`: where the page begins. `whole`: the
-        rows of a page as far as one alone tells. `is_narrow`: pages are parts of the range, and many have no rows.
+        rows of a page as far as it alone tells. `is_bounded`: it was asked for up to a key; `is_narrow`: all are, and
+        many have no rows.
         """
+        part, place = cursor.part, (cursor.part, cursor.after)
         if page.rejects:
             return False
         if page.rows:
-            self._lengths[cursor.part], self._pages = len(page.rows), self._pages + 1
-            self._longest = max(self._longest, len(page.rows))
+            self._had_rows.add(part)
+            self._pages, self._longest = self._pages + 1, max(self._longest, len(page.rows))
+            if is_bounded:
+                self._lengths.pop(part, None)
+            else:
+                self._lengths[part] = len(page.rows)
             return False
-        place = (cursor.part, cursor.after)
-        last = self._lengths.get(cursor.part)
-        if place in self._confirmed or (last is not None and last < (self._longest if self._pages > 1 else whole)):
+        if place in self._confirmed or (is_bounded and is_narrow and part not in self._had_rows):
+            return False
+        last = self._lengths.get(part)
+        if last is not None and last < (min(self._longest, whole) if self._pages > 1 else whole):
             return False
         self._confirmed.add(place)
-        if is_narrow:
-            self._lengths[cursor.part] = 0
+        self._had_rows.discard(part)
         return True
 
 

@@ -80,7 +80,9 @@ class PageFetcher:
                 continue
             whole = min(request.size or self._size.usual, self._size.usual)
             with self._lock:
-                is_doubtful = self._ends.is_doubtful(page, cursor, whole, is_narrow=self._size.is_narrowed)
+                is_doubtful = self._ends.is_doubtful(
+                    page, cursor, whole, is_bounded=request.bound is not None, is_narrow=self._size.is_narrowed
+                )
             if not is_doubtful:
                 return self._accept(cursor, request, page)
 
@@ -273,8 +275,8 @@ class PageFetcher:
             isinstance(request.bound, str)
             and (odata.place_of(request.bound) or 0) - (odata.place_of(cursor.after) or 0) == 1
         ):
-            after = request.bound
-            reject = name_range(error, self._scan.key, cursor.after, f"{request.bound}{odata.BEYOND}")
+            after = f"{request.bound}{odata.BEYOND}"
+            reject = name_range(error, self._scan.key, cursor.after, after)
         else:
             return self._skip(cursor, suspect, error, ended)
         return self._go_on(replace(cursor, after=after), suspect, reject, ended)
@@ -293,6 +295,8 @@ class PageFetcher:
             page = self._leave_out(cursor, request, suspect, error, ended)
             if page is None:
                 self._fail(cursor, error)
+        if not page.rows and not page.rejects:  # which is no end, before it is asked for by itself
+            page = replace(page, cursor=replace(page.cursor, done=False))
         return replace(page, rejects=(reject, *page.rejects))
 
     def _skip(self, cursor: Cursor, suspect: Suspect, error: AskForLess, ended: threading.Event) -> Page | None:

@@ -69,7 +69,7 @@ _NAMED_IN_RUNS = sql.SQL("SELECT count(*) FROM etl.runs WHERE source_id = %(sour
 # version is the same.
 _SETTLE = sql.SQL("""
 UPDATE etl.unread_values
-SET settled = true
+SET settled = true, times_asked = 0
 WHERE source_id = %(source_id)s
   AND NOT settled
   AND job_id IN (

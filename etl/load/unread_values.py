@@ -62,7 +62,7 @@ RETURNING u.property, u.form
 """
 _SETTLE_FORM = """
 UPDATE etl.unread_values
-SET settled = true
+SET settled = true, times_asked = 0
 WHERE source_id = %(source_id)s AND (job_id, property) IN (
     SELECT job_id, property
     FROM etl.unread_values

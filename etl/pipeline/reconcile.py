@@ -260,7 +260,7 @@ def _objection(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequen
     """What speaks against removing ghosts; None where nothing does."""
     before, after = scan.counted, _count_old(run, api, scan)
     came, unknown = seen_keys.count_old(run.db, run.source_id, scan)
-    unknown += len(run.find_unserved(scan))  # of those that were stepped over it isn't known either
+    unknown += run.count_stepped_over(scan)  # of those it isn't known either
     if before is None or after is None:
         return "jobs that came no more are left alone: the source answers no $count to hold the keys against"
     if not after - unknown <= came <= before:

@@ -202,6 +202,10 @@ class Recorder:
         """Return where records lie that the service couldn't serve: `ask_again` asks for them, and no scan."""
         return rejects.find_unserved(self.db, self.source_id, scan.key) if self.has_rejects else []
 
+    def count_stepped_over(self, scan: Scan) -> int:
+        """Return how many of them a scan stepped over, since they were known before it was opened."""
+        return len(rejects.find_unserved(self.db, self.source_id, scan.key, scan.opened_by)) if self.has_rejects else 0
+
     def rules(self, scan: Scan, page: Page) -> Rules:
         """How the rows of a page of this scan are judged; `scan` as it stood before the page."""
         trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)

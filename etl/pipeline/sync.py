@@ -208,10 +208,12 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> bool:
     """
     run.begin(scan)
     scan = _pages(run, api, scan, watch)
-    # A late commit, perhaps: once more, and the source must keep its word.
-    if scan.is_done and shortfall(api, scan, len(run.find_unserved(scan))):
+    # A late commit, perhaps, or a record that it stepped over: once more, and the source must keep its word.
+    left_out = 0 if scan.opaque and scan.window.lower is not None else run.count_stepped_over(scan)
+    if scan.is_done and shortfall(api, scan, left_out):
+        left_out = len(run.find_unserved(scan))
         scan = _pages(run, api, scan.anew(), watch)
-        if scan.is_done and (missing := shortfall(api, scan, len(run.find_unserved(scan)))):
+        if scan.is_done and (missing := shortfall(api, scan, left_out)):
             raise BrokenPromise(
                 f"the source counts {missing} rows in the window that its pages never showed: run it again"
             )

@@ -49,7 +49,10 @@ SELECT job_id, true, key_name, key_after, key_before FROM etl.rejects WHERE sour
 _UNSERVED = """
 SELECT job_id, true, key_name, key_after, key_before
 FROM etl.rejects
-WHERE source_id = %s AND key_name = %s AND raw = ''
+WHERE source_id = %(source_id)s
+  AND key_name = %(key_name)s
+  AND raw = ''
+  AND (%(before)s::bigint IS NULL OR run_id < %(before)s)
 """
 _COUNT = "SELECT count(*) FROM etl.rejects WHERE source_id = %s"
 _NARROW = "UPDATE etl.rejects SET key_after = %s WHERE source_id = %s AND job_id = %s"
@@ -184,9 +187,13 @@ def narrow(db: Connection, source_id: int, key: str, after: str) -> None:
     db.execute(_NARROW, (after, source_id, key))
 
 
-def find_unserved(db: Connection, source_id: int, key_name: str) -> list[Span]:
-    """Return where records lie that the service couldn't serve, as far as that is known by this property."""
-    found = [Due._make(row) for row in db.execute(_UNSERVED, (source_id, key_name)).fetchall()]
+def find_unserved(db: Connection, source_id: int, key_name: str, before: int | None = None) -> list[Span]:
+    """Return where records lie that the service couldn't serve, as far as that is known by this property.
+
+    `before`: only those that were known before this run.
+    """
+    given = {"source_id": source_id, "key_name": key_name, "before": before}
+    found = [Due._make(row) for row in db.execute(_UNSERVED, given).fetchall()]
     return [span for one in found if (span := one.span) is not None]
 
 
