@@ -178,3 +178,22 @@ def test_no_part_of_a_page_is_taken_for_all_of_it(rows: Sequence[tuple[bytes, An
 def test_of_a_row_that_is_no_json_only_its_own_members_are_found(row: bytes, found: dict[str, Any]) -> None:
     """Never what stands in a text, a list or an object inside of it, and nothing that is there twice."""
     assert payload.read_loosely(row, ("jobID", "ID")) == found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No access to D:\\outputs\\aB3dE5gH7jK9mN1pQ3rS5tU7\\x.xlsx now",
+        "Key 'aB3dE5gH7jK9mN1pQ3rS5tU7' has expired",
+        'sent {"key":"aB3dE5gH7jK9mN1pQ3rS5tU7"}',
+        "sig: aB3dE5gH7jK9mN1pQ3rS5tU7",
+    ],
+)
+def test_a_key_without_an_address_is_withheld(said: str) -> None:
+    """In a path of Windows, in quotes, in JSON, after its name."""
+    assert "aB3dE5gH7jK9mN1pQ3rS5tU7" not in payload.harmless(said)
+
+
+def test_an_address_of_a_person_is_withheld_as_links_write_it() -> None:
+    """With its @ percent-encoded."""
+    assert "operator" not in payload.harmless("user operator%40example.com isn't allowed")
