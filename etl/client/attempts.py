@@ -28,10 +28,7 @@ _LONGEST_WAIT = 60.0  # seconds between two attempts
 _ALL_REFUSED = 2  # times, and the service refuses every request
 _PIECE = 1.0  # seconds
 _WORTH_A_WORD = 2.0  # seconds of waiting
-_BUSY = (
-    "it answered before: perhaps it allows fewer requests at a time than others and this run make of it; nothing is "
-    "lost, the next run goes on"
-)
+_BUSY = "it answered before: perhaps it allows fewer requests at a time. Nothing is lost, the next run goes on"
 
 _Error = TypeVar("_Error", bound=SourceError)
 

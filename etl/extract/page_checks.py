@@ -12,7 +12,7 @@ from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
 
 
 class NoKeyError(BrokenPromise):
-    """A page whose rows show no key that can be read: it can't be told what comes after it."""
+    """A page whose rows show no key that can be read, so that what comes after it isn't known."""
 
 
 class Ends:

@@ -76,7 +76,7 @@ def differing(db: Connection, source_id: int, scan: Scan, told: Told, is_unread:
 
 
 def remember(db: Connection, source_id: int, scan: Scan, keys: Mapping[str, bool | None]) -> None:
-    """The keys of a page that told nothing at a glance, in the transaction that moves the cursor.
+    """Store the keys of a page that needed a closer look, in the transaction that moves the cursor.
 
     Each with whether the job is old; None where its createdDate can't be read.
     """

@@ -108,7 +108,7 @@ def guard_sign_in(reach: Reach, source: Source, clock: Clock) -> Iterator[Callab
 def _find_elsewhere(
     db: Connection, state: State, base_url: str, grant: PasswordGrant, now: datetime
 ) -> datetime | None:
-    """Return until when these credentials are paused by what another source was told, None where they aren't."""
+    """Return until when these credentials are paused since another source refused them, None where they aren't."""
     given = (base_url, state.source_id, now, odata.plus(now, _LONGEST), _MOST_REFUSALS)
     for known, until in db.execute(_HELD_ELSEWHERE, given).fetchall():
         if isinstance(known, str) and isinstance(until, datetime) and _matches(known, grant):

@@ -76,34 +76,15 @@ def _asking_again() -> None:
         sa.PrimaryKeyConstraint("source_id", "job_id", "property", name="unread_values_pkey"),
         schema="etl",
     )
-    op.create_index(
-        "unread_values_waiting",
-        "unread_values",
-        ["source_id", "runs_to_wait"],
-        schema="etl",
-        postgresql_where=sa.text("NOT settled"),
-    )
-    op.create_index(
-        "unread_values_due",
-        "unread_values",
-        ["source_id", sa.text("coalesce(asked_at, first_seen_at)"), "job_id"],
-        schema="etl",
-        postgresql_where=sa.text("NOT settled AND runs_to_wait <= 0"),
-    )
-    op.create_index(
-        "unread_values_forms",
-        "unread_values",
-        ["source_id", "property", "form"],
-        schema="etl",
-        postgresql_where=sa.text("NOT settled"),
-    )
-    op.create_index(
-        "unread_values_known_forms",
-        "unread_values",
-        ["source_id", "property", "form"],
-        schema="etl",
-        postgresql_where=sa.text("settled AND times_asked > 0"),
-    )
+    since = sa.text("coalesce(asked_at, first_seen_at)")
+    for name, columns, where in (
+        ("waiting", ["source_id", "runs_to_wait"], "NOT settled"),
+        ("due", ["source_id", since, "job_id"], "NOT settled AND runs_to_wait <= 0"),
+        ("forms", ["source_id", "property", "form"], "NOT settled"),
+        ("known_forms", ["source_id", "property", "form"], "settled AND times_asked > 0"),
+    ):
+        index = f"unread_values_{name}"
+        op.create_index(index, "unread_values", columns, schema="etl", postgresql_where=sa.text(where))
     op.alter_column("compared", "is_old", nullable=True, schema="etl")
 
 

@@ -280,7 +280,7 @@ class Stage:
         self.said += found.sentences
 
     def _payload(self, job: Job) -> dict[str, Any]:
-        """A job as its values can be told from what is served."""
+        """Return a job with the values that can be read from what is served."""
         payload = self.world.payload(job)
         for drift in self.habits.service.drift:
             if drift.form in UNREADABLE_FORMS:
