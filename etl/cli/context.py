@@ -135,7 +135,7 @@ def database(found: settings.Settings) -> Iterator[Connection]:
 
 @contextmanager
 def reachable(found: settings.Settings) -> Iterator[Connection | None]:
-    """The same; None where there is none so far, or it can't be reached."""
+    """Connect to a database that is migrated; give None where there is none so far, or it can't be reached."""
     from etl.postgres import embedded
 
     with ExitStack() as stack:
@@ -148,7 +148,7 @@ def reachable(found: settings.Settings) -> Iterator[Connection | None]:
 
 @contextmanager
 def guarded(found: settings.Settings, source: settings.Source, api: Callable[[], Api], clock: Clock) -> Iterator[Api]:
-    """A client that doesn't sign in with credentials that were refused a short while ago, as far as that is known."""
+    """Give a client that doesn't sign in with credentials that were refused a short while ago, as far as is known."""
     from etl.state.sign_in import guard_sign_in
 
     with guard_sign_in(lambda: reachable(found), source, clock), api() as client:
@@ -157,7 +157,7 @@ def guarded(found: settings.Settings, source: settings.Source, api: Callable[[],
 
 @contextmanager
 def reading(found: settings.Settings) -> Iterator[Connection]:
-    """The same for who only reads: one snapshot, which a pooler of transactions serves too."""
+    """Connect to a database that is migrated, for who only reads: one snapshot, which a pooler of transactions serves too."""
     from etl.postgres import connection, migrations
 
     url = database_url(found)
