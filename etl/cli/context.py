@@ -157,7 +157,7 @@ def guarded(found: settings.Settings, source: settings.Source, api: Callable[[],
 
 @contextmanager
 def reading(found: settings.Settings) -> Iterator[Connection]:
-    """Connect to a database that is migrated, for who only reads: one snapshot, which a pooler of transactions serves too."""
+    """Connect to a database that is migrated to read one snapshot of it, which a pooler of transactions serves too."""
     from etl.postgres import connection, migrations
 
     url = database_url(found)
