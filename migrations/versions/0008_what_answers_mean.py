@@ -77,12 +77,13 @@ def _asking_again() -> None:
         schema="etl",
     )
     since = sa.text("coalesce(asked_at, first_seen_at)")
-    for name, columns, where in (
+    indexes: tuple[tuple[str, list[str | sa.TextClause], str], ...] = (
         ("waiting", ["source_id", "runs_to_wait"], "NOT settled"),
         ("due", ["source_id", since, "job_id"], "NOT settled AND runs_to_wait <= 0"),
         ("forms", ["source_id", "property", "form"], "NOT settled"),
         ("known_forms", ["source_id", "property", "form"], "settled AND times_asked > 0"),
-    ):
+    )
+    for name, columns, where in indexes:
         index = f"unread_values_{name}"
         op.create_index(index, "unread_values", columns, schema="etl", postgresql_where=sa.text(where))
     op.alter_column("compared", "is_old", nullable=True, schema="etl")
