@@ -10,11 +10,12 @@
     |  |- SignInFailed       1   credentials or token refused
     |  |  `- CredentialsRefused  1   by the token endpoint: not tried again for a while, or accounts get locked
     |  |- Refused            1   the service understood the request and said no (4xx)
-    |  |  `- KeyRefused      1   it can't be asked by its keys: scans then go by pieces of time
+    |  |  `- PagingRefused   1   what the paging of a scan needs: the scan then begins anew in another way
     |  |- AskForLess         1   it can't serve so much in one answer: asked again for less, where that can be
     |  |- BadAnswer          1   an answer that isn't a page of jobs; retried first
     |  |  `- UnreadableJob   1   one job, shown in a way that can't be read: perhaps spoilt on its way
     |  `- BrokenPromise      1   a page that contradicts what was asked of it
+    |     `- OptionIgnored   1   an option of the query has no effect: it counts as refused
     |- DatabaseError         1   Postgres can't be reached, or refuses us
     |- ArchiveError          1   where outputs are kept can't be written
     `- EmbeddedError         1   the embedded Postgres can't be made or started
@@ -78,24 +79,34 @@ class Refused(SourceError):
     """The service refused a request: `status` is its HTTP status.
 
     `is_query`: it answers other requests, so that it is this query which it doesn't support; `option` names what of it,
-    where the service does.
+    where the service does. `said`: the service's words.
     """
 
-    def __init__(self, message: str, status: int, *, is_query: bool = False, option: str | None = None) -> None:
+    def __init__(
+        self, message: str, status: int, *, is_query: bool = False, option: str | None = None, said: str = ""
+    ) -> None:
         super().__init__(message)
-        self.status, self.is_query, self.option = status, is_query, option
+        self.status, self.is_query, self.option, self.said = status, is_query, option, said
 
 
 class AskForLess(SourceError):
-    """The service can't serve so much in one answer. `is_too_large`: for its size or time, else for a bad record."""
+    """The service can't serve so much in one answer.
 
-    def __init__(self, message: str, *, is_too_large: bool) -> None:
+    `is_too_large`: for its size or time, else for a bad record. `is_too_long`: it may be the length of the query.
+    """
+
+    def __init__(self, message: str, *, is_too_large: bool, is_too_long: bool = False) -> None:
         super().__init__(message)
-        self.is_too_large = is_too_large
+        self.is_too_large, self.is_too_long = is_too_large, is_too_long
 
 
-class KeyRefused(Refused):
-    """The service refuses to filter, to order or to select by the properties that a scan goes by."""
+class PagingRefused(Refused):
+    """The service refuses what the paging of a scan needs: a filter, an order, `$skip` or `$select`."""
+
+    @classmethod
+    def by(cls, error: Refused) -> "PagingRefused":
+        """Return the refusal of a scan's query as that."""
+        return cls(str(error), error.status, is_query=error.is_query, option=error.option, said=error.said)
 
 
 class BadAnswer(SourceError):
@@ -108,6 +119,14 @@ class UnreadableJob(BadAnswer):
 
 class BrokenPromise(SourceError):
     """A page contradicts what was asked: a filter or an order was ignored, or nothing new came."""
+
+
+class OptionIgnored(BrokenPromise):
+    """The service answers a query as if an option of it weren't there: `capability` names what it doesn't support."""
+
+    def __init__(self, message: str, capability: str) -> None:
+        super().__init__(message)
+        self.capability = capability
 
 
 class DatabaseError(EtlError):

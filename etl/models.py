@@ -38,7 +38,18 @@ Key = int | str
 USUAL_PAGE = 100  # rows, where none has come yet
 SYNC = "sync"  # the lane of full and incremental scans; deep passes have one each
 REPLACED_TEXT = "(text)"  # in place of a property: some characters of a job's texts were replaced
-BY_TIME = "modifiedDate"  # what a scan goes by where the source refuses to filter on its keys
+BY_TIME = "modifiedDate"  # what a scan goes by that is read by time slices
+BY_SKIP = "$skip"  # and by overlapping pages
+KEYS = ("ID", "jobID")  # properties that a scan can go by, the preferred one first
+
+# What a service may support or not (docs/correctness.md, "What the service may refuse"). The last ones are finer than
+# what is documented there: a filter on ID alone, `$orderby` of dates, `and`, the order of rows that are asked for
+# without `$orderby`, rows without a date, the plain path of one job, nextLink.
+CAPABILITIES = (
+    *("top", "orderby", "filter_dates", "filter_keys", "or", "count", "skip", "select", "page_size"),
+    *("largest_list", "largest_query"),
+    *("filter_id", "orderby_dates", "and", "default_order", "null_dates", "plain_path", "next_link"),
+)
 
 
 class Span(NamedTuple):
@@ -46,6 +57,35 @@ class Span(NamedTuple):
 
     last: Key
     through: Key
+
+
+class Support(StrEnum):
+    """Whether a service supports something."""
+
+    UNKNOWN = "unknown"
+    YES = "yes"
+    NO = "no"
+
+
+class Capability(Struct, frozen=True):
+    """What a service was found to do with one of CAPABILITIES, in the words of the answer that showed it, and when.
+
+    `limit`: keys of the largest list, or bytes of the largest query, that it answers.
+    """
+
+    support: Support = Support.UNKNOWN
+    words: str = ""
+    at: datetime | None = None
+    limit: int | None = None
+
+
+class Paging(StrEnum):
+    """How the pages of a scan are asked for, the cheapest way first."""
+
+    KEY = "key"
+    KEY_UNORDERED = "key_unordered"
+    TIME = "time"
+    SKIP = "skip"
 
 
 class Clock(Struct, frozen=True):
@@ -184,18 +224,26 @@ class Window(Struct, frozen=True):
 
 
 class Cursor(Struct, frozen=True):
-    """Where one key range of a scan stands: rows with `after < key <= up_to` are still to come, unless it is done."""
+    """Where one key range of a scan stands: rows with `after < key <= up_to` are still to come, unless it is done.
+
+    By overlapping pages `after` is the number of rows that were read, or the query of the nextLink to go on with, and
+    `before` the query of the page that ended there. `tail`: the last rows of that page, each with key and version.
+    """
 
     part: int
     after: Key | None
     up_to: Key | None
     done: bool = False
+    tail: tuple[tuple[str, str], ...] = ()
+    before: str | None = None
 
 
 class Scan(Struct, frozen=True):
     """A scan as it stands. `key` is the source's property that orders it ("ID" or "jobID").
 
-    `key` is BY_TIME where the source refuses to filter on either: then cursors are times, as the source writes them.
+    `key` is BY_TIME for time slices: then cursors are times, as the source writes them. It is BY_SKIP for overlapping
+    pages. `is_ordered`: `$orderby` asks for the order of the key; else it is the service's own. `latest`: the latest
+    modifiedDate shown so far that isn't beyond the source's time, where the probe could not ask for the newest row.
     `delivered` counts the rows read so far inside the window, in a sync by jobID: it is needed only where keys can't be
     compared here (`opaque`), to hold the end of the scan against the source's own count. `done` and `expected` (None:
     not counted) are rows too, for the progress shown. `flatten_version` is that of the program that opened it.
@@ -223,6 +271,22 @@ class Scan(Struct, frozen=True):
     highest: Key | None = None
     page_size: int | None = None
     narrowed: bool = False
+    is_ordered: bool = True
+    latest: datetime | None = None
+
+    @property
+    def paging(self) -> Paging:
+        """How its pages are asked for."""
+        if self.key == BY_TIME:
+            return Paging.TIME
+        if self.key == BY_SKIP:
+            return Paging.SKIP
+        return Paging.KEY if self.is_ordered else Paging.KEY_UNORDERED
+
+    @property
+    def has_key(self) -> bool:
+        """Whether it goes by a key, ordered or not."""
+        return self.key in KEYS
 
     @property
     def lane(self) -> str:
@@ -245,6 +309,7 @@ class Scan(Struct, frozen=True):
             done=self.done + len(page.rows) + len(page.rejects),
             page_size=page.page_size,
             narrowed=page.narrowed,
+            latest=max((date for date in (self.latest, page.latest) if date is not None), default=None),
         )
 
     def shrunk(self) -> "Scan":
@@ -267,7 +332,7 @@ class Page(Struct, frozen=True):
 
     `split_off` are ranges that its own was split into besides, to be read side by side. `repeated` counts rows that an
     earlier page had brought already. `rejects`: records between its rows that the service can't serve. `page_size` and
-    `narrowed`: how the next page is asked for, see Scan.
+    `narrowed`: how the next page is asked for, `latest`: the latest modifiedDate among its rows, see Scan.
     """
 
     rows: tuple[bytes, ...]
@@ -281,6 +346,7 @@ class Page(Struct, frozen=True):
     rejects: tuple[Reject, ...] = ()
     page_size: int | None = None
     narrowed: bool = False
+    latest: datetime | None = None
 
 
 class Counts(Struct, frozen=True):

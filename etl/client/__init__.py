@@ -2,6 +2,7 @@
 
 client          pages, single jobs, a rerun
 pages           a page: how often it is asked for, and what else
+capabilities    what the service supports, as far as its answers have shown
 attempts        ask once, take in what the answer means, wait before the next attempt
 answers         what an answer means: retry, sign in, refused, ask for less, failed
 auth            bearer token and OAuth2 password grant, as httpx.Auth

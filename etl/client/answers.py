@@ -42,7 +42,18 @@ _OPTIONS = ("top", "skip", "count", "select", "orderby", "filter")
 _QUOTED_NAMES = re.compile(r"(?:(?<=')|(?<=\$)|(?<=\bfor ))[A-Za-z]\w*(?='| query)")
 _NAMES = re.compile(r"[A-Za-z]\w*")
 _OPERATORS = frozenset({"and", "or", "not", "eq", "ne", "gt", "ge", "lt", "le", "asc", "desc", "null"})
-_OR = re.compile("'or'", re.IGNORECASE)  # the operator, not the word
+# The operators of `$filter`, as the framework names them in quotes: not the words.
+_OPERATOR_NAMES = {
+    "or": "or",
+    "and": "and",
+    "equal": "eq",
+    "notequal": "ne",
+    "greaterthan": "gt",
+    "greaterthanorequal": "ge",
+    "lessthan": "lt",
+    "lessthanorequal": "le",
+}
+_OPERATOR = re.compile(rf"'({'|'.join(_OPERATOR_NAMES)})'", re.IGNORECASE)
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -258,7 +269,10 @@ def _judge_refusal(body: _Body, question: Question) -> Reading:
 
 
 def name_option(message: str, query: str) -> str | None:
-    """Return what of a query a message names: `top`, `or`, `pagesize`, `filter ID`; else None."""
+    """Return what of a query a message names: `top`, `or`, `pagesize`, `filter ID`; else None.
+
+    `filter ID` too where it is the operator that ID is compared by; `eq` where that is `eq`.
+    """
     words = {word.lower() for word in _QUOTED_NAMES.findall(message)}
     options = {name: unquote(value) for name, _, value in (part.partition("=") for part in query.split("&"))}
     condition = _QUOTED.sub("''", options.get("$filter", ""))
@@ -266,11 +280,20 @@ def name_option(message: str, query: str) -> str | None:
         return f"filter {names[0]}"
     if names := _named(options.get("$orderby", ""), words):
         return f"orderby {names[0]}"
-    if _OR.search(message) and " or " in condition:
-        return "or"
+    if (named := _OPERATOR.search(message)) and (operator := _find_operator(named[1], condition)):
+        return operator
     if "pagesize" in options and "pagesize" in words:
         return "pagesize"
     return next((name for name in _OPTIONS if f"${name}" in options and name in words), None)
+
+
+def _find_operator(name: str, condition: str) -> str | None:
+    """Return what of a condition an operator's name speaks of: itself, or the property that is compared by it."""
+    operator = _OPERATOR_NAMES[name.lower()]
+    if operator in ("or", "and", "eq"):
+        return operator if f" {operator} " in condition else None
+    compared = re.search(rf"(\w+) {operator} ", condition)
+    return f"filter {compared[1]}" if compared else None
 
 
 def _named(text: str, words: Set[str]) -> list[str]:

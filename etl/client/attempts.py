@@ -164,7 +164,9 @@ class Attempts:
             )
         elif reading.meaning is Meaning.LESS:
             final = AskForLess(
-                f"{self._base} can't be asked for so much at a time ({said}) with {shown}", is_too_large=True
+                f"{self._base} can't be asked for so much at a time ({said}) with {shown}",
+                is_too_large=True,
+                is_too_long=question.is_long and reading.option is None,
             )
         else:
             advice = _BUSY if reading.is_overload else way_out(answer.status, self._base)
@@ -174,6 +176,7 @@ class Attempts:
                 answer.status,
                 is_query=is_query,
                 option=reading.option,
+                said=said,
             )
         raise with_id(final, reading.request_id)
 
@@ -181,7 +184,7 @@ class Attempts:
         """Return the error of a query that was refused without a reason."""
         status = failed.answer.status if failed.answer is not None else 0
         said = f"{self._base} refused a request ({failed.error}) with {show_query(query)}"
-        refused = Refused(f"{said}; {way_out(status, self._base)}", status, is_query=True)
+        refused = Refused(f"{said}; {way_out(status, self._base)}", status, is_query=True, said=failed.said)
         return with_id(refused, failed.error.request_id)
 
     def mask(self, reading: Reading) -> Reading:

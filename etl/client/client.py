@@ -18,6 +18,7 @@ from etl.client import answers, odata, payload
 from etl.client.answers import Answer, Meaning, Question
 from etl.client.attempts import Attempts, Failure, with_id
 from etl.client.auth import Grant, Token, sign_in
+from etl.client.capabilities import Capabilities
 from etl.client.pages import ATTEMPTS, NEVER, Pages
 from etl.client.retry import Again
 from etl.client.sender import JOBS, Sender
@@ -64,7 +65,7 @@ class Api(Pages):
         self.monotonic = clock.monotonic
         auth = signed_in or sign_in(source, clock)
         self._sender = Sender(source, clock, auth, transport, line, heard)
-        super().__init__(Attempts(source, clock, auth, self._sender, notice))
+        super().__init__(Attempts(source, clock, auth, self._sender, notice), Capabilities(clock.now))
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +122,7 @@ class Api(Pages):
         for what is another job.
         """
         first: SourceError | None = None
+        last: SourceError | None = None
         for way in range(self._single, len(_SPELLINGS) + 1):
             try:
                 if way < len(_SPELLINGS):
@@ -128,15 +130,18 @@ class Api(Pages):
                 else:
                     shown = self._plain_job(job_id, ended, attempts)
             except (AskForLess, BrokenPromise) as error:
-                first = first or error
+                first, last = first or error, error
             except Refused as error:
                 if way < len(_SPELLINGS):
                     raise
-                first = first or error
+                first, last = first or error, error
             else:
                 self._single = way
+                if way == len(_SPELLINGS):
+                    self.capabilities.confirm("plain_path", "answered")
                 return shown
         assert first is not None
+        self.capabilities.refuse("plain_path", str(last))
         raise first
 
     def _job_of_collection(self, job_id: str, name: str, ended: threading.Event, attempts: int) -> Shown | None:

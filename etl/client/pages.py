@@ -3,13 +3,15 @@
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from etl.client import answers, odata
+from etl.client import answers, capabilities, odata
 from etl.client.answers import Question
 from etl.client.attempts import Attempts, Reply
+from etl.client.capabilities import Capabilities
 from etl.errors import AskForLess, Refused
+from etl.models import USUAL_PAGE
 
 ATTEMPTS = 8
 NEVER = threading.Event()
@@ -27,15 +29,19 @@ class _Fallback(NamedTuple):
 
 
 class Pages:
-    """The pages that one source's service is asked for. Safe to use from several threads."""
+    """The pages that one source's service is asked for. Safe to use from several threads.
 
-    def __init__(self, attempts: Attempts) -> None:
+    `capabilities`: what the service is known to support, learnt from each answer.
+    """
+
+    def __init__(self, attempts: Attempts, known: Capabilities) -> None:
+        self.capabilities = known
         self._attempts = attempts
         # In a row, of the vendor's parameter: of a size that was asked for, and of one that was only offered.
         self._refusals: Counter[str] = Counter()
 
     def offer_pages_anew(self) -> None:
-        """Forget that a page size was refused: for another run."""
+        """Forget how often a page size was refused: for another run."""
         self._refusals.clear()
 
     def page(
@@ -45,41 +51,112 @@ class Pages:
         *,
         page_size: int | None = None,
         offer: int | None = None,
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         can_shrink: bool = False,
         is_least: bool = False,
         has_another_way: bool = False,
         another: str | None = None,
+        optional: Sequence[str] = (),
     ) -> Reply:
         """Return the rows that a query of the collection brings. Raises SourceError after every retry.
 
-        `ended`, set by another thread, ends the waiting for a next attempt. `page_size`: rows that a page shall have,
-        `offer`: rows that it may have; the service may ignore both. The vendor's parameter asks for them, until it is
-        refused; for `page_size` a Prefer header does too.
+        `ended`, set by another thread, ends the waiting for a next attempt. `attempts`: ATTEMPTS if None.
+        `page_size`: rows that a page shall have, `offer`: rows that it may have; the service may ignore both. The
+        vendor's parameter asks for them, until it is refused; for `page_size` a Prefer header does too.
         `can_shrink`: what fails for good, while other requests are answered, raises AskForLess; what takes too long
         does so at once, unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does
         what is refused without a reason. `another`: the other request, where the caller knows one.
+        `optional`: options of the query that the caller can do without ("top", "select"): they are left out where the
+        service refuses them.
         """
-        fallback = _Fallback(attempts, can_shrink, is_least, has_another_way, another)
+        fallback = _Fallback(ATTEMPTS if attempts is None else attempts, can_shrink, is_least, has_another_way, another)
+        missing = [name for name in optional if not self.capabilities.supports(name)]
+        query = capabilities.without(query, missing)
+        try:
+            return self._ask_in_size(query, page_size, offer, ended, fallback)
+        except Refused as error:
+            left = [name for name in optional if capabilities.without(query, [name]) != query]
+            if not (error.is_query and left):
+                raise
+            return self._ask_without(query, left, error, page_size, ended, fallback)
+
+    def _ask_without(
+        self,
+        query: str,
+        names: Sequence[str],
+        error: Refused,
+        page_size: int | None,
+        ended: threading.Event,
+        fallback: _Fallback,
+    ) -> Reply:
+        """Ask a query that was refused without the options that can be spared: those refused, else one after another.
+
+        Raises the error where none of them was the reason.
+        """
+        refused = [name for name in names if not self.capabilities.supports(name)]
+        for tried in [refused] if refused else [[name] for name in names]:
+            left = [name for name in names if name not in tried]
+            shorter = capabilities.without(query, tried)
+            try:
+                reply = self._ask_in_size(
+                    shorter, page_size, None, ended, fallback._replace(has_another_way=not refused)
+                )
+            except (Refused, AskForLess) as other:
+                is_other = isinstance(other, Refused) and other.is_query and other.option is not None
+                if is_other and left:
+                    return self._ask_without(shorter, left, error, page_size, ended, fallback)
+                if is_other or refused:
+                    raise
+            else:
+                for name in tried:
+                    self.capabilities.refuse(name, error.said)
+                return reply
+        raise error
+
+    def _ask_in_size(
+        self, query: str, page_size: int | None, offer: int | None, ended: threading.Event, fallback: _Fallback
+    ) -> Reply:
+        """Ask for pages of a size, until the vendor's parameter for it is refused."""
         headers = {} if page_size is None else {"Prefer": f"odata.maxpagesize={page_size}"}
         rows, kind = page_size or offer, "offer" if page_size is None else "size"
         refused = 0
-        if rows is not None and self._refusals[kind] < _ENOUGH_REFUSALS:
+        can_ask = self.capabilities.supports("page_size") and self._refusals[kind] < _ENOUGH_REFUSALS
+        if rows is not None and can_ask:
             try:
                 reply = self._ask(odata.with_page_size(query, rows), headers, ended, fallback)
             except (Refused, AskForLess) as error:
-                if not _may_be_pagesize(error, has_another_way):
+                if not _may_be_pagesize(error, fallback.has_another_way):
                     raise
                 is_named = isinstance(error, Refused) and error.option == "pagesize"
-                refused = _ENOUGH_REFUSALS if is_named else 1
+                refused = 0 if is_named else 1
+                words = error.said if isinstance(error, Refused) else str(error)
             else:
                 self._refusals[kind] = 0
+                if len(reply.answer.rows) > USUAL_PAGE:
+                    self.capabilities.confirm("page_size", f"{len(reply.answer.rows)} rows came")
                 return reply
         reply = self._ask(query, headers, ended, fallback)
         self._refusals[kind] += refused
+        if refused and self._refusals[kind] >= _ENOUGH_REFUSALS:
+            self.capabilities.refuse("page_size", words)
         return reply
 
     def _ask(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
+        """Ask until there is a good answer, and learn from it what the service supports."""
+        try:
+            reply = self._try(query, headers, ended, fallback)
+        except Refused as error:
+            if error.is_query and error.option:
+                self.capabilities.refuse_option(error.option, error.said)
+            raise
+        self.capabilities.confirm_query(query)
+        if "$count=" in query and reply.answer.total is not None:
+            self.capabilities.confirm("count", "answered")
+        if reply.answer.next_query is not None:
+            self.capabilities.confirm("next_link", "came")
+        return reply
+
+    def _try(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
         attempts, can_shrink, is_least, has_another_way, another = fallback
         question = Question(query, self._attempts.is_known, has_another_way)
         refusals = failures = 0  # with another request answered after each
@@ -104,7 +181,8 @@ class Pages:
                 self._attempts.wait(failed, attempt, ended)
             if not is_doubtful and not is_failing:
                 continue
-            other = self._attempts.choose_another(query) if another is None else another
+            # Of a refusal another request that is alike tells nothing.
+            other = self._attempts.choose_another(query) if another is None or is_doubtful else another
             is_confirmed = self._attempts.good > good or self._attempts.is_answered(other, failed, query, ended)
             if failed.answer is not None and is_doubtful:
                 refusals, refusal = is_confirmed + (refusals if failed.said == refusal else 0), failed.said

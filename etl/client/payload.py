@@ -42,6 +42,7 @@ _LOOSE_TOKEN = re.compile(rb'\s*+("(?:[^"\\]|\\.)*+"|[\[\]{},:]|[\w.+-]++)', re.
 _OPENING = {b"}": b"{", b"]": b"["}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
+_QUERY, _LONGEST_QUERY = re.compile(r"[!-~]+"), 4_000  # of a nextLink: what a request line can hold
 _LONGEST_INTEGER = 4_300  # digits; Python's int and msgspec's have an end there
 
 
@@ -63,12 +64,14 @@ class TooDeepError(ValueError):
 class Answer(NamedTuple):
     """A good page: its rows as raw JSON, its count where asked, and the characters that were replaced.
 
-    A row may be no JSON at all: then `flatten` makes a reject of it.
+    A row may be no JSON at all: then `flatten` makes a reject of it. `next_query`: the query of its nextLink, as sent;
+    where else the link leads is nothing to follow.
     """
 
     rows: tuple[bytes, ...]
     total: int | None
     replaced_characters: int
+    next_query: str | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -76,6 +79,15 @@ class _Envelope(msgspec.Struct):
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     count: object = msgspec.field(default=None, name="@odata.count")
     plain_count: object = msgspec.field(default=None, name="@count")  # its name in OData 4.01
+    next_link: object = msgspec.field(default=None, name="@odata.nextLink")
+    plain_next_link: object = msgspec.field(default=None, name="@nextLink")
+
+    @property
+    def next_query(self) -> str | None:
+        """The query of the nextLink, if there is one."""
+        link = self.plain_next_link if self.next_link is None else self.next_link
+        query = link.partition("?")[2].partition("#")[0] if isinstance(link, str) else ""
+        return query if query and len(query) <= _LONGEST_QUERY and _QUERY.fullmatch(query) else None
 
     @property
     def total(self) -> int | None:
@@ -133,7 +145,7 @@ def parse_page(body: bytes) -> Answer:
         raise BadAnswer(f"the answer is an error inside a 200: {error_message(body)}")
     if envelope.value is msgspec.UNSET:
         raise BadAnswer("the answer has no list of jobs")
-    return Answer(rows, envelope.total, replaced)
+    return Answer(rows, envelope.total, replaced, envelope.next_query)
 
 
 class _Acceptance(msgspec.Struct):

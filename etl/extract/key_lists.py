@@ -1,7 +1,8 @@
 """Asks for jobs by their keys, in lists as long as the service answers (docs/correctness.md, "Pages that don't come").
 
 A list has one condition alone: what an answer leaves out is asked for in another list. What the service refuses is
-halved, down to one key a request; each good answer lets the next list be one longer, up to what was refused.
+halved, down to one job a request, by a filter or by its plain path; each good answer lets the next list be one longer,
+up to what was refused.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
-from etl.errors import AskForLess, Refused
+from etl.errors import AskForLess, BrokenPromise, Refused
 
 if TYPE_CHECKING:
-    from etl.client.attempts import Reply
     from etl.client.client import Api
 
 MOST_KEYS = 15  # 6n - 1 nodes of the 100 that the framework allows
@@ -24,8 +24,20 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _MOST_BYTES = 1_500  # of the query; the framework allows 2,048
 
 
+class _Came(NamedTuple):
+    """The rows of one answer, with so many characters replaced, and when it was given."""
+
+    rows: Sequence[bytes]
+    replaced_characters: int
+    answered_at: datetime
+
+    @property
+    def keys(self) -> set[str]:
+        return {str(odata.stamp(row).jobID) for row in self.rows}
+
+
 class _Refusal(Exception):
-    """The service doesn't answer a list of this length."""
+    """The service doesn't answer a list of this length, or about this job."""
 
 
 def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
@@ -36,15 +48,15 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
     shown: set[str] = set()
     left = [job_id for job_id in job_ids if job_id != witness]
     while left:
-        some = _take(left, _most_keys(api) - 1, witness)
+        some = _take(api, left, _most_keys(api) - 1, witness)
         try:
             answered = (
                 _ask_list(api, {*some, witness}, witness) if some else _ask_singly(api, left[:MOST_KEYS], witness)
             )
-        except _Refusal:
+        except _Refusal as refusal:
             if not some:
                 return None
-            _halve(api, len(some) + 1)
+            _halve(api, len(some) + 1, str(refusal))
             continue
         if answered is None:
             return None
@@ -85,17 +97,18 @@ def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) 
     unanswered: set[str] = set()
     left = list(job_ids)
     while left and answers < most_answers:
-        some = _take(left, max(1, _most_keys(api)))
+        some = _take(api, left, max(1, _most_keys(api)))
         try:
-            answer, answered_at = _ask(api, some)
-        except _Refusal:
+            answer = _ask(api, some) if len(some) > 1 else _ask_for_one(api, some[0])
+        except _Refusal as refusal:
             if len(some) > 1:
-                _halve(api, len(some))
+                _halve(api, len(some), str(refusal))
                 continue
             if len(unanswered) == _MOST_UNANSWERED:
                 break
             unanswered.add(left.pop(0))
             continue
+        answered_at = answer.answered_at
         came = [(str(odata.stamp(row).jobID), row) for row in answer.rows]
         keys = {key for key, _ in came}
         if not keys <= set(some):
@@ -109,22 +122,35 @@ def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) 
 
 
 def _most_keys(api: Api) -> int:
+    if not api.capabilities.supports("or"):
+        return 1
+    known = api.capabilities.find("largest_list")
+    if api.keys_a_list is math.inf and known.limit is not None:
+        api.keys_a_list = known.limit
     return int(min(api.keys_a_list, MOST_KEYS))
 
 
-def _halve(api: Api, sent: int) -> None:
+def _halve(api: Api, sent: int, words: str) -> None:
     api.keys_a_list, api.keys_refused = max(1, sent // 2), min(sent, api.keys_refused)
+    api.capabilities.refuse("largest_list", words, limit=max(1, sent // 2))
 
 
 def _grow(api: Api) -> None:
     """Let the next list be one key longer, but not as long as one that was refused in this run."""
-    api.keys_a_list = max(1, min(_most_keys(api) + 1, api.keys_refused - 1))
+    answered = _most_keys(api)
+    api.keys_a_list = max(1, min(answered + 1, api.keys_refused - 1))
+    known = api.capabilities.find("largest_list")
+    if known.limit is not None and answered > known.limit:
+        api.capabilities.refuse("largest_list", known.words, limit=answered)
+    elif known.limit is None and answered == MOST_KEYS:
+        api.capabilities.confirm("largest_list", "answered")
 
 
-def _take(keys: Sequence[str], most: int, *others: str) -> list[str]:
+def _take(api: Api, keys: Sequence[str], most: int, *others: str) -> list[str]:
     """Return the first of some keys, as many as a list may hold beside the others."""
     taken = list(keys[:most])
-    while len(taken) > 1 and len(_query([*taken, *others])) > _MOST_BYTES:
+    most = min(_MOST_BYTES, api.capabilities.find("largest_query").limit or _MOST_BYTES)
+    while len(taken) > 1 and len(_query([*taken, *others])) > most:
         taken.pop()
     return taken
 
@@ -133,20 +159,35 @@ def _query(keys: Iterable[str]) -> str:
     return odata.query([odata.any_of("jobID", sorted(keys))])
 
 
-def _ask(api: Api, keys: Iterable[str]) -> Reply:
+def _ask(api: Api, keys: Iterable[str]) -> _Came:
     """Return what one list brings. Raises _Refusal."""
+    query = _query(keys)
     try:
-        return api.page(_query(keys), can_shrink=True, has_another_way=True)
-    except AskForLess:
-        raise _Refusal from None
+        answer, answered_at = api.page(query, can_shrink=True, has_another_way=True)
+        return _Came(answer.rows, answer.replaced_characters, answered_at)
+    except AskForLess as error:
+        if error.is_too_long:
+            api.capabilities.refuse("largest_query", str(error), limit=len(query) - 1)
+        raise _Refusal(str(error)) from None
     except Refused as error:
         if not error.is_query and error.status not in (400, 404, 501):
             raise
-        raise _Refusal from None
+        raise _Refusal(error.said) from None
 
 
-def _keys_of(reply: Reply) -> set[str]:
-    return {str(odata.stamp(row).jobID) for row in reply.answer.rows}
+def _ask_for_one(api: Api, job_id: str) -> _Came:
+    """Return the row of one job, if the source shows it: by a filter, else by the plain path. Raises _Refusal."""
+    try:
+        shown = api.job(job_id)
+    except (AskForLess, BrokenPromise) as error:
+        raise _Refusal(str(error)) from None
+    except Refused as error:
+        if error.status in (401, 403):
+            raise
+        raise _Refusal(str(error)) from None
+    if shown is None:
+        return _Came((), 0, _NEVER)
+    return _Came((shown.row,), shown.replaced_characters, shown.answered_at)
 
 
 def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
@@ -156,7 +197,7 @@ def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
     """
     answered: set[str] = set()
     while left := (asked - answered) - {witness}:
-        came = _keys_of(_ask(api, left | {witness}))
+        came = _ask(api, left | {witness}).keys
         if not came <= left | {witness} or witness not in came:
             # A page of one row shows whichever comes first.
             is_cut = len(came) == 1 and came <= left
@@ -164,28 +205,29 @@ def _ask_list(api: Api, asked: Set[str], witness: str) -> set[str] | None:
                 return None
         answered |= came
         if came == {witness}:
-            return answered if not _ask(api, left).answer.rows else None
+            return answered if not _ask(api, left).rows else None
     return answered
 
 
 def _ask_singly(api: Api, keys: Sequence[str], witness: str) -> set[str] | None:
-    """Return the same by one key a request; the witness is asked for before and after.
+    """Return the same by one job a request, by a filter or its plain path; the witness is asked for before and after.
 
-    A job that the service can't answer about counts as shown, a few of them at most.
+    A job that the service can't answer about counts as shown, a few of them at most. One that isn't shown is asked for
+    twice: one empty answer, or one 404, is no proof.
     """
     answered: set[str] = set()
     unanswered = 0
     for key in (witness, *keys, witness):
         try:
-            came = _keys_of(_ask(api, [key]))
+            came = _ask_for_one(api, key).keys
         except _Refusal:
             unanswered += 1
             if key == witness or unanswered > _MOST_UNANSWERED:
                 raise
             answered.add(key)
             continue
-        if key != witness and not came:  # one empty answer is no proof
-            came = _keys_of(_ask(api, [key]))
+        if key != witness and not came:
+            came = _ask_for_one(api, key).keys
         if not came <= {key} or (key == witness and not came):
             return None
         answered |= came

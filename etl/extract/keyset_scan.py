@@ -14,24 +14,23 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.errors import AskForLess, BadAnswer, BrokenPromise, Refused, Unreachable
-from etl.extract import time_slice_scan
+from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused
+from etl.extract import skip_scan, strategy, time_slice_scan
 from etl.extract.page_checks import counts_before
 from etl.extract.page_fetcher import PageFetcher, write_window
 from etl.extract.prefetch import Ahead, Brought
+from etl.extract.probe import Probe
 from etl.extract.row_count import count_rows
-from etl.models import BY_TIME, TICK_PLAY, Cursor, Key, Page, Scan, ScanKind, Span, Window
+from etl.models import TICK_PLAY, Cursor, Key, Page, Paging, Scan, ScanKind, Span, Window
 
 if TYPE_CHECKING:
-    from etl.client.attempts import Reply
     from etl.client.client import Api
 
-_NEWEST = 5  # rows that are tried for the newest one
 _WAY_OUT = "The watermark stays where it was; `aims360-etl doctor` says what the service honours"
 _SLOW = 0.05  # seconds; a source whose quickest answer takes longer is far away: that can be waited for side by side
 _LARGE_ROW = 8_192  # bytes; a larger one counts as several where memory is concerned
@@ -40,53 +39,11 @@ _HIGHEST_GUID = 0xFFFFFFFF  # its first eight digits
 T = TypeVar("T")
 
 
-class Probe(NamedTuple):
-    """The newest row of the source (None: it shows none) and the time by its clock."""
-
-    newest: odata.Stamp | None
-    as_of: datetime
-
-    @property
-    def key(self) -> str:
-        """The property that orders a scan: ID, or jobID where the source shows no ID."""
-        return "ID" if self.newest is not None and self.newest.key("ID") is not None else "jobID"
-
-
-def probe(api: Api) -> Probe:
-    """Asks for the newest row, before anything else."""
-    page = newest_row(api)
-    rows = page.answer.rows
-    return Probe(odata.stamp(rows[0]) if rows else None, page.answered_at)
-
-
-def newest_row(api: Api, attempts: int = 8) -> Reply:
-    """Return the newest row that the service can serve, if it has any. Raises SourceError."""
-    first, second = (odata.query(order="modifiedDate desc", top=1, skip=skip) for skip in (0, 1))
-    try:
-        return api.page(first, can_shrink=True, is_least=True, another=second, attempts=attempts)
-    except (AskForLess, Unreachable) as error:
-        if isinstance(error, Unreachable) and not error.was_answered:
-            raise
-        return _next_newest(api, error)
-
-
-def _next_newest(api: Api, error: AskForLess | Unreachable) -> Reply:
-    """Return the newest row that the service can serve: an older one makes the window longer, which is always safe.
-
-    Raises the error where no other is answered, each asked for once: it is an outage.
-    """
-    for skip in range(1, _NEWEST):
-        with suppress(AskForLess, BadAnswer, Refused, Unreachable):
-            return api.page(odata.query(order="modifiedDate desc", top=1, skip=skip), attempts=1)
-    if isinstance(error, Unreachable):
-        raise error
-    raise Unreachable(f"{error}; nor the {_NEWEST - 1} rows after it. Nothing is lost, the next run goes on") from None
-
-
 def window(kind: ScanKind, found: Probe, watermark: datetime | None, look_back: timedelta) -> Window:
     """The window of a new scan. A row dated in the future must not blind the mirror: the source's clock bounds it."""
-    newest = found.newest.modified if found.newest else None
-    upper = watermark if newest is None else min(newest, found.as_of)
+    upper = watermark if found.is_newest or found.row is None else None  # found at the end of the scan, see `settle`
+    if found.newest is not None:
+        upper = min(found.newest, found.as_of)
     incremental = kind is ScanKind.INCREMENTAL and watermark is not None
     lower = odata.plus(watermark, -(look_back + TICK_PLAY)) if incremental and watermark else None
     return Window(lower, upper, found.as_of)
@@ -95,12 +52,22 @@ def window(kind: ScanKind, found: Probe, watermark: datetime | None, look_back: 
 def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = False) -> Scan:
     """A new scan. Of one of all rows it is asked how many they are, for the progress shown, and how far they go."""
     expected = highest = None
-    if span.lower is None and found.newest is not None:
+    if span.lower is None and found.row is not None:
+        order = f"{found.key} desc" if api.capabilities.supports("orderby") else ""
         with suppress(Refused, AskForLess):
-            answer = api.page(odata.query(order=f"{found.key} desc", top=1, count=True), can_shrink=True).answer
+            query = odata.query(order=order, top=1, count=True)
+            answer = api.page(query, can_shrink=True, has_another_way=True, optional=("top", "count")).answer
             expected = answer.total
-            highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows else None
+            highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows and order else None
     return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)
+
+
+def settle(scan: Scan) -> Scan:
+    """Return a scan at its end with the upper bound of its window, where the newest row could not be asked for."""
+    window = scan.window
+    if window.upper is not None or scan.latest is None:
+        return scan
+    return replace(scan, window=replace(window, upper=min(scan.latest, window.as_of)))
 
 
 def pages(
@@ -115,14 +82,18 @@ def pages(
     With each comes what `read` makes of it: by the threads that read ahead, several at a time, so that it must share
     nothing that changes (by time, in the caller's). A page carries the cursor to save with its rows; the last page of a
     range says done. `at_least`: so many rows at a time, where there are as many. `left_out`: where records lie that the
-    service couldn't serve: they aren't asked for. Raises SourceError: among them BrokenPromise, and KeyRefused where
+    service couldn't serve: they aren't asked for. Raises SourceError: among them BrokenPromise, and PagingRefused where
     the source can't be asked like that.
     """
     try:
-        if scan.key == BY_TIME:
+        if scan.paging is Paging.TIME:
             yield from ([(page, read(page))] for page in time_slice_scan.pages(api, scan))
+        elif scan.paging is Paging.SKIP:
+            yield from ([(page, read(page))] for page in skip_scan.pages(api, scan))
         else:
             yield from _side_by_side(api, scan, read, at_least, left_out)
+    except OptionIgnored as error:
+        raise OptionIgnored(f"{error}. {_WAY_OUT}", error.capability) from None
     except BrokenPromise as error:
         raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
 
@@ -145,7 +116,7 @@ def _side_by_side(
         if page.opaque and end in ends:
             raise BrokenPromise(f"pages come in circles: one ended at {page.cursor.after!r} before")
         ends.update([end] if page.opaque else [])
-        own, *others = split(scan, page, most)
+        own, *others = split(scan, page, most if can_split else 1)
         new = tuple(replace(cursor, part=next(parts)) for cursor in others)
         page = replace(page, cursor=own, split_off=new)
         rows = max(len(page.rows), sum(map(len, page.rows)) // _LARGE_ROW)
@@ -153,7 +124,7 @@ def _side_by_side(
 
     todo = [cursor for cursor in scan.cursors if not cursor.done]
     # One of recent rows is short, and its rows lie close together.
-    can_split = scan.window.lower is None
+    can_split = scan.window.lower is None and scan.is_ordered and api.capabilities.supports("and")
     wanted = api.bears if can_split and _SLOW < api.latency < math.inf else 1
 
     def most() -> int:
@@ -195,11 +166,18 @@ def shortfall(api: Api, scan: Scan, left_out: int = 0) -> int:
     were counted before it. Rows can only leave, but for late commits. Raises BrokenPromise where the source doesn't
     count.
     """
-    if scan.expected is not None and scan.done < scan.expected and not scan.opaque and scan.key != BY_TIME:
+    has_order = not scan.opaque and scan.is_ordered
+    if scan.expected is not None and scan.done < scan.expected and has_order and scan.has_key:
         return max(0, _fewer_than_expected(api, scan) - left_out)
     end = counts_before(scan)
-    if end is None or not scan.opaque:
+    if end is None or has_order or scan.paging is Paging.SKIP:
         return 0
+    if not strategy.can_count(api.capabilities, scan.window.lower is not None):
+        if not scan.opaque:
+            return 0  # a page has proven the order
+        raise PagingRefused(
+            "the source's keys can't be compared here, and it counts no rows to hold the scan against", 0
+        )
     conditions = [*write_window(scan), f"modifiedDate lt {odata.literal(end)}"]
     total = count_rows(api, conditions)
     if total is None:
@@ -216,24 +194,26 @@ def _fewer_than_expected(api: Api, scan: Scan) -> int:
     that were modified before the scan, a set that can only shrink.
     """
     before = counts_before(scan)
-    if before is None:
+    if before is None or not strategy.can_count(api.capabilities, has_window=False):
         return 0
     with suppress(Refused):
-        return max(0, (count_rows(api, [f"modifiedDate lt {odata.literal(before)}"]) or 0) - scan.delivered)
+        total = count_rows(api, [f"modifiedDate lt {odata.literal(before)}"])
+        return 0 if total is None else max(0, total - scan.delivered)
     return 0
 
 
 def lost_its_key(scan: Scan, found: Probe) -> bool:
     """Whether the source no longer shows the key that an open scan goes by; one unreadable key is no sign of that."""
-    return found.newest is not None and scan.key != BY_TIME and getattr(found.newest, scan.key) is None
+    return found.row is not None and scan.has_key and getattr(found.row, scan.key) is None
 
 
 def passed(scan: Scan) -> list[str]:
     """The checks that every answer of a scan that came to its end has passed, by name."""
     checks = {
-        "dates": scan.window.lower is not None or scan.key == BY_TIME,  # inside of what was asked for
-        "keys": scan.key != BY_TIME and not scan.opaque,  # ascending, and past the cursor
+        "dates": scan.window.lower is not None or scan.paging is Paging.TIME,  # inside of what was asked for
+        "keys": scan.has_key and not scan.opaque,  # ascending, and past the cursor
         # held against the source's own
-        "count": scan.key == BY_TIME or (scan.opaque and counts_before(scan) is not None),
+        "count": scan.paging is Paging.TIME or (scan.has_key and scan.opaque and counts_before(scan) is not None),
+        "overlap": scan.paging is Paging.SKIP,  # each page shows rows of the one before, unchanged
     }
     return [name for name, was_made in checks.items() if was_made]

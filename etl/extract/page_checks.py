@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from etl.client import odata, payload
-from etl.errors import BrokenPromise
+from etl.errors import BrokenPromise, OptionIgnored
 from etl.models import SHOWN_PLAY, SYNC, TICK_PLAY, Cursor, Key, Page, Scan
 
 
@@ -58,8 +58,12 @@ def counts_before(scan: Scan) -> datetime | None:
     An increment by ID has no need of it: numbers can always be compared.
     """
     upper = scan.window.upper
-    is_counted = scan.lane == SYNC and (scan.key != "ID" or scan.window.lower is None)
-    return odata.plus(upper, TICK_PLAY) if upper and is_counted else None
+    has_need = scan.key != "ID" or scan.window.lower is None or not scan.is_ordered
+    if scan.lane != SYNC or not has_need:
+        return None
+    if upper is None:  # the newest row could not be asked for: what was there by the source's time
+        return None if scan.is_ordered else scan.window.as_of
+    return odata.plus(upper, TICK_PLAY)
 
 
 def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: datetime) -> Page:
@@ -67,7 +71,7 @@ def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: 
     if not answer.rows:
         return Page((), Cursor(cursor.part, cursor.after, cursor.up_to, done=True), answered_at)
     places = odata.places(answer.rows)
-    _check_dates(scan, places)
+    check_dates(scan, places)
     keys = [key for key in (place.key(scan.key) for place in places) if key is not None]
     if not keys:
         raise NoKeyError(f"no row of a page shows a readable {scan.key}")
@@ -82,10 +86,20 @@ def check_page(scan: Scan, cursor: Cursor, answer: payload.Answer, answered_at: 
         delivered=_count_inside(scan, places),
         repeated=repeated,
         replaced_characters=answer.replaced_characters,
+        latest=find_latest(scan, places),
     )
 
 
-def _check_dates(scan: Scan, places: Sequence[odata.Place]) -> None:
+def find_latest(scan: Scan, places: Sequence[odata.Place]) -> datetime | None:
+    """Return the latest date of some rows that isn't beyond the source's time, where the scan has need of it."""
+    if scan.window.upper is not None:
+        return None
+    dates = (place.modified for place in places)
+    return max((date for date in dates if date is not None and date <= scan.window.as_of), default=None)
+
+
+def check_dates(scan: Scan, places: Sequence[odata.Place]) -> None:
+    """Raise OptionIgnored where a row came that the date filter excludes."""
     lower = scan.window.lower
     if lower is None:
         return
@@ -94,9 +108,10 @@ def _check_dates(scan: Scan, places: Sequence[odata.Place]) -> None:
         if modified is None and place.modifiedDate is not None:
             continue  # unreadable: flatten makes a reject of it
         if modified is None or modified < lower - SHOWN_PLAY:
-            raise BrokenPromise(
+            raise OptionIgnored(
                 f"the source ignores $filter: a row modified {modified or 'at no time'} came, "
-                f"asked for were rows since {odata.literal(lower)}"
+                f"asked for were rows since {odata.literal(lower)}",
+                "filter_dates",
             )
 
 
@@ -115,13 +130,13 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
         if key in seen or (begin is not None and not odata.is_less(begin, key)):
             continue
         if last is not None and not odata.is_less(last, key):
-            raise BrokenPromise("the source ignores $orderby: keys don't ascend")
+            raise OptionIgnored("the source ignores $orderby: keys don't ascend", "orderby")
         if _is_beyond(key, cursor.up_to):
-            raise BrokenPromise("the source ignores $filter: a key beyond the range came")
+            raise OptionIgnored("the source ignores $filter: a key beyond the range came", "filter_keys")
         seen.add(key)
         last = key
     if not seen or last is None:
-        raise BrokenPromise("a page brought nothing new: the source ignores $filter on the key")
+        raise OptionIgnored("a page brought nothing new: the source ignores $filter on the key", "filter_keys")
     return last, sum(begin is not None and not odata.is_less(begin, key) for key in keys)
 
 
@@ -144,7 +159,7 @@ def _ascend_plainly(cursor: Cursor, keys: Sequence[Key]) -> bool:
 def _last_of_opaque(cursor: Cursor, keys: Sequence[Key]) -> Key:
     """The last key of a page whose keys only the server can order: at least it must not repeat the page before."""
     if keys[-1] == cursor.after:
-        raise BrokenPromise("a page only repeats the one before: the source ignores $filter on the key")
+        raise OptionIgnored("a page only repeats the one before: the source ignores $filter on the key", "filter_keys")
     return keys[-1]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from msgspec.structs import replace
 
 from etl.client import odata, payload
-from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
+from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused, Unreachable
 from etl.extract.page_checks import Ends, NoKeyError, check_page
 from etl.extract.page_size import PageSize
 from etl.extract.unserved_records import Suspect, find_next, list_beyond, name_range, name_reject, step_over
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
 _MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
 _MOST_NAMELESS = 1_000  # rows in a row without a readable key: more are another form of the key
+_NO_CHANCE = 10  # rows that kept to what was asked: fewer may do so by chance
 _HIGHEST = 0xFFFFFFFF  # the first eight digits of a GUID
 _WIDER = 4  # times as wide is the range after one without rows
 _EMPTY_AT_MOST = 32  # ranges in a row without rows, before one without an end is asked for
@@ -63,11 +64,13 @@ class PageFetcher:
         self._ranges: dict[int, _Range] = {}
         self._rejected = 0
         self._ends = Ends()
-        self._is_honoured = False  # the filter on the key, in this scan
+        # What this scan has seen the service keep to.
+        is_resumed = any(cursor.after is not None for cursor in scan.cursors)
+        self._honoured = {"filter_dates", "orderby"} if is_resumed else set[str]()
         self._lock = threading.Lock()
 
     def fetch(self, cursor: Cursor, ended: threading.Event) -> Page:
-        """Return the next page of a range, checked. Raises SourceError: among them BrokenPromise and KeyRefused."""
+        """Return the next page of a range, checked. Raises SourceError: among them BrokenPromise and PagingRefused."""
         cursor = step_over(self._left_out, cursor)
         while True:
             request = self._plan(cursor)
@@ -134,16 +137,18 @@ class PageFetcher:
                 is_least=request.is_least,
             )
         except Refused as error:
-            if error.is_query and error.option is None and self._is_honoured:
+            if error.is_query and error.option is None and "filter_keys" in self._honoured:
                 raise Unreachable(f"{error}. It was answered before in this scan; the next run goes on") from None
             if error.is_query:
-                raise KeyRefused(str(error), error.status) from None
+                raise PagingRefused.by(error) from None
             raise
         end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
         try:
             page = check_page(scan, end, answer, answered_at)
         except NoKeyError as error:
             page = self._skip_nameless(cursor, request, answer, error, ended)
+        except OptionIgnored as error:
+            raise self._judge_ignored(error, query) from None
         except BrokenPromise as error:
             raise BrokenPromise(f"{error}; asked for [{query.replace('%20', ' ')}]") from None
         if request.bound is None:
@@ -152,6 +157,15 @@ class PageFetcher:
         after = page.cursor.after if page.rows else request.bound
         done = isinstance(after, int) and after == cursor.up_to
         return replace(page, cursor=Cursor(cursor.part, after, cursor.up_to, done=done))
+
+    def _judge_ignored(self, error: OptionIgnored, query: str) -> BrokenPromise:
+        """Return what becomes of an option without effect: it counts as refused, unless this scan has seen it work."""
+        asked = f"asked for [{query.replace('%20', ' ')}]"
+        if error.capability == "orderby" and not self._scan.is_ordered:
+            said = f"the service doesn't give its rows in the order of {self._scan.key} by itself; {asked}"
+            return OptionIgnored(said, "default_order")
+        said = f"{error}; {asked}"
+        return BrokenPromise(said) if error.capability in self._honoured else OptionIgnored(said, error.capability)
 
     def _skip_nameless(
         self, cursor: Cursor, request: _Request, answer: payload.Answer, error: NoKeyError, ended: threading.Event
@@ -176,14 +190,16 @@ class PageFetcher:
         up_to = cursor.up_to if request.bound is None else request.bound
         if up_to is not None:
             conditions.append(f"{self._scan.key} le {odata.literal(up_to)}")
-        return odata.query(conditions, self._scan.key, skip=request.skip, select=select)
+        order = self._scan.key if self._scan.is_ordered else ""
+        return odata.query(conditions, order, skip=request.skip, select=select)
 
     # -- good pages --------------------------------------------------------------------------------------------------
 
     def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
         """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
         with self._lock:
-            self._is_honoured = self._is_honoured or cursor.after is not None
+            self._honoured |= {"filter_keys"} if cursor.after is not None else set()
+            self._honoured |= {"filter_dates", "orderby"} if len(page.rows) >= _NO_CHANCE else set()
             self._heed_suspect(cursor, page)
             if request.bound is not None and cursor.part in self._ranges:
                 found = self._ranges[cursor.part]

@@ -1,9 +1,10 @@
 """The scan where a source refuses to filter on its keys: by pieces of time, each as large as an answer holds.
 
 A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
-came; jobs of one instant that no page holds are read by `$skip` between two equal counts, again until that holds
-(docs/correctness.md, "The scan by time"). Rows only ever move towards now, which is read last: what changes meanwhile
-is there. Only what is dated in the far future is read before, since the way to it would lead past now.
+came, or in half where the service doesn't order by dates; jobs of one instant that no page holds are read by `$skip`
+between two equal counts, again until that holds (docs/correctness.md, "The scan by time"). Rows only ever move towards
+now, which is read last: what changes meanwhile is there. Only what is dated in the far future is read before, since the
+way to it would lead past now.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.errors import AskForLess, BrokenPromise, KeyRefused, Refused, Unreachable
-from etl.extract.row_count import count_rows
+from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused, Unreachable
+from etl.extract.page_checks import find_latest
+from etl.extract.row_count import count_rows, read_total
 from etl.models import BY_TIME, SHOWN_PLAY, TICK_PLAY, USUAL_PAGE, Cursor, Key, Page, Scan
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ _CHASED_AT_MOST = 500  # pieces that came up while the scan was under way
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of what is halved where a piece has no bound
 _A_YEAR = timedelta(days=366)
 _DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
-_UNCOUNTED = "the source refuses to filter on its keys, and answers no $count to read by time instead"
+_UNCOUNTED = "the source answers no $count, which a scan by time needs"
+_BY_PLACE = f"{BY_TIME},jobID"  # the order of jobs that a page doesn't hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,19 @@ def by_time(scan: Scan) -> Scan:
 
 
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
-    """The scan's pages from where its cursors stand. Raises SourceError, BrokenPromise among them."""
+    """Yield the scan's pages from where its cursors stand. Raises SourceError: PagingRefused, BrokenPromise too."""
+    has_rows = scan.done > 0
+    try:
+        for page in _read(api, scan):
+            has_rows = has_rows or bool(page.rows)
+            yield page
+    except OptionIgnored as error:
+        if has_rows:  # it was heeded before in this scan
+            raise BrokenPromise(str(error)) from None
+        raise
+
+
+def _read(api: Api, scan: Scan) -> Generator[Page, None, None]:
     now, begun = scan.window.as_of, odata.literal(scan.window.as_of)
     chased, limit = 0, _Limit(scan.page_size)
     for cursor in scan.cursors:
@@ -135,16 +150,19 @@ def _undated(api: Api, scan: Scan, cursor: Cursor, limit: _Limit) -> Page:
     _check_null(api, scan, conditions[0])
     try:
         reply = _ask_smaller(api, scan, conditions, limit)
-    except Refused:  # there are none, the counts say
+    except Refused as error:
+        if error.option not in (None, "eq"):
+            raise
+        # There are none, the counts say.
         return Page((), after, scan.window.as_of)
     if any(odata.find_date(odata.stamp(row).modifiedDate) for row in reply.answer.rows):
-        raise BrokenPromise(f"the source ignores $filter: asked for [{conditions[0]}], dated jobs came")
+        raise OptionIgnored(f"the source ignores $filter: asked for [{conditions[0]}], dated jobs came", "filter_dates")
     is_whole = _is_whole(api, scan, conditions, reply, limit)
-    return _page(reply, after) if is_whole else _crowd(api, scan, conditions, after, limit)
+    return _page(scan, reply, after) if is_whole else _crowd(api, scan, conditions, after, limit)
 
 
 def _check_null(api: Api, scan: Scan, is_null: str) -> None:
-    """Raises BrokenPromise where jobs have no date that can be asked for, `eq null` neither: they would be lost.
+    """Raise PagingRefused where jobs have no date that can be asked for, `eq null` neither: they would be lost.
 
     All are counted first: what is born or moves on meanwhile only makes the others more.
     """
@@ -158,16 +176,18 @@ def _check_null(api: Api, scan: Scan, is_null: str) -> None:
         lacking = every - undated - _count(api, [f"{BY_TIME} lt {apart}"]) - _count(api, [f"{BY_TIME} ge {apart}"])
         if lacking <= 0:
             return
-    raise BrokenPromise(
-        f"the source counts {lacking} jobs more than it has for [{is_null}], and before and after a date: "
-        "read by time they would be lost"
+    said = (
+        f"the source counts {lacking} jobs more than it has for [{is_null}], and before and after a date: read by time "
+        "they would be lost"
     )
+    api.capabilities.refuse("null_dates", said)
+    raise PagingRefused(said, 0, is_query=True)
 
 
 def _count(api: Api, conditions: Sequence[str]) -> int:
     total = count_rows(api, conditions)
     if total is None:
-        raise BrokenPromise(_UNCOUNTED)
+        raise PagingRefused(_UNCOUNTED, 0, is_query=True, option="count")
     return total
 
 
@@ -180,20 +200,25 @@ def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None, limit: _Limit) 
         except AskForLess as error:
             piece = limit.shorten(piece, scan.window.as_of, error)
             continue
-        dates = _dates(piece, reply)
+        dates = _dates(api, piece, reply)
         after = Cursor(cursor.part, piece.upper or piece.lower, cursor.up_to, done=piece.upper == end)
         if _is_whole(api, scan, piece.conditions, reply, limit):
-            return _page(reply, after)
-        cut = _cut(dates, piece)
+            return _page(scan, reply, after)
+        cut = _cut(dates, piece, reply.answer.total or 0)
         if cut is None:
             return _crowd(api, scan, piece.conditions, after, limit)
         piece = Piece(piece.lower, cut)
     raise BrokenPromise(f"a piece of time can't be cut to the size of a page: asked for {piece.conditions}")
 
 
-def _cut(dates: Sequence[datetime], piece: Piece) -> str | None:
-    """Where a piece ends that a page holds, as far as the one that came can tell; None where it is one instant."""
+def _cut(dates: Sequence[datetime], piece: Piece, total: int) -> str | None:
+    """Where a piece ends that a page holds, as far as the one that came can tell; None where it is one instant.
+
+    Where dates don't ascend they are a sample of so many in `total`: then a part of it that fits is guessed.
+    """
     first, last = dates[0], dates[-1]
+    if list(dates) != (ordered := sorted(dates)):
+        first, last = ordered[0], ordered[len(dates) * len(dates) // (total + 1)]
     cut = odata.plus(last, -TICK_PLAY)
     if cut <= first:
         cut = odata.plus(first, 2 * TICK_PLAY)
@@ -202,14 +227,15 @@ def _cut(dates: Sequence[datetime], piece: Piece) -> str | None:
     return text if text > piece.lower and (end is None or cut < end) else None
 
 
-def _dates(piece: Piece, reply: Reply) -> list[datetime]:
+def _dates(api: Api, piece: Piece, reply: Reply) -> list[datetime]:
     """The dates of an answer's rows, in the order that was asked for and inside of the piece."""
     stamps = [odata.stamp(row) for row in reply.answer.rows]
     dates = [stamp.modified for stamp in stamps if stamp.modified is not None]
     if strays := [date for date in dates if not piece.holds(date)]:
-        raise BrokenPromise(f"the source ignores $filter: asked for {piece.conditions}, a row of {strays[0]} came")
-    if dates != sorted(dates):
-        raise BrokenPromise(f"the source ignores $orderby={BY_TIME}: dates don't ascend")
+        said = f"the source ignores $filter: asked for {piece.conditions}, a row of {strays[0]} came"
+        raise OptionIgnored(said, "filter_dates")
+    if dates != sorted(dates) and api.capabilities.supports("orderby_dates"):
+        raise OptionIgnored(f"the source ignores $orderby={BY_TIME}: dates don't ascend", "orderby_dates")
     if not dates and reply.answer.total != len(reply.answer.rows):
         raise BrokenPromise(f"the source counts {reply.answer.total} jobs and shows none with a date that can be read")
     return dates
@@ -222,16 +248,17 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit
     for _ in range(_TRIES):
         rows: list[bytes] = []
         replaced = 0
-        reply = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID")
+        reply = _ask_smaller(api, scan, conditions, limit, _BY_PLACE)
         counted = reply.answer.total or 0
         keys = set()
         while not keys.issuperset(came := _keys(reply)) and len(rows) <= counted:
             keys |= came
             rows += reply.answer.rows
             replaced += reply.answer.replaced_characters
-            reply = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID", skip=len(rows))
+            reply = _ask_smaller(api, scan, conditions, limit, _BY_PLACE, skip=len(rows))
         if len(keys) == len(rows) == counted == reply.answer.total:
-            return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced)
+            latest = find_latest(scan, odata.places(rows))
+            return Page(tuple(rows), after, reply.answered_at, replaced_characters=replaced, latest=latest)
     raise BrokenPromise(
         f"the jobs of one instant changed {_TRIES} times while they were read, or are counted wrongly: "
         f"{len(keys)} came, {counted} were counted; asked for {list(conditions)}. The next run tries again"
@@ -255,30 +282,32 @@ def _asked(
     api: Api, scan: Scan, conditions: Sequence[str], order: str = BY_TIME, skip: int = 0, *, limit: _Limit
 ) -> Reply:
     size = limit.page_size
+    order = order if api.capabilities.supports("orderby_dates") else ""
     query = odata.query(conditions, order, skip=skip, count=True, select=scan.select)
     try:
         reply = api.page(query, page_size=size, can_shrink=True, is_least=size == 1)
     except Refused as error:
-        raise KeyRefused(str(error), error.status) if scan.select else error from None
-    if reply.answer.total is None:
-        raise BrokenPromise(_UNCOUNTED)
+        raise (PagingRefused.by(error) if error.is_query else error) from None
+    if read_total(api, reply) is None:
+        raise PagingRefused(_UNCOUNTED, 0, is_query=True, option="count")
     return reply
 
 
 def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply, limit: _Limit) -> bool:
     """Whether an answer holds all that there is: as many jobs as the source counts, and it shows none beyond them.
 
-    A service may count its page instead of its jobs. Raises BrokenPromise where it does.
+    A service may count its page instead of its jobs. Raises OptionIgnored where it does.
     """
     keys = _keys(reply)
     if reply.answer.total != len(keys):  # rows that came twice count once
         return False
-    if not keys:
+    if not keys or not api.capabilities.supports("skip"):
         return True
-    beyond = _ask_smaller(api, scan, conditions, limit, "modifiedDate,jobID", skip=len(reply.answer.rows))
+    beyond = _ask_smaller(api, scan, conditions, limit, _BY_PLACE, skip=len(reply.answer.rows))
     more = _keys(beyond) - keys
     if more and (beyond.answer.total or 0) <= len(keys):
-        raise BrokenPromise(f"the source's $count is wrong: {len(keys)} for {list(conditions)}, and it shows more")
+        said = f"the source's $count is wrong: {len(keys)} for {list(conditions)}, and it shows more"
+        raise OptionIgnored(said, "count")
     return True
 
 
@@ -287,5 +316,7 @@ def _keys(reply: Reply) -> set[Key | bytes]:
     return {odata.stamp(row).key("jobID") or row for row in reply.answer.rows}
 
 
-def _page(reply: Reply, after: Cursor) -> Page:
-    return Page(reply.answer.rows, after, reply.answered_at, replaced_characters=reply.answer.replaced_characters)
+def _page(scan: Scan, reply: Reply, after: Cursor) -> Page:
+    answer = reply.answer
+    latest = find_latest(scan, odata.places(answer.rows))
+    return Page(answer.rows, after, reply.answered_at, replaced_characters=answer.replaced_characters, latest=latest)

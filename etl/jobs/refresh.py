@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from etl.client.odata import stamp
 from etl.config.settings import Source
 from etl.errors import Locked
-from etl.extract.keyset_scan import Probe
+from etl.extract.probe import Probe
 from etl.load.upsert import load
 from etl.models import Clock, Counts, Cursor, Page, Scan, ScanKind, Window
 from etl.pipeline.run_context import JOB, Recorder, record

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from etl.client import odata
 from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import key_lists
-from etl.extract.keyset_scan import Probe
+from etl.extract.probe import Probe
 from etl.load import unread_values
 from etl.load.upsert import load
 from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
@@ -43,7 +43,7 @@ class _Came(NamedTuple):
 
 def ask_again(run: Recorder, api: Api, probe: Probe) -> None:
     """Ask for the rejects and marked jobs that are due, and load what can be read by now."""
-    witness = probe.newest.key("jobID") if probe.newest else None
+    witness = probe.row.key("jobID") if probe.row else None
     if not (run.waiting.rejects or run.waiting.unread) or not isinstance(witness, str) or run.is_over():
         return
     due = ask_schedule.find_due(run.db, run.source_id, probe.as_of, _KEYS + _REQUESTS)

@@ -22,7 +22,7 @@ from etl.client.client import Api
 from etl.config import settings
 from etl.config.secrets import Secret
 from etl.errors import AskForLess, CredentialsRefused, EtlError, Refused, SchemaError, SourceError
-from etl.extract.keyset_scan import newest_row
+from etl.extract.probe import newest_row
 from etl.models import TICK_PLAY, Batch, Clock, Key
 from etl.postgres import connection, migrations, pooler
 from etl.state.sign_in import Reach, guard_sign_in
@@ -233,7 +233,7 @@ def service(api: Api) -> Iterator[Check]:
 
 def newest_job(api: Api, attempts: int = _ATTEMPTS) -> Reply:
     """The newest job that the service can serve, as every run begins. Raises SourceError."""
-    return newest_row(api, attempts)
+    return newest_row(api, attempts) or api.page("", attempts=attempts)
 
 
 def accepted(api: Api) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from etl.client import odata
 from etl.config.settings import Source
 from etl.extract import key_lists
-from etl.extract.keyset_scan import Probe
+from etl.extract.probe import Probe
 from etl.load import purge
 from etl.models import Clock, Progress, Watch
 from etl.pipeline.run_context import Recorder
@@ -42,7 +42,7 @@ def follow_purge(run: Recorder, api: Api, found: Probe, watch: Watch, asking: As
     A source that shows nothing causes no deletion: an empty answer may be a broken one.
     """
     watermark = run.state.watermark
-    if found.newest is None or watermark is None:
+    if found.row is None or watermark is None:
         if asking is Asking.NOW:
             run.asked_about_purge(found.as_of)  # nothing to ask about, nor in the next moment
         return
@@ -73,7 +73,7 @@ def _purge(run: Recorder, found: Probe, job_ids: Sequence[str], watch: Watch) ->
 def _ask_about_purge(run: Recorder, api: Api, found: Probe, after: purge.Due, watch: Watch) -> None:
     """Jobs past their date, but not past the horizon: those that the source no longer shows are purged."""
     until = odata.plus(found.as_of, -run.source.look_back)
-    witness = found.newest.jobID if found.newest else None
+    witness = found.row.jobID if found.row else None
     while jobs := purge.due(run.db, run.source_id, until, after, _ASKED_AT_A_TIME):
         job_ids = [job.job_id for job in jobs]
         still_there = key_lists.find_shown(api, job_ids, witness) if isinstance(witness, str) else None

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.errors import KeyRefused, Refused
+from etl.errors import OptionIgnored, PagingRefused, Refused
 from etl.extract import key_lists
-from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe
+from etl.extract.keyset_scan import lost_its_key, pages, plan
+from etl.extract.probe import Probe, probe
 from etl.extract.row_count import count_rows
 from etl.load import purge, version_filter
 from etl.load.upsert import compare, load
 from etl.load.version_filter import Told
-from etl.models import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
+from etl.models import BY_SKIP, FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
 from etl.pipeline.change_filter import with_rejects
 from etl.pipeline.run_context import Recorder
 from etl.postgres.connection import Connection
-from etl.state import rejects, seen_keys
+from etl.state import rejects, seen_keys, unseen_jobs
+from etl.text import rows_that
 from etl.transform.flatten import flatten
 
 if TYPE_CHECKING:
@@ -69,12 +71,14 @@ def comparison(run: Recorder, api: Api, found: Probe, repair: bool, left_open: S
     It reads whole rows where keys alone don't tell versions apart, and where they are to be written anew.
     """
     if left_open is not None and not lost_its_key(left_open, found):
-        return replace(left_open, select=() if left_open.rewrite else properties(found.newest))
+        can_select = run.capabilities.supports("select") and left_open.key != BY_SKIP
+        return replace(left_open, select=() if left_open.rewrite or not can_select else properties(found.row))
     anew = repair and run.state.flatten_version < FLATTEN_VERSION
     span = Window(None, run.state.watermark, found.as_of)
     scan = plan(api, ScanKind.RECONCILE, found, span, anew)
-    counted = _count_old(run, api, scan)
-    return replace(scan, counted=counted, opened_by=run.run_id, select=() if anew else properties(found.newest))
+    scan = replace(run.opened(scan), counted=_count_old(run, api, scan))
+    can_select = run.capabilities.supports("select") and scan.key != BY_SKIP
+    return replace(scan, select=() if anew or not can_select else properties(found.row))
 
 
 def properties(newest: odata.Stamp | None) -> tuple[str, ...]:
@@ -92,9 +96,9 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
     before = run.counts
     try:
         scan = _compared(run, api, scan, wish, watch)
-    except KeyRefused:
+    except (PagingRefused, OptionIgnored) as error:
         run.counts = run.counts if wish.repair else before  # what was only told will be told again
-        return reconcile(run, api, run.falls_back(scan), found, wish, watch)
+        return reconcile(run, api, run.change_paging(api, scan, error), found, wish, watch)
     if not scan.is_done:
         return False
     found = probe(api)  # a comparison may take long: purge dates pass meanwhile, and the newest job may go
@@ -102,12 +106,13 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
     # A record that the source can't serve looks like one that it has no more.
     held = purge.find_held(run.db, run.source_id, [job.job_id for job in unseen]) if unseen else set()
     ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old and job.job_id not in held]
+    ghosts, is_pending = _hold_against(run, api, scan, ghosts, wish)
     is_young = any(not job.is_old for job in unseen)
     is_told = _lay(run, api, scan, found, ghosts, wish)
     if is_told is None:
         return False
     with run.transaction():
-        again_after = run.source.look_back if is_young else None if is_told else _A_DAY
+        again_after = run.source.look_back if is_young or is_pending else None if is_told else _A_DAY
         run.reconciled(scan, wish.repair, again_after)
         seen_keys.forget(run.db, run.source_id)
     return True
@@ -166,7 +171,7 @@ def _looked_at(run: Recorder, api: Api, scan: Scan, look: _Look, wish: Wish) -> 
     """A closer look at rows of a page; what is missing or stale is counted, and set right where it is wished."""
     page, rows, is_told = look
     if scan.select and not all(map(_tells_its_version, rows)):
-        raise KeyRefused("the source leaves out of $select what tells versions apart", 0)
+        raise OptionIgnored("the source leaves out of $select what tells versions apart", "select")
     batch = with_rejects(flatten(rows, page.replaced_characters), page)
     rules = run.rules(scan, page)
     lacks, is_marked = compare(run.db, run.source_id, batch.jobs, rules)
@@ -225,7 +230,7 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
     None where the run's time is over before: fewer are left for the next.
     """
     objection = _objection(run, api, scan, found, ghosts, wish) if ghosts else None
-    witness = found.newest.key("jobID") if found.newest else None
+    witness = found.row.key("jobID") if found.row else None
     left = iter(ghosts)
     while some := list(islice(left, _GHOSTS_AT_A_TIME)):
         job_ids = [ghost.job_id for ghost in some]
@@ -248,6 +253,33 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
     return True
 
 
+def _hold_against(
+    run: Recorder, api: Api, scan: Scan, ghosts: Sequence[_Ghost], wish: Wish
+) -> tuple[list[_Ghost], bool]:
+    """Return the ghosts that another comparison lacked too, where the source counts no rows; and whether others wait.
+
+    Where it counts them, that is the proof: then all of them.
+    """
+    is_counted = scan.counted is not None and _can_count_old(run)
+    job_ids = [ghost.job_id for ghost in ghosts]
+    as_of = scan.window.as_of
+    proven = (
+        set(job_ids)
+        if is_counted
+        else unseen_jobs.find_unseen_before(run.db, run.source_id, job_ids, as_of, run.source.look_back)
+    )
+    if wish.repair:
+        with run.transaction():
+            unseen_jobs.remember(run.db, run.source_id, [] if is_counted else job_ids, as_of)
+    waiting = len(ghosts) - len(proven)
+    if waiting:
+        run.notes.append(
+            f"{rows_that(waiting, 'came no more')}: the source counts no rows to hold the keys against, so another "
+            "comparison with repair, a look-back later, decides"
+        )
+    return [ghost for ghost in ghosts if ghost.job_id in proven], waiting > 0
+
+
 def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
     for reason, is_due in (("purged", True), ("missing_at_source", False)):
         job_ids = [g.job_id for g in ghosts if (g.purge_date_time is not None and g.purge_date_time <= as_of) is is_due]
@@ -261,9 +293,7 @@ def _objection(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequen
     before, after = scan.counted, _count_old(run, api, scan)
     came, unknown = seen_keys.count_old(run.db, run.source_id, scan)
     unknown += run.count_stepped_over(scan)  # of those it isn't known either
-    if before is None or after is None:
-        return "jobs that came no more are left alone: the source answers no $count to hold the keys against"
-    if not after - unknown <= came <= before:
+    if before is not None and after is not None and not after - unknown <= came <= before:
         return (
             f"jobs that came no more are left alone: {came} old keys came, where the source counted {before} before "
             f"and {after} afterwards; compare again"
@@ -284,10 +314,16 @@ def _old(run: Recorder, scan: Scan) -> datetime:
 
 
 def _count_old(run: Recorder, api: Api, scan: Scan) -> int | None:
+    if not _can_count_old(run):
+        return None
     condition = f"createdDate lt {odata.literal(_old(run, scan))}"
     with suppress(Refused):
         return count_rows(api, [condition])
     return None
+
+
+def _can_count_old(run: Recorder) -> bool:
+    return run.capabilities.supports("count", "filter_dates")
 
 
 def _number(db: Connection, statement: str, *given: object) -> int:

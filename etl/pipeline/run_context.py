@@ -19,13 +19,24 @@ from msgspec.structs import replace
 from etl import error_report, shutdown
 from etl.client import odata, payload
 from etl.config.settings import Source
-from etl.errors import BrokenPromise, CredentialsRefused, EtlError, SourceError, in_run
-from etl.extract import restore_detection, time_slice_scan
-from etl.extract.keyset_scan import Probe, passed
+from etl.errors import (
+    BrokenPromise,
+    CredentialsRefused,
+    EtlError,
+    OptionIgnored,
+    PagingRefused,
+    Refused,
+    SourceError,
+    in_run,
+)
+from etl.extract import restore_detection, strategy
+from etl.extract.keyset_scan import passed, settle
+from etl.extract.probe import Probe
 from etl.load import purge, unread_values
 from etl.load.merge_policy import Rules
 from etl.load.upsert import load
 from etl.models import (
+    BY_SKIP,
     BY_TIME,
     CLOCK_TOLERANCE,
     FLATTEN_VERSION,
@@ -35,6 +46,7 @@ from etl.models import (
     Clock,
     Counts,
     Page,
+    Paging,
     Run,
     Scan,
     ScanKind,
@@ -51,6 +63,7 @@ from etl.state.source_state import State
 from etl.text import most_frequent, rows_that, utc
 
 if TYPE_CHECKING:
+    from etl.client.capabilities import Capabilities
     from etl.client.client import Api
 
 PURGE = "purge"  # the kind of a run that only purges
@@ -99,6 +112,8 @@ class Recorder:
         self.waiting = Waiting(rejects=True, unread=True, marks=True)  # until it is looked at
         self.new_rejects = 0
         self._unread: Counter[tuple[str, str]] = Counter()  # values that could not be read, by property and form
+        self._found: Probe | None = None
+        self._capabilities: Capabilities | None = None
         self._clock = clock
         self._began = clock.monotonic()
         self._until = math.inf
@@ -116,6 +131,8 @@ class Recorder:
             seconds = math.inf if within is None else within.total_seconds()
             self._until = self._began + _FOR_PAGES * seconds
             api.begin_anew(self._began + seconds - self.monotonic(), is_known=self._knows_the_address())
+            api.capabilities.begin(self.state.capabilities)
+            self._capabilities = api.capabilities
             before = api.usage
             self._usage = lambda: api.usage.since(before)
             yield api
@@ -164,8 +181,9 @@ class Recorder:
 
     def recognise(self, found: Probe, same_source: bool) -> Probe:
         """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
-        if found.newest is not None and not same_source:
-            source_state.judge_client(self.state, self.source, found.newest.clientID)
+        self._found = found
+        if found.row is not None and not same_source:
+            source_state.judge_client(self.state, self.source, found.row.clientID)
         self.state = source_state.follow_settings(self.db, self.state, self.source)
         lag = self._clock.now() - found.as_of
         self._lag = lag if lag > _PLAY else _NEVER
@@ -193,10 +211,12 @@ class Recorder:
             self.begin(scan)
 
     def opened(self, scan: Scan, trusting: bool = False) -> Scan:
-        """A scan that this run opens, by the way that the source is known to take. One of all rows tries its keys."""
+        """Return a scan that this run opens, to be read in the cheapest way that the service supports."""
         scan = replace(scan, opened_by=self.run_id, trusting=trusting)
-        known_to_refuse = self.state.strategy == "time" and scan.window.lower is not None
-        return time_slice_scan.by_time(scan) if known_to_refuse else scan
+        way = strategy.choose(self.capabilities, self.probe, scan)
+        if way is None:
+            raise Refused(strategy.explain_dead_end(self.capabilities), 0, is_query=True)
+        return scan if way == strategy.find_way(scan) else strategy.follow(scan, way)
 
     def find_unserved(self, scan: Scan) -> list[Span]:
         """Return where records lie that the service couldn't serve: `ask_again` asks for them, and no scan."""
@@ -210,7 +230,7 @@ class Recorder:
         """How the rows of a page of this scan are judged; `scan` as it stood before the page."""
         trusts = scan.kind in (ScanKind.FULL, ScanKind.RECONCILE)
         trust_before = odata.plus(scan.window.as_of, -self.source.look_back) if trusts else None
-        brings_again = (page.repeated or page.opaque) and scan.key != BY_TIME
+        brings_again = (page.repeated or page.opaque) and scan.has_key
         return Rules(
             look_back=self.source.look_back,
             seen_at=page.answered_at,
@@ -246,10 +266,19 @@ class Recorder:
 
         The same newest row is doubted once.
         """
-        newest = found.newest.modified if found.newest else None
         watermark = self.state.watermark
         if watermark is not None and self.is_watermark_wrong(found.as_of):
             return f"the watermark, {utc(watermark)}, lies in the future: a clock was wrong once"
+        return self._doubt(api, found.newest)
+
+    def look_for_a_restore_in(self, api: Api, scan: Scan) -> None:
+        """Look for the same at the end of a scan that found the newest row itself, where it could not be asked for."""
+        if scan.window.upper is None and scan.kind is ScanKind.INCREMENTAL and not self.state.went_back:
+            told = self._doubt(api, scan.latest or scan.window.lower)
+            self.state = source_state.remember_went_back(self.db, self.state, told)
+
+    def _doubt(self, api: Api, newest: datetime | None) -> str | None:
+        watermark = self.state.watermark
         is_behind = newest is not None and watermark is not None and newest < watermark
         if self.state.went_back or (is_behind and newest == self.state.doubted):
             return self.state.went_back
@@ -316,13 +345,14 @@ class Recorder:
             )
         is_first = self.state.complete_through is None
         self._check_form(scan)
+        scan = settle(scan)
         with self.transaction():
             self.verdict = self._judge()
             self.state = source_state.advance(self.db, self.state, scan)
             if is_first:
                 daily_aggregates.count_all(self.db, self.source_id)
             self._goes_by(scan)
-            if scan.kind is ScanKind.FULL:
+            if scan.window.lower is None:
                 self._read_all(scan)
             scan_checkpoints.close(self.db, self.source_id)
             self._write()
@@ -432,20 +462,60 @@ class Recorder:
         self.counts += counts
         self._write()
 
-    def falls_back(self, scan: Scan) -> Scan:
-        """The same scan where the source refuses to be asked like that: of whole rows, or by time."""
-        if scan.key != BY_TIME and self.state.strategy == "time":
-            return time_slice_scan.by_time(scan)
-        if scan.select:
-            return replace(scan, select=())
-        self.notes.append(f"the source refuses to be asked by {scan.key}: it is read by pieces of modifiedDate")
-        return time_slice_scan.by_time(scan)
+    def change_paging(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> Scan:
+        """Return the scan from its beginning in the next way that works, since the service refuses this one.
+
+        Raises the error where there is none, or nothing is known to be refused that the scan makes use of.
+        """
+        self._learn_refusal(api, scan, error)
+        way = strategy.choose(self.capabilities, self.probe, scan)
+        if way is None:
+            raise Refused(f"{error}. {strategy.explain_dead_end(self.capabilities)}", 0, is_query=True) from None
+        can_select = self.capabilities.supports("select") and way.key != BY_SKIP
+        if way == strategy.find_way(scan) and not strategy.can_go_by_link(self.capabilities, scan):
+            if scan.select and not can_select:
+                return replace(scan, select=())
+            raise error
+        changed = strategy.follow(scan, way)
+        changed = changed if can_select else replace(changed, select=())
+        self.notes.append(
+            f"the source is read {strategy.describe(changed)} from now on: {payload.harmless(str(error))}"
+        )
+        return changed
+
+    def _learn_refusal(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> None:
+        """Take in what the service refuses. Where it doesn't say what of a query, its parts are asked for alone."""
+        if isinstance(error, OptionIgnored):
+            self.capabilities.refuse(error.capability, str(error))
+        elif error.option is None and error.said and not strategy.find_refused(api, scan):
+            strategy.refuse_together(self.capabilities, scan, error.said)
+
+    @property
+    def probe(self) -> Probe:
+        """What the run's last probe found."""
+        assert self._found is not None, "the source was not asked yet"
+        return self._found
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the service is known to support."""
+        assert self._capabilities is not None, "the client was not opened yet"
+        return self._capabilities
 
     def _goes_by(self, scan: Scan) -> None:
         """What the scan went by, and the checks that its answers passed."""
         self.strategy = scan.key
         self.checks = sorted({*self.checks, *passed(scan)})
-        self.state = source_state.remember_strategy(self.db, self.state, "time" if scan.key == BY_TIME else "key")
+        if scan.lane != SYNC:  # which may go by another paging
+            return
+        has_window = scan.window.lower is not None
+        if scan.kind is ScanKind.FULL:  # which has none, whatever the service supports
+            has_window = self.capabilities.supports("filter_dates")
+        window_by = BY_TIME if has_window else "none"
+        strategy_of = {Paging.TIME: "time", Paging.SKIP: "skip"}.get(scan.paging, "key")
+        if _is_cheaper(scan.paging, self.state.paging):
+            self.notes.append(f"the source is read {strategy.describe(scan)} again")
+        self.state = source_state.remember_paging(self.db, self.state, strategy_of, scan.paging, window_by)
 
     def retry_rejects(self, as_of: datetime, key: str = "ID") -> None:
         """Loads the rejects that this program can read, where an older one could not; counts down for the others."""
@@ -462,7 +532,8 @@ class Recorder:
         )
         with self.transaction():
             ask_schedule.count_down(self.db, self.source_id, self.waiting)
-            gone = rejects.expire(self.db, self.source_id, as_of, can_ask=self.state.strategy != "time", key=key)
+            can_ask = self.capabilities.supports("filter_keys") or self.capabilities.supports("plain_path")
+            gone = rejects.expire(self.db, self.source_id, as_of, can_ask=can_ask, key=key)
             self.note_forgotten(gone, "their purge date has passed, or 30 days")
             for key, batch in rejects.readable(self.db, self.source_id):
                 self.counts += load(self.db, self.source_id, batch, rules)
@@ -572,6 +643,8 @@ class Recorder:
             request_id=request_id,
         )
         run_log.write(self.db, self.source_id, self.run_id, entry)
+        if self._capabilities is not None:
+            self.state = source_state.remember_capabilities(self.db, self.state, self._capabilities.known)
 
 
 @contextmanager
@@ -614,6 +687,12 @@ def _said(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return f"Postgres: {said(error)}"
     return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else error_report.kind(error)
+
+
+def _is_cheaper(paging: Paging, than: str) -> bool:
+    """Whether a paging is a cheaper one."""
+    order = list(Paging)
+    return than in order and order.index(paging) < order.index(Paging(than))
 
 
 def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:

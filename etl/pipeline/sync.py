@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING
 
 from etl.client import odata
 from etl.config.settings import Source
-from etl.errors import BrokenPromise, ConfigError, KeyRefused, OutOfTime
+from etl.errors import BrokenPromise, ConfigError, OptionIgnored, OutOfTime, PagingRefused
 from etl.extract import restore_detection
-from etl.extract.keyset_scan import Probe, lost_its_key, pages, plan, probe, shortfall, window
+from etl.extract.keyset_scan import lost_its_key, pages, plan, shortfall, window
+from etl.extract.probe import Probe, probe
 from etl.load.upsert import load
 from etl.models import Clock, Page, Progress, Run, Scan, ScanKind, Watch, Window, silent
 from etl.pipeline.ask_again import ask_again
@@ -83,7 +84,7 @@ def sync(
             told = run.look_for_a_restore(api, found)
         with run.phase("scan"):
             found = _catch_up(run, api, found, _follow_restore(run, order, told), watch)
-            if not told and (told := run.state.went_back) and not run.is_over():  # by a row that was just read
+            if not told and (told := run.state.went_back) and not run.is_over():  # by rows that were just read
                 again = run.recognise(probe(api), order.same_source)
                 found = _catch_up(run, api, again, _follow_restore(run, order, told), watch)
             ask_again(run, api, found)
@@ -193,7 +194,7 @@ def _follow_restore(run: Recorder, order: Order, told: str | None) -> Order:
 
 def _is_wanted(scan: Scan, found: Probe, order: Order) -> bool:
     """Whether a scan that was left open is what is asked for, and can be gone on with."""
-    newest, upper = found.newest.modified if found.newest else None, scan.window.upper
+    newest, upper = found.newest, scan.window.upper
     went_back = newest is not None and upper is not None and newest < upper
     # Asked for all rows of a source that went back, an older scan would leave those behind its cursor as they were.
     does_as_much = scan.kind is ScanKind.FULL and scan.rewrite >= order.rewrite and scan.trusting >= order.trusting
@@ -208,24 +209,41 @@ def _read(run: Recorder, api: Api, scan: Scan, watch: Watch) -> bool:
     """
     run.begin(scan)
     scan = _pages(run, api, scan, watch)
-    # A late commit, perhaps, or a record that it stepped over: once more, and the source must keep its word.
-    left_out = 0 if scan.opaque and scan.window.lower is not None else run.count_stepped_over(scan)
-    if scan.is_done and shortfall(api, scan, left_out):
-        left_out = len(run.find_unserved(scan))
-        scan = _pages(run, api, scan.anew(), watch)
-        if scan.is_done and (missing := shortfall(api, scan, left_out)):
-            raise BrokenPromise(
-                f"the source counts {missing} rows in the window that its pages never showed: run it again"
-            )
+    scan = _checked(run, api, scan, watch)
     if scan.is_done:
+        run.look_for_a_restore_in(api, scan)
         run.complete(scan)
     else:
         run.leaves_open(scan)
     return scan.is_done
 
 
+def _checked(run: Recorder, api: Api, scan: Scan, watch: Watch) -> Scan:
+    """Return a scan that was held against the source's own count: read once more where rows are lacking.
+
+    Raises BrokenPromise where they still are; a scan in the service's own order goes on in another way.
+    """
+    # A late commit, perhaps, or a record that it stepped over: once more, and the source must keep its word.
+    left_out = 0 if scan.opaque and scan.window.lower is not None else run.count_stepped_over(scan)
+    try:
+        if not (scan.is_done and shortfall(api, scan, left_out)):
+            return scan
+        left_out = len(run.find_unserved(scan))
+        scan = _pages(run, api, scan.anew(), watch)
+        missing = shortfall(api, scan, left_out) if scan.is_done else 0
+        if missing and not scan.is_ordered:
+            said = f"rows don't come in the order of {scan.key} by themselves: {missing} that are counted never came"
+            raise OptionIgnored(said, "default_order")
+    except (PagingRefused, OptionIgnored) as error:
+        scan = _pages(run, api, run.change_paging(api, scan, error), watch)
+        return _checked(run, api, scan, watch)
+    if missing:
+        raise BrokenPromise(f"the source counts {missing} rows in the window that its pages never showed: run it again")
+    return scan
+
+
 def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float = math.inf) -> Scan:
-    """The scan's pages, to its end or as far as there is time. Where keys can't be asked for, by pieces of time."""
+    """The scan's pages, to its end or as far as there is time. Where the service refuses its paging, by another."""
     what = "jobs read" if scan.kind is ScanKind.FULL else "recent jobs read"
     changes = Changes(run, scan)
     try:
@@ -236,8 +254,8 @@ def _pages(run: Recorder, api: Api, scan: Scan, watch: Watch, until: float = mat
                 watch(Progress(run.run_id, what, scan.done, scan.expected))
                 if run.is_over(until):
                     break
-    except KeyRefused:
-        return _pages(run, api, run.falls_back(scan), watch, until)
+    except (PagingRefused, OptionIgnored) as error:
+        return _pages(run, api, run.change_paging(api, scan, error), watch, until)
     except OutOfTime:  # half of a page may be answered in the time of a run
         run.leaves_open(scan.shrunk())
         raise
@@ -262,7 +280,9 @@ def _go_deep(run: Recorder, api: Api, found: Probe, watch: Watch, at_most: float
     until = run.until(at_most)
     source, state, now = run.source, run.state, run.by_our_clock(found.as_of)
     is_done = True
-    if source.reread and is_due(state.reread_due_at, source.reread_every, now):
+    # Without a filter on dates each run reads all rows.
+    can_reread = bool(source.reread) and run.capabilities.supports("filter_dates")
+    if can_reread and is_due(state.reread_due_at, source.reread_every, now):
         is_done = _reread(run, api, found, until, watch)
     if is_due(state.reconcile_due_at, source.reconcile_every, now):
         if run.is_over(until):

@@ -285,7 +285,7 @@ sources = Table(
         "every version committed by then is in the mirror, if commits are less late than the look-back",
     ),
     _column("purge_asked_at", _TIME, "when the source was last asked about jobs past their purge date, by our clock"),
-    _required("strategy", Text, "scans go by key, or by time where the source refuses to filter on keys", "'key'"),
+    _required("strategy", Text, "scans go by key, by time or by skip, as the service allows", "'key'"),
     _required(
         "highest",
         JSONB,
@@ -303,6 +303,21 @@ sources = Table(
     _required("sign_in_failures", Integer, "times in a row that the service refused these credentials", "0"),
     _column("sign_in_not_before", _TIME, "no sign-in with the refused credentials until then; null: none were refused"),
     _column("sign_in_hash", Text, "salted hash of the refused credentials: changed ones are tried at once"),
+    _required(
+        "paging", Text, "how pages were last asked for: key, key_unordered, time or skip, the cheapest first", "'key'"
+    ),
+    _required(
+        "window_by",
+        Text,
+        "modifiedDate, or none where the service refuses the filter: runs read all rows",
+        "'modifiedDate'",
+    ),
+    _required(
+        "capabilities",
+        JSONB,
+        "by name, what the service supports, with its words and the time; a refusal is kept a day",
+        "'{}'",
+    ),
     schema="etl",
     comment="The sources that are mirrored: one row a source.",
 )
@@ -347,7 +362,7 @@ runs = Table(
     _required("ghosts_early", BigInteger, "jobs the source no longer shows, before their purge date", "0"),
     _required("ghosts_vanished", BigInteger, "jobs the source no longer shows, without a purge date", "0"),
     _required("repaired", BigInteger, "of those missing, stale and ghosts: set right", "0"),
-    _column("strategy", Text, "what its scans went by: ID, jobID or modifiedDate"),
+    _column("strategy", Text, "what its scans went by: ID, jobID, modifiedDate or $skip"),
     _required("checks", ARRAY(Text), "checks that every answer passed", "'{}'"),
     _required("notes", ARRAY(Text), "what is worth knowing, such as a restore of the source", "'{}'"),
     _required("runs", Integer, "runs that the row stands for: those without news are folded into one a day", "1"),
@@ -363,14 +378,16 @@ scans = Table(
     _key("lane", Text, "sync, reread or reconcile: a source has at most one open scan of each"),
     _required("run_id", BigInteger, "the run that saved it last"),
     _required("kind", Text, "full, incremental, reread or reconcile"),
-    _required("key", Text, "the property that it goes by: ID, jobID or modifiedDate"),
+    _required("key", Text, "what it goes by: ID, jobID, modifiedDate or $skip"),
     _column("window_from", _TIME, "rows modified since then; null: all"),
     _column("window_to", _TIME, "newest modifiedDate when it was opened"),
     _required("as_of", _TIME, "when it was opened, by the source's clock"),
     _required("rewrite", Boolean, "whether rows that are the same are written anew"),
     _required("opaque", Boolean, "whether keys came that can't be compared here"),
     _required("delivered", BigInteger, "rows read so far inside the window, in a sync's scan by jobID"),
-    _required("cursors", JSON, "[part, after, up_to, done] of each key range; json, since a key may hold NUL"),
+    _required(
+        "cursors", JSON, "[part, after, up_to, done, tail, before] of each range; json, since a key may hold NUL"
+    ),
     _required("flatten_version", Integer, "what the program read that opened it", "1"),
     _column("expected", BigInteger, "rows that the source counted when it was opened, for the progress shown"),
     _required("done", BigInteger, "rows read so far, for the progress shown", "0"),
@@ -379,6 +396,8 @@ scans = Table(
     _column("counted", BigInteger, "old jobs that the source counted before the first page (reconcile)"),
     _column("page_size", Integer, "rows asked for per page; null: as many as the service sends"),
     _required("narrowed", Boolean, "whether each page asks for a key range of about page_size rows", "false"),
+    _required("is_ordered", Boolean, "whether $orderby asks for the order of the key", "true"),
+    _column("latest", _TIME, "latest modifiedDate shown so far, where the newest row could not be asked for"),
     schema="etl",
     comment="Open scans: where the next run goes on.",
 )
@@ -403,6 +422,16 @@ compared = Table(
     _required("job_ids", ARRAY(Text), "jobIDs that the source shows"),
     schema="etl",
     comment="Keys that an open comparison has seen, some pages a row; what is left of a dead one goes with the next.",
+)
+
+unseen_jobs = Table(
+    "unseen_jobs",
+    metadata,
+    _source_key(),
+    _key("job_id", Text, "a job of the mirror"),
+    _required("unseen_since", _TIME, "when the first comparison that lacked it was opened, by the source's clock"),
+    schema="etl",
+    comment="Jobs that the last comparison lacked, of a source that counts no rows: the next one decides.",
 )
 
 account_access = Table(

@@ -1,6 +1,6 @@
 """What `etl.sources` knows of a source: whose jobs it shows, how far it is mirrored, and what was learnt on the way."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,16 +10,17 @@ from etl.client import payload
 from etl.config.settings import Source
 from etl.errors import ConfigError
 from etl.extract.restore_detection import Highest
-from etl.models import CLOCK_TOLERANCE, FLATTEN_VERSION, Scan, ScanKind
+from etl.models import CLOCK_TOLERANCE, FLATTEN_VERSION, Capability, Scan, ScanKind
 from etl.postgres import pooler
 from etl.postgres.connection import Connection
 from etl.postgres.daily_aggregates import count_all
+from etl.state.capabilities import read_capabilities, write_capabilities
 
 _FIND = """
 SELECT
     source_id, base_url, client_ids, unknown_properties, flatten_version, purge_mode, time_zone,
     watermark, complete_through, purge_asked_at, strategy, highest, went_back, doubted, reread_due_at, reconcile_due_at,
-    failures, deep_failures, sign_in_failures, sign_in_not_before, sign_in_hash
+    failures, deep_failures, sign_in_failures, sign_in_not_before, sign_in_hash, paging, window_by, capabilities
 FROM etl.sources
 WHERE name = %s
 """
@@ -54,7 +55,8 @@ _DOUBT = "UPDATE etl.sources SET doubted = %s WHERE source_id = %s"
 _WENT_BACK = "UPDATE etl.sources SET went_back = %s WHERE source_id = %s"
 _REMEMBER_HIGHEST = "UPDATE etl.sources SET highest = %s WHERE source_id = %s"
 _WRITTEN_ANEW = "UPDATE etl.sources SET flatten_version = %s WHERE source_id = %s"
-_REMEMBER_STRATEGY = "UPDATE etl.sources SET strategy = %s WHERE source_id = %s"
+_REMEMBER_PAGING = "UPDATE etl.sources SET strategy = %s, paging = %s, window_by = %s WHERE source_id = %s"
+_REMEMBER_CAPABILITIES = "UPDATE etl.sources SET capabilities = %s WHERE source_id = %s"
 _REREAD_DUE = "UPDATE etl.sources SET reread_due_at = %s WHERE source_id = %s"
 _RECONCILE_DUE = "UPDATE etl.sources SET reconcile_due_at = %s WHERE source_id = %s"
 _REMEMBER_MODE = "UPDATE etl.sources SET purge_mode = %s WHERE source_id = %s"
@@ -85,12 +87,15 @@ class State(NamedTuple):
     sign_in_failures: int
     sign_in_not_before: datetime | None
     sign_in_hash: str | None
+    paging: str
+    window_by: str
+    capabilities: dict[str, Capability]
 
 
 def find(db: Connection, name: str) -> State | None:
     """What is known of a source, None where it never ran."""
     row = db.execute(_FIND, (name,)).fetchone()
-    return None if row is None else State._make(row)
+    return None if row is None else State._make((*row[:-1], read_capabilities(row[-1])))
 
 
 def register(db: Connection, source: Source) -> int:
@@ -191,12 +196,20 @@ def written_anew(db: Connection, state: State, scan: Scan) -> State:
     return state._replace(flatten_version=scan.flatten_version)
 
 
-def remember_strategy(db: Connection, state: State, strategy: str) -> State:
-    """How scans go from now on."""
-    if state.strategy == strategy:
+def remember_paging(db: Connection, state: State, strategy: str, paging: str, window_by: str) -> State:
+    """Store how the last scan asked for its rows."""
+    if (state.strategy, state.paging, state.window_by) == (strategy, paging, window_by):
         return state
-    db.execute(_REMEMBER_STRATEGY, (strategy, state.source_id))
-    return state._replace(strategy=strategy)
+    db.execute(_REMEMBER_PAGING, (strategy, paging, window_by, state.source_id))
+    return state._replace(strategy=strategy, paging=paging, window_by=window_by)
+
+
+def remember_capabilities(db: Connection, state: State, known: Mapping[str, Capability]) -> State:
+    """Store what the service is known to support."""
+    if known == state.capabilities:
+        return state
+    db.execute(_REMEMBER_CAPABILITIES, (Jsonb(write_capabilities(known)), state.source_id))
+    return state._replace(capabilities=dict(known))
 
 
 def remember_went_back(db: Connection, state: State, told: str | None) -> State:

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from etl.client import odata, payload
 from etl.errors import BrokenPromise
-from etl.extract.keyset_scan import Probe, lost_its_key, split, window
+from etl.extract.keyset_scan import lost_its_key, split, window
 from etl.extract.page_checks import check_page
+from etl.extract.probe import Probe
 from etl.models import Cursor, Key, Page, Scan, ScanKind, Window
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

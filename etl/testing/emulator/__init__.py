@@ -23,7 +23,9 @@ It imports nothing else of `etl`, so that a mistake shared with the client can't
     odata_query       a parsed query
     refusals          what isn't allowed in it
     query_executor    does what it says
+    ordering          in which order rows come
     paging            page sizes and nextLinks
+    skip_tokens       where the next page begins
     value_forms       values in other forms than the documented ones
     drift             properties in another JSON form
     spoilt_rows       rows that aren't JSON

@@ -49,7 +49,8 @@ class Emulator:
 
     `options`: the habits of the service. `next_link` and `max_nodes` override those fields of it.
     `comparison`: how date literals meet ticks, see `sql_datetime.literal_hns`. `ignore`: query options, without the
-    dollar sign, that are ignored with a 200. `refuse`: properties that can't be filtered on (400), known or not.
+    dollar sign, that are ignored with a 200, beside `options.ignored`. `refuse`: properties that can't be filtered on
+    (400), known or not.
     `ranges`: whether parts of documents can be had, with ETag and If-Range. `is_logged`: whether `requests` keeps each.
     `between_pages` is called with the world before each collection request but the first. `clock`: before each request
     the world lives until `clock()`. `reset` makes the exception that a `reset` fault raises where there is no socket:
@@ -260,7 +261,8 @@ class Emulator:
         if self.between_pages is not None and self._paged:
             self.between_pages(self.world)
         self._paged = True
-        rules = CollectionRules(self.page_size, self.comparison, self.ignore, self.refuse, self.options)
+        ignore = self.ignore | self.options.ignored
+        rules = CollectionRules(self.page_size, self.comparison, ignore, self.refuse, self.options)
         return answer_collection(call, self.world.table, self._renderer, rules)
 
     def _document(self, call: Call) -> Answer:

@@ -7,12 +7,14 @@ from etl.testing.emulator.compression import accepts_gzip, make_bomb
 from etl.testing.emulator.faults import BOMB, POISONED, TOO_MANY_ROWS
 from etl.testing.emulator.odata_parser import Dialect, read_query, split_query
 from etl.testing.emulator.odata_query import BadQuery, Query
+from etl.testing.emulator.ordering import choose_key, complete_order
 from etl.testing.emulator.paging import choose_page_size, service_root, write_next_link
 from etl.testing.emulator.query_executor import Found, find
-from etl.testing.emulator.refusals import check_options, check_query
+from etl.testing.emulator.refusals import answer_bad_query, check_options, check_query
 from etl.testing.emulator.requests import Call
-from etl.testing.emulator.responses import Answer, error, html_page, page, server_error
+from etl.testing.emulator.responses import Answer, html_page, page, server_error
 from etl.testing.emulator.service_options import ServiceOptions
+from etl.testing.emulator.skip_tokens import apply_skip_token
 from etl.testing.emulator.sql_datetime import Comparison
 from etl.testing.emulator.table import Table
 from etl.testing.emulator.value_forms import RowRenderer
@@ -40,14 +42,14 @@ def answer_collection(call: Call, table: Table, renderer: RowRenderer, rules: Co
         query = _read(asked, table, rules)
         found = find(table, query, size.rows, rules.comparison)
     except BadQuery as bad:
-        return error(400, "", f"The query specified in the URI is not valid. {bad}")
+        return answer_bad_query(bad, options.refusal_words)
     if (failure := _fail(found, query, options)) is not None:
         return failure
-    habit, is_minimal = options.next_link, _is_minimal(call, options)
-    link = write_next_link(call.base, asked, query, size, len(found.rows), found.more, habit)
+    is_minimal = _is_minimal(call, options)
+    link = write_next_link(call.base, asked, query, size, found, options)
     render = renderer.choose(table, is_minimal=is_minimal)
     rows = [render(job, query.select) for job in found.rows]
-    context = f"{service_root(call.base, habit)}$metadata#backgroundjob"
+    context = f"{service_root(call.base, options.next_link)}$metadata#backgroundjob"
     answer = page(context, rows, found.count, link, size.preferred, is_minimal)
     if options.bomb and accepts_gzip(call.request.headers.get("accept-encoding", "")):
         return replace(make_bomb(answer, options.bomb), fault=BOMB)
@@ -61,7 +63,8 @@ def _read(asked: Mapping[str, str], table: Table, rules: CollectionRules) -> Que
     dialect = Dialect(options.max_nodes, options.node_cost, options.property_names)
     query = read_query(heeded, table.properties, dialect)
     check_query(query, options.refused | rules.refuse, options.unsortable)
-    return query
+    order = complete_order(query.orderby, options.default_order, choose_key(table.properties, options.next_link_by))
+    return apply_skip_token(replace(query, orderby=order), options.next_link_by)
 
 
 def _fail(found: Found, query: Query, options: ServiceOptions) -> Answer | None:

@@ -16,7 +16,7 @@ from etl.testing.emulator.sql_datetime import read_hns
 MAX_DEPTH = 60
 """Parentheses and `not` inside one another."""
 
-OPTIONS = frozenset({"$filter", "$orderby", "$top", "$skip", "$count", "$select"})
+OPTIONS = frozenset({"$filter", "$orderby", "$top", "$skip", "$count", "$select", "$skiptoken"})
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<punctuation>[(),]) | (?:
@@ -28,6 +28,8 @@ _TOKEN = re.compile(
     )(?=[\s(),]|$))""",
     re.VERBOSE | re.ASCII,
 )
+_WORDS = ("null", "true", "false")
+"""Words that are constants, and no properties."""
 _FLIPPED = {"eq": "eq", "ne": "ne", "gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
 
 
@@ -77,7 +79,17 @@ def read_query(options: Mapping[str, str], properties: Mapping[str, str], dialec
         skip=_whole(options, "$skip") or 0,
         count=count == "true",
         select=tuple(named(name.strip()) for name in options["$select"].split(",")) if "$select" in options else (),
+        skip_token=options.get("$skiptoken"),
     )
+
+
+def read_literal(text: str) -> Literal:
+    """Return a constant that is written as in `$filter`. Raises BadQuery."""
+    (kind, word), *rest = _tokens(text)
+    is_name = kind == "word" and word not in _WORDS
+    if kind in ("end", "punctuation") or is_name or len(rest) != 1:
+        raise BadQuery(f"'{text[:200]}' is not a literal.")
+    return _literal(kind, word)
 
 
 def _whole(options: Mapping[str, str], name: str) -> int | None:
@@ -180,7 +192,7 @@ class _Parser:
             self.refuse()
         self.place += 1
         self.node()
-        if kind != "word" or text in ("null", "true", "false"):
+        if kind != "word" or text in _WORDS:
             if self.dialect.node_cost == "6n-1":
                 self.node()  # the conversion
             return _literal(kind, text)

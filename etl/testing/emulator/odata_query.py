@@ -8,6 +8,17 @@ class BadQuery(Exception):
     """The service refuses the query with a 400; the text is its message."""
 
 
+class Refused(BadQuery):
+    """The service doesn't allow something that the query uses.
+
+    The text is the framework's message. `what` names the thing in a few words of its own.
+    """
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A constant; `kind` is string, number, date (in units of 100 ns), boolean, binary or null."""
@@ -42,17 +53,26 @@ class Chain:
 
 Filter = Compare | Not | Chain
 
+OrderBy = tuple[tuple[str, bool], ...]
+"""Properties that rows are sorted by, the first one first, each with whether it descends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks of the collection. `orderby` holds (property, descending)."""
+    """What a request asks of the collection.
+
+    `skip_token`: the text of `$skiptoken`. `after`: values of the properties of `orderby`; only rows that follow them
+    are asked for.
+    """
 
     filter: Filter | None = None
-    orderby: tuple[tuple[str, bool], ...] = ()
+    orderby: OrderBy = ()
     top: int | None = None
     skip: int = 0
     count: bool = False
     select: tuple[str, ...] = ()
+    skip_token: str | None = None
+    after: tuple[Any, ...] | None = None
 
 
 def operators_in(part: Filter | None) -> set[str]:

@@ -5,8 +5,10 @@ from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from etl.testing.emulator.odata_query import BadQuery, Query
+from etl.testing.emulator.query_executor import Found
 from etl.testing.emulator.requests import address
 from etl.testing.emulator.service_options import NextLinkHabit, ServiceOptions
+from etl.testing.emulator.skip_tokens import write_position
 
 ELSEWHERE = "https://elsewhere.example.net"
 """The host of a foreign nextLink. A client that follows it gives its token away."""
@@ -52,16 +54,19 @@ def service_root(base: str, habit: NextLinkHabit) -> str:
 
 
 def write_next_link(
-    base: str, asked: Mapping[str, str], query: Query, size: PageSize, rows: int, more: bool, habit: NextLinkHabit
+    base: str, asked: Mapping[str, str], query: Query, size: PageSize, found: Found, options: ServiceOptions
 ) -> str | None:
-    """Return the nextLink of a page of `rows` rows, or None if it has none. `more`: whether further rows follow."""
-    if not _has_next_link(query, size, rows, more, habit):
+    """Return the nextLink of a page, or None if it has none. It repeats what was `asked`, but for the position."""
+    habit, rows = options.next_link, len(found.rows)
+    if not _has_next_link(query, size, rows, found.more, habit):
         return None
     # an older framework subtracts the page size, not the number of rows
     taken = size.rows if habit == "negative-top" else rows
+    repeated = {name: value for name, value in asked.items() if name not in ("$skip", "$skiptoken")}
     left = {} if query.top is None else {"$top": str(query.top - taken)}
+    position = write_position(query, taken, found.rows, options.next_link_by)
     place = service_root(ELSEWHERE if habit == "foreign" else base, habit)
-    return address(f"{place}backgroundjob", {**asked, **left, "$skip": str(query.skip + taken)})
+    return address(f"{place}backgroundjob", {**repeated, **left, **position})
 
 
 def _has_next_link(query: Query, size: PageSize, rows: int, more: bool, habit: NextLinkHabit) -> bool:

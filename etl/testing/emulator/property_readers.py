@@ -1,6 +1,8 @@
 """How filters and orders see the properties of a row, whatever the row shows."""
 
 from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 from etl.testing.emulator.job_edits import DATES
@@ -11,7 +13,9 @@ NUMBERS: Final = frozenset(
     {"ID", "jobCategoryID", "jobSubCategoryID", "percentCompleted", "purgeDays", "numberOfAttempts"}
 )
 BINARIES: Final = frozenset({"rowversion"})
-_KEYS: Final = frozenset({"ID", "jobID", "rowversion"})
+ARRIVAL: Final = "@arrival"
+"""Stands for a property that no row shows: the place of a row in a heap."""
+_KEYS: Final = frozenset({"ID", "jobID", "rowversion", ARRIVAL})
 ALL_DATES: Final = frozenset({*DATES, "maximumDateTimeToExecuteJob"})
 
 
@@ -24,6 +28,12 @@ def kind_of(name: str) -> str:
     if name in BINARIES:
         return "binary"
     return "string" if name in COLUMNS else "any"
+
+
+@lru_cache(maxsize=1 << 16)
+def place_in_heap(job_id: str) -> str:
+    """Return what the row with this jobID is sorted by in a heap: pseudo-random, and always the same."""
+    return blake2b(job_id.lower().encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def reader(name: str) -> Callable[[Job], Any]:
@@ -59,6 +69,8 @@ def _own(name: str) -> Callable[[Job], Any]:
         return lambda job: job.number
     if name == "jobID":
         return lambda job: job.job_id.lower()
+    if name == ARRIVAL:
+        return lambda job: place_in_heap(job.job_id)
     column = COLUMNS.get(name)
     if column is None:
         return lambda job: None

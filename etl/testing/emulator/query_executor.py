@@ -6,7 +6,7 @@ from itertools import chain, islice
 from typing import Any
 
 from etl.testing.emulator.job_version import Job
-from etl.testing.emulator.odata_query import BadQuery, Chain, Compare, Filter, Not, Query
+from etl.testing.emulator.odata_query import BadQuery, Chain, Compare, Filter, Not, OrderBy, Query
 from etl.testing.emulator.property_readers import BINARIES, kind_of, reader
 from etl.testing.emulator.sorted_index import Entries
 from etl.testing.emulator.sql_datetime import Comparison, literal_hns
@@ -52,7 +52,10 @@ def find(table: Table, query: Query, page_size: int, comparison: Comparison = "d
     count = _count(table, condition) if query.count else None
     wanted = page_size if query.top is None else min(page_size, query.top)
     stop = query.skip + wanted
-    rows = list(islice(_ordered(table, condition, query.orderby), query.skip, stop + 1))
+    ordered = _ordered(table, condition, query.orderby)
+    if query.after is not None:
+        ordered = filter(_follows(query.orderby, query.after), ordered)
+    rows = list(islice(ordered, query.skip, stop + 1))
     return Found(rows[:wanted], len(rows) > wanted and (query.top is None or query.top > wanted), count)
 
 
@@ -136,7 +139,7 @@ def _count(table: Table, condition: Filter | None) -> int:
 # -- in which order ----------------------------------------------------------------------------------------------------
 
 
-def _ordered(table: Table, condition: Filter | None, orderby: tuple[tuple[str, bool], ...]) -> Iterator[Job]:
+def _ordered(table: Table, condition: Filter | None, orderby: OrderBy) -> Iterator[Job]:
     """The matching rows in order, found as they are asked for where an index has that order."""
     candidates = _candidates(table, condition)
     smallest = min(candidates, key=lambda each: each.size)
@@ -151,22 +154,36 @@ def _matching(found: Iterator[Job], left: Filter | None) -> Iterator[Job]:
     return found if left is None else filter(_test(left), found)
 
 
-def _walkable(orderby: tuple[tuple[str, bool], ...]) -> str | None:
+def _walkable(orderby: OrderBy) -> str | None:
     """The index that has this order already."""
     if not orderby:
         return "ID"
     (first, descending), rest = orderby[0], orderby[1:]
-    if first in ("ID", "jobID") or (first == "modifiedDate" and rest in ((), (("ID", descending),))):
+    if first in ("ID", "jobID") or (first == "modifiedDate" and rest == (("ID", descending),)):
         return first
     return None
 
 
-def _sorted(found: Iterable[Job], orderby: tuple[tuple[str, bool], ...]) -> list[Job]:
+def _sorted(found: Iterable[Job], orderby: OrderBy) -> list[Job]:
     rows = sorted(found, key=lambda job: job.number)
     for name, descending in reversed(orderby):
         read = reader(name)
         rows.sort(key=lambda job, read=read: _rank(read(job)), reverse=descending)  # type: ignore[misc]
     return rows
+
+
+def _follows(orderby: OrderBy, values: tuple[Any, ...]) -> Test:
+    """Return the test whether a row comes after a place, which has these values of the properties of the order."""
+    terms = [(reader(name), descending) for name, descending in orderby]
+    place = [_rank(value) for value in values]
+
+    def test(job: Job) -> bool:
+        for (read, descending), other in zip(terms, place, strict=True):
+            if (rank := _rank(read(job))) != other:
+                return rank < other if descending else rank > other
+        return False
+
+    return test
 
 
 def _rank(value: Any) -> tuple[int, Any]:

@@ -1,10 +1,10 @@
-"""What the service refuses, in the words of the framework and of IIS."""
+"""What the service refuses, in the words of the framework, of IIS, and of others."""
 
 from collections.abc import Iterable
 
-from etl.testing.emulator.odata_query import BadQuery, Query, names_in, operators_in
-from etl.testing.emulator.responses import Answer, html_page
-from etl.testing.emulator.service_options import OPERATORS, OPTIONS, ServiceOptions
+from etl.testing.emulator.odata_query import BadQuery, Query, Refused, names_in, operators_in
+from etl.testing.emulator.responses import Answer, error, html_page
+from etl.testing.emulator.service_options import OPERATORS, OPTIONS, RefusalWords, ServiceOptions
 
 _ALLOW = "To allow it, set the '{}' property on EnableQueryAttribute or QueryValidationSettings."
 
@@ -20,30 +20,46 @@ def refuse_long_query(raw_query: str, options: ServiceOptions) -> Answer | None:
     return html_page(400, why, "Server Error in '/' Application.")
 
 
+def answer_bad_query(bad: BadQuery, words: RefusalWords) -> Answer:
+    """Return the answer to a query that is refused. `words` are for what `ServiceOptions` forbids."""
+    if not isinstance(bad, Refused) or words == "framework":
+        return error(400, "", f"The query specified in the URI is not valid. {bad}")
+    if words == "named":
+        return error(400, "BadRequest", f"This endpoint doesn't support {bad.what}.")
+    if words == "unnamed":
+        return error(400, "BadRequest", "The request is invalid.")
+    return html_page(403, "403 Forbidden", "The request was blocked by a security rule.")
+
+
 def check_options(asked: Iterable[str], refused: frozenset[str]) -> None:
-    """Raise BadQuery if one of these query options isn't allowed. For `$top`, see `check_query`."""
+    """Raise Refused if one of these query options isn't allowed. For `$top`, see `check_query`."""
     for name in asked if refused else ():
         option = name.removeprefix("$").lower()
         if name.startswith("$") and option != "top" and option in refused:
             called = OPTIONS.get(option, name)
-            raise BadQuery(f"Query option '{called}' is not allowed. {_ALLOW.format('AllowedQueryOptions')}")
+            raise Refused(f"Query option '{called}' is not allowed. {_ALLOW.format('AllowedQueryOptions')}", name)
 
 
 def check_query(query: Query, refused: frozenset[str], unsortable: frozenset[str]) -> None:
-    """Raise BadQuery if the query uses a property, an operator or a `$top` that isn't allowed."""
+    """Raise Refused if the query uses a property, an operator or a `$top` that isn't allowed."""
     if not refused and not unsortable:
         return
     if query.top and "top" in refused:
-        raise BadQuery(
-            f"The limit of '0' for Top query has been exceeded. The value from the incoming request is '{query.top}'."
-        )
+        why = f"The value from the incoming request is '{query.top}'."
+        raise Refused(f"The limit of '0' for Top query has been exceeded. {why}", "$top")
     for operator in sorted(operators_in(query.filter)):
         if operator in refused:
             why = _ALLOW.format("AllowedLogicalOperators")
-            raise BadQuery(f"Logical operator '{OPERATORS[operator]}' is not allowed. {why}")
+            called = OPERATORS[operator]
+            raise Refused(f"Logical operator '{called}' is not allowed. {why}", f"the operator '{operator}' in $filter")
     for name in sorted(names_in(query.filter)):
         if name.lower() in refused:
-            raise BadQuery(f"The property '{name}' cannot be used in the $filter query option.")
+            raise _refuse_property(name, "$filter")
     for name, _ in query.orderby:
         if name.lower() in unsortable:
-            raise BadQuery(f"The property '{name}' cannot be used in the $orderby query option.")
+            raise _refuse_property(name, "$orderby")
+
+
+def _refuse_property(name: str, option: str) -> Refused:
+    message = f"The property '{name}' cannot be used in the {option} query option."
+    return Refused(message, f"the property '{name}' in {option}")

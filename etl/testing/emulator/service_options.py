@@ -30,6 +30,9 @@ NextLinkHabit = Literal[
     "inner-no-prefix",
     "negative-top",
 ]
+NextLinkBy = Literal["skip", "key-token", "offset-token"]
+DefaultOrder = Literal["key", "modifiedDate", "arrival"]
+RefusalWords = Literal["framework", "named", "unnamed", "html-403"]
 ODataVersion = Literal["4.0", "4.01", "minimal-4.01"]
 TooManyRows = Literal["504", "500"]
 EndedToken = Literal["401", "401-invalid-token", "403", "400"]
@@ -44,7 +47,7 @@ ExpiresIn = Literal["seconds", "moment", "text", "absent"]
 OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {name.lower(): name for name in ("Filter", "OrderBy", "Top", "Skip", "Count", "Select")}
 )
-"""Query options that can be refused, with the framework's names for them."""
+"""Query options that can be refused or ignored, with the framework's names for them."""
 
 OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -73,9 +76,15 @@ class ServiceOptions:
     - `node_cost`: n terms `a eq 'x'` joined by `or` cost 5n-1 nodes, or 6n-1 where the service converts values.
     - `max_query`: bytes allowed in the query string as sent.
     - `long_query`: the answer to a longer one, with a page of HTML. "iis": 404 (404.15). "aspnet": 400.
-    - `refused`: what gets a 400 in the framework's words. Names of `OPTIONS`, of `OPERATORS`, and of properties that
-      can't be filtered on.
+    - `refused`: what gets a 400. Names of `OPTIONS`, of `OPERATORS`, and of properties that can't be filtered on.
     - `unsortable`: properties that `$orderby` can't use (400).
+    - `refusal_words`: the answer to what `refused` and `unsortable` forbid. "framework": a 400 in the framework's
+      words. "named": a 400 in other words that still name the option or property. "unnamed": a 400 that names nothing.
+      "html-403": a 403 with a page of HTML, as a firewall sends it.
+    - `ignored`: names of `OPTIONS` that have no effect: the query is answered with a 200, as if it didn't have them.
+    - `default_order`: the order of rows if the query has no `$orderby`. "modifiedDate": ascending, ties by key.
+      "arrival": as in a heap, pseudo-random but the same as long as a row exists. "key": by ID; by jobID where rows
+      have no ID and `next_link_by` is "key-token".
     - `property_names`: how queries must spell properties. "payload": as the payload does. "jobId": the same, but
       `jobId` for `jobID`.
 
@@ -87,6 +96,10 @@ class ServiceOptions:
       with rows, so also on a short last one. "on-full": on every full page, even if nothing follows. The others appear
       when "standard" does. "foreign": on another host. "inner": on an inner host, and the context too. "no-prefix":
       both without /jobsmanagement. "inner-no-prefix". "negative-top": also after `$top=1`, with a negative `$top`.
+    - `next_link_by`: how a nextLink says where the next page begins. "skip": `$skip=200`. "key-token": `$skiptoken`
+      with the last row's values of `$orderby` and its key, such as `ID-52714` or `jobID-'…'`: the rows after it follow.
+      "offset-token": `$skiptoken=200`, a number of rows. `refused` doesn't forbid `$skiptoken`; it is a 400 if it isn't
+      of the current form.
     - `odata_version`: "4.01": `@count`, `@etag`, `@nextLink`, unless the client sent `OData-MaxVersion: 4.0`.
       "minimal-4.01": the same, whatever the client sent.
     - `gzip`: whether bodies are compressed for clients that accept it.
@@ -129,12 +142,16 @@ class ServiceOptions:
     long_query: LongQuery = "iis"
     refused: frozenset[str] = frozenset()
     unsortable: frozenset[str] = frozenset()
+    refusal_words: RefusalWords = "framework"
+    ignored: frozenset[str] = frozenset()
+    default_order: DefaultOrder = "key"
     property_names: PropertyNames = "any-case"
 
     pagesize: PageSizeParameter = "ignored"
     max_pagesize: int = 200
     prefer: Preference = "honoured"
     next_link: NextLinkHabit = "standard"
+    next_link_by: NextLinkBy = "skip"
     odata_version: ODataVersion = "4.0"
     gzip: bool = False
     bomb: int = 0
@@ -171,6 +188,7 @@ class ServiceOptions:
                 raise ValueError(f"{name} is {value}, less than {least}")
         self._set("refused", _fold_names("refused", self.refused, PROPERTIES | {*OPTIONS, *OPERATORS}))
         self._set("unsortable", _fold_names("unsortable", self.unsortable, PROPERTIES))
+        self._set("ignored", _fold_names("ignored", self.ignored, OPTIONS))
         self._set("poisoned", frozenset(key.lower() if isinstance(key, str) else key for key in self.poisoned))
         self._set("drift", tuple(check_drift(Drift(*each)) for each in self.drift))
         self._set("spoilt", tuple(check_spoilt(Spoilt(*each)) for each in self.spoilt))

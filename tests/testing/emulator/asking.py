@@ -55,3 +55,21 @@ def message_of(answer: httpx.Response) -> str:
     assert answer.status_code == 400, answer.text
     message: str = answer.json()["error"]["message"]
     return message.removeprefix("The query specified in the URI is not valid. ")
+
+
+def read_pages(client: httpx.Client, query: str = "", at_most: int = 100) -> list[Any]:
+    """Return the page that a raw query asks for and all that its nextLinks lead to, by the query of each link alone."""
+    pages = []
+    for _ in range(at_most):
+        answer = client.get(f"{COLLECTION}?{query}")
+        assert answer.status_code == 200, answer.text
+        pages.append(answer.json())
+        if "@odata.nextLink" not in pages[-1]:
+            return pages
+        query = pages[-1]["@odata.nextLink"].partition("?")[2]
+    raise AssertionError(f"no end after {at_most} pages")
+
+
+def show(pages: list[Any], prop: str = "jobID") -> list[Any]:
+    """Return a property of all rows of some pages."""
+    return [row[prop] for page in pages for row in page["value"]]

@@ -131,6 +131,54 @@ def test_a_property_that_cant_be_ordered_by() -> None:
     assert ask(client, orderby="ID", filter="modifiedDate ne null").status_code == 200
 
 
+# -- in other words ----------------------------------------------------------------------------------------------------
+
+_REFUSING = {"refused": frozenset({"orderby", "top", "or", "jobid"}), "unsortable": frozenset({"modifieddate"})}
+_REFUSED = [
+    ({"orderby": "ID"}, "$orderby"),
+    ({"top": "1"}, "$top"),
+    ({"filter": "ID eq 1 or ID eq 2"}, "the operator 'or' in $filter"),
+    ({"filter": "jobId eq 'x'"}, "the property 'jobID' in $filter"),
+]
+
+
+@pytest.mark.parametrize(("query", "name"), _REFUSED)
+def test_a_refusal_may_name_what_it_refuses_in_other_words(query: dict[str, str], name: str) -> None:
+    """None of the framework's phrases."""
+    answer = ask(served(World(), refusal_words="named", **_REFUSING), **query)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"code": "BadRequest", "message": f"This endpoint doesn't support {name}."}}
+
+
+@pytest.mark.parametrize(("query", "name"), _REFUSED)
+def test_a_refusal_may_name_nothing(query: dict[str, str], name: str) -> None:
+    """A 400 that is the same for each, or a page of HTML as a firewall sends it."""
+    answer = ask(served(World(), refusal_words="unnamed", **_REFUSING), **query)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"code": "BadRequest", "message": "The request is invalid."}}
+    answer = ask(served(World(), refusal_words="html-403", **_REFUSING), **query)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert name.split("'")[0] not in answer.text
+
+
+@pytest.mark.parametrize("words", ["framework", "named", "unnamed", "html-403"])
+def test_what_cant_be_read_is_a_bad_query_in_any_service(words: str) -> None:
+    """The words are for what is refused. An unknown property or too many nodes are told by the framework."""
+    client = served(World(), refusal_words=words, **_REFUSING)
+    for text in ("nothing eq 1", "ID eq", any_of(21)):
+        assert message_of(ask(client, filter=text)) == message_of(ask(served(World()), filter=text))
+
+
+def test_a_property_that_cant_be_ordered_by_may_be_named_in_other_words() -> None:
+    """Like one that can't be filtered on."""
+    client = served(World(), refusal_words="named", unsortable=frozenset({"modifieddate"}))
+    message = ask(client, orderby="modifiedDate desc").json()["error"]["message"]
+    assert message == "This endpoint doesn't support the property 'modifiedDate' in $orderby."
+
+
+# -- what is ignored, and how names are spelt --------------------------------------------------------------------------
+
+
 def test_what_is_ignored_isnt_refused() -> None:
     """A service that doesn't look at an option has nothing against it."""
     emulator = Emulator(World(), ignore={"orderby"}, options=ServiceOptions(refused=frozenset({"orderby", "top"})))

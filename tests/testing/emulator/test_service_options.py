@@ -66,6 +66,8 @@ def test_options_can_be_drawn_by_chance() -> None:
         ({"gzip": "yes"}, "no such gzip"),
         ({"refused": {"expand"}}, "no such refused: 'expand'"),
         ({"unsortable": {"top"}}, "no such unsortable: 'top'"),
+        ({"ignored": {"pagesize"}}, "no such ignored: 'pagesize'"),
+        ({"next_link_by": "token"}, "no such next_link_by: 'token'; there are 'skip', 'key-token', 'offset-token'"),
         ({"max_nodes": 0}, "max_nodes is 0, less than 1"),
         ({"most_in_flight": 0}, "most_in_flight is 0, less than 1"),
         ({"drift": [Drift("percent", "text")]}, "no such property: 'percent'"),
@@ -121,6 +123,7 @@ def test_plain_rows_are_rendered_once() -> None:
 def test_options_can_be_written_as_text() -> None:
     """Choices, numbers and lists of names; booleans and None as JSON writes them."""
     texts = "gzip=true no_date=null most_in_flight=5 max_query=100 refused=top,orderby poisoned=7,ab-1".split()
+    texts += "ignored=skip,$filter next_link_by=key-token default_order=arrival refusal_words=html-403".split()
     assert read_service_options([*texts, "no_date=0001-01-01T00:00:00Z"], node_cost="6n-1") == ServiceOptions(
         gzip=True,
         no_date="0001-01-01T00:00:00Z",
@@ -129,6 +132,10 @@ def test_options_can_be_written_as_text() -> None:
         refused=frozenset({"top", "orderby"}),
         poisoned=frozenset({7, "ab-1"}),
         node_cost="6n-1",
+        ignored=frozenset({"skip", "filter"}),
+        next_link_by="key-token",
+        default_order="arrival",
+        refusal_words="html-403",
     )
 
 
@@ -144,6 +151,8 @@ def test_options_can_be_written_as_text() -> None:
         ("gzip=yes", "gzip is one of false, true, not 'yes'"),
         ("max_nodes=-1", "max_nodes is a number, not '-1'"),
         ("refused=expand", "no such refused: 'expand'"),
+        ("ignored=id", "no such ignored: 'id'"),
+        ("default_order=random", "default_order is one of key, modifiedDate, arrival, not 'random'"),
     ],
 )
 def test_a_text_that_is_no_option(text: str, said: str) -> None:
@@ -172,7 +181,8 @@ def test_rows_of_other_forms_have_a_text() -> None:
 
 def test_the_command_takes_options(command: Command) -> None:
     """`emulator --service` serves such a service; a wrong one and a doubled one are wrong usage."""
-    words = ("--port", "0", "--jobs", "3", "--next-link", "on-last", "--service", "refused=top", "--fault", "overload")
+    words = ["--port", "0", "--jobs", "3", "--next-link", "on-last", "--service", "refused=top", "--fault", "overload"]
+    words += ["--service", "ignored=orderby", "--service", "default_order=modifiedDate"]
     with command.start("emulator", *words) as serving:
         try:
             assert serving.stdout is not None
@@ -180,6 +190,8 @@ def test_the_command_takes_options(command: Command) -> None:
             headers = {"Authorization": "Bearer emulator"}
             assert "The limit of '0' for Top" in httpx.get(f"{url}{COLLECTION}?$top=1", headers=headers).text
             assert "@odata.nextLink" in httpx.get(f"{url}{COLLECTION}", headers=headers).json()
+            rows = httpx.get(f"{url}{COLLECTION}?$orderby=modifiedDate%20desc", headers=headers).json()["value"]
+            assert rows[0]["modifiedDate"] < rows[-1]["modifiedDate"]
         finally:
             serving.terminate()
     for text, said in (("gzip=yes", "gzip is one of false, true"), ("next_link=never", "option of its own")):

@@ -1,0 +1,155 @@
+"""Chooses how a scan asks for its rows, of what the service supports: its window and its paging, apart.
+
+The first paging that works is taken (docs/correctness.md, "What the service may refuse"); a scan keeps its own to its
+end, and only a refusal changes it, downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from etl.client import odata
+from etl.client.capabilities import Capabilities, list_needed
+from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
+from etl.extract import time_slice_scan
+from etl.extract.probe import Probe
+from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan, Support
+
+if TYPE_CHECKING:
+    from etl.client.client import Api
+
+_FILTER = {"ID": "filter_id", "jobID": "filter_keys"}
+
+
+class Strategy(NamedTuple):
+    """How a scan asks: for the window of its dates or for all rows, and page by page along `key`."""
+
+    key: str
+    is_ordered: bool = True
+    has_window: bool = True
+
+
+def choose(known: Capabilities, probe: Probe, scan: Scan) -> Strategy | None:
+    """Return the cheapest way that the service supports for a scan; None where it supports none. Pure."""
+    wants_window = scan.window.lower is not None
+    windows = [True, False] if wants_window and known.supports("filter_dates") else [False]
+    ways = (way for has_window in windows for way in _list_ways(known, probe, scan, has_window))
+    return next(ways, None)
+
+
+def _list_ways(known: Capabilities, probe: Probe, scan: Scan, has_window: bool) -> Iterator[Strategy]:
+    """Yield the ways that work, the cheapest first."""
+    can_filter = known.supports("and") or not has_window
+    keys = [key for key in KEYS[KEYS.index(probe.key) :] if can_filter and known.supports(_FILTER[key])]
+    if known.supports("orderby"):
+        yield from (Strategy(key, has_window=has_window) for key in keys)
+    unordered: list[Strategy] = []
+    if known.supports("default_order") and not known.supports("orderby"):
+        # What is compared with the source's own count needs no other proof of its order.
+        is_counted = can_count(known, has_window)
+        unordered = [Strategy(key, False, has_window) for key in keys if is_counted or key in probe.ascending]
+    if scan.lane == SYNC:
+        yield from unordered
+    has_dates = known.supports("filter_dates", "count", "and")
+    if has_dates and (has_window or (scan.window.lower is None and known.supports("null_dates"))):
+        yield Strategy(BY_TIME, has_window=has_window)
+    if known.supports("skip") or known.supports("next_link"):
+        yield Strategy(BY_SKIP, has_window=has_window)
+    if scan.lane != SYNC:  # a page that ascends is no proof for all times: another paging would find what it loses
+        yield from unordered
+
+
+def can_count(known: Capabilities, has_window: bool) -> bool:
+    """Whether the source can be asked how many rows of a window were modified before a moment."""
+    return known.supports("count", "filter_dates") and (known.supports("and") or not has_window)
+
+
+def find_way(scan: Scan) -> Strategy:
+    """Return the way that a scan goes."""
+    return Strategy(scan.key, scan.is_ordered, scan.window.lower is not None)
+
+
+def can_go_by_link(known: Capabilities, scan: Scan) -> bool:
+    """Whether overlapping pages can be read by nextLink, since `$skip` is refused, and were not yet."""
+    is_by_link = any(isinstance(cursor.after, str) for cursor in scan.cursors)
+    return scan.paging is Paging.SKIP and not is_by_link and not known.supports("skip") and known.supports("next_link")
+
+
+def follow(scan: Scan, way: Strategy) -> Scan:
+    """Return a scan from its beginning, in some way, with the same times."""
+    window = scan.window if way.has_window else replace(scan.window, lower=None)
+    scan = replace(scan, window=window, key=way.key, is_ordered=way.is_ordered, opaque=False).anew()
+    if way.key == BY_TIME:
+        return time_slice_scan.by_time(scan)
+    return replace(scan, cursors=(Cursor(0, None, None),))
+
+
+def find_refused(api: Api, scan: Scan) -> list[str]:
+    """Ask for the parts of a scan's query one by one: which of them is refused, of a query that was without a reason.
+
+    The capabilities of those are taken as refused. None is where the service honoured all of them lately: then it is
+    something else.
+    """
+    refused: list[str] = []
+    for query in _list_parts(scan):
+        names = list_needed(query)
+        if api.capabilities.was_honoured_lately(*names):
+            continue
+        try:
+            api.page(query, page_size=1, attempts=2, has_another_way=True)
+        except (AskForLess, Refused) as error:
+            words = error.said if isinstance(error, Refused) else str(error)
+            for name in names[:1] if "filter_id" in names else names:
+                api.capabilities.refuse(name, words)
+                refused.append(name)
+        except (BadAnswer, Unreachable):
+            continue
+    return refused
+
+
+def _list_parts(scan: Scan) -> Iterator[str]:
+    """Yield queries of one option each, of those that a scan's paging needs."""
+    lower = scan.window.lower
+    if lower is not None:
+        yield odata.query([f"modifiedDate ge {odata.literal(lower)}"])
+    if scan.key in _FILTER:
+        yield odata.query([f"{scan.key} gt {odata.literal(0 if scan.key == 'ID' else '0')}"])
+        if scan.is_ordered:
+            yield odata.query(order=scan.key)
+    if scan.paging is Paging.TIME:
+        yield odata.query([f"modifiedDate lt {odata.literal(scan.window.as_of)}"])
+        yield odata.query(count=True)
+    if scan.paging is Paging.SKIP:
+        yield odata.query(skip=1)
+    if scan.select:
+        yield odata.query(select=scan.select)
+
+
+def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
+    """Take in the refusal of a query each part of which is answered by itself: conditions can't be joined, then."""
+    if scan.has_key and scan.window.lower is not None and not known.was_honoured_lately("and"):
+        known.refuse("and", words)
+
+
+def explain_dead_end(known: Capabilities) -> str:
+    """Say that no way is left to read all rows, and what to do."""
+    refused = sorted(name for name, each in known.known.items() if each.support is Support.NO)
+    return (
+        f"The service supports no way to read all jobs: it refuses {', '.join(refused)}. Nothing is lost; "
+        "`aims360-etl doctor` shows its words, and what to ask AIMS360 for"
+    )
+
+
+def describe(scan: Scan) -> str:
+    """Say how the pages of a scan are asked for."""
+    match scan.paging:
+        case Paging.TIME:
+            return "by slices of modifiedDate"
+        case Paging.SKIP:
+            return "by overlapping pages"
+        case Paging.KEY_UNORDERED:
+            return f"by {scan.key}, in the order that the service gives by itself"
+    return f"by {scan.key}"

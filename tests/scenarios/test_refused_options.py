@@ -1,0 +1,180 @@
+"""A service that refuses what it may refuse: the mirror is right, says how it was read, and removes nothing on a guess.
+
+Each refusal alone and the sets that come together go through the life of a source: a first scan, changes, inserts, a
+purge, deletions, a comparison, a kill and what follows, while the source changes between any two requests.
+"""
+
+import random
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from etl.client.client import Api
+from etl.models import Run, Verdict
+from etl.pipeline.sync import sync
+from etl.postgres.connection import Connection
+from etl.testing.chaos.oracle import compare, may_wait
+from etl.testing.emulator import World, populated
+from etl.testing.emulator.service_options import ServiceOptions
+from tests.support.scene import Scene
+
+A_MOMENT = timedelta(milliseconds=700)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+RANGES = frozenset({"gt", "ge", "lt", "le", "ne", "and", "or", "not"})  # operators: all but eq
+OPTIONS = frozenset({"orderby", "top", "count", "select"})
+
+
+class Refusals(NamedTuple):
+    """What a service refuses, and how it is read then: by which paging, and by a window of dates or not."""
+
+    name: str
+    options: dict[str, Any]
+    paging: str = "key"
+    window_by: str = "modifiedDate"
+    removes: bool = True  # jobs that vanish before their time
+
+
+def refused(*names: str, **options: Any) -> dict[str, Any]:
+    return {"refused": frozenset(names), **options}
+
+
+KEY_TOKENS = {"next_link": "inner-no-prefix", "next_link_by": "key-token"}
+OFFSET_TOKENS = {"next_link": "inner-no-prefix", "next_link_by": "offset-token"}
+EACH = [
+    Refusals("nothing", {}),
+    Refusals("top", refused("top")),
+    Refusals("orderby", refused("orderby"), "key_unordered"),
+    Refusals("orderby of dates", {"unsortable": frozenset({"modifiedDate"})}),
+    Refusals("dates", refused("modifiedDate", "createdDate"), window_by="none"),
+    Refusals("ID", refused("ID")),
+    Refusals("keys", refused("ID", "jobID"), "time"),
+    Refusals("or", refused("or")),
+    Refusals("and", refused("and"), "skip"),
+    Refusals("count", refused("count")),
+    Refusals("skip", refused("skip")),
+    Refusals("select", refused("select")),
+    Refusals("pagesize", {"pagesize": "refused"}),
+    Refusals("top, orderby", refused("top", "orderby"), "key_unordered"),
+    Refusals("top, count", refused("top", "count")),
+    Refusals("top, orderby, keys", refused("top", "orderby", "ID", "jobID"), "time"),
+    Refusals("keys, count", refused("ID", "jobID", "count"), "skip"),
+    Refusals("orderby, default by date", refused("orderby", default_order="modifiedDate"), "time"),
+    Refusals("orderby, count, default by date", refused("orderby", "count", default_order="modifiedDate"), "skip"),
+    Refusals("orderby, count, heap", refused("orderby", "count", default_order="arrival"), "skip"),
+    Refusals("all but jobId eq and $skip", refused(*RANGES, *OPTIONS), "skip", "none"),
+    Refusals("all but jobId eq and nextLink by key", refused(*RANGES, *OPTIONS, "skip", **KEY_TOKENS), "skip", "none"),
+    Refusals("all but jobId eq and nextLink", refused(*RANGES, *OPTIONS, "skip", **OFFSET_TOKENS), "skip", "none"),
+    Refusals("all but the plain path and $skip", refused(*RANGES, *OPTIONS, "eq"), "skip", "none"),
+    Refusals("all but $skip", refused(*RANGES, *OPTIONS, "eq", has_plain_path=False), "skip", "none", removes=False),
+]
+each = pytest.mark.parametrize("service", EACH, ids=[service.name for service in EACH])
+
+
+class Churn:
+    """What the source does between any two requests: rows change, one is born, now and then one goes."""
+
+    def __init__(self, seed: int, removes: bool = True) -> None:
+        self._rng = random.Random(seed)
+        self._removes = removes
+        self.left = 60  # requests: a source that outpaces its reader for ever can't be followed
+
+    def __call__(self, world: World) -> None:
+        self.left -= 1
+        if self.left < 0:
+            return
+        world.advance(A_MOMENT)
+        jobs = sorted(job.job_id for job in world.jobs())
+        for job_id in self._rng.sample(jobs, min(3, len(jobs))):
+            world.change(job_id, percentCompleted=self._rng.randint(0, 100))
+        world.add()
+        if self._removes and self._rng.random() < 0.3:
+            world.delete(self._rng.choice(jobs))
+
+
+class Cut(Exception):
+    """The process is killed here."""
+
+
+class Killer(httpx.BaseTransport):
+    """Passes requests on until it kills the run."""
+
+    def __init__(self, inner: httpx.BaseTransport, after: int) -> None:
+        self._inner, self._left = inner, after
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._left -= 1
+        if self._left < 0:
+            raise Cut
+        return self._inner.handle_request(request)
+
+
+def build(db: Connection, service: Refusals, jobs: int = 130, **emulator: Any) -> Scene:
+    """Return a source of some jobs whose service has a page size of 20."""
+    generation = emulator.pop("generation", "2019-06")
+    world = populated(jobs, seed=len(service.name), rate=60, generation=generation)
+    return Scene(db, world, page_size=20, options=ServiceOptions(**service.options), **emulator)
+
+
+def sync_under_churn(scene: Scene, seed: int, removes: bool = True) -> Run:
+    scene.emulator.between_pages = Churn(seed, removes)
+    run = scene.sync()
+    scene.emulator.between_pages = None
+    return run
+
+
+def kill(scene: Scene, after: int) -> None:
+    """Kill a run after so many requests."""
+
+    def api() -> Api:
+        return Api(scene.source, scene.clock, Killer(httpx.WSGITransport(app=scene.emulator), after))
+
+    with suppress(Cut):
+        sync(scene.source, api, scene.db, scene.clock)
+
+
+def settle(scene: Scene) -> None:
+    """Let all be quiet, and sync until the look-back has passed."""
+    for _ in range(2):
+        scene.world.advance(HOUR)
+        scene.world.add()
+        scene.sync()
+
+
+def find_differences(scene: Scene) -> list[str]:
+    """Return how mirror and source differ, but for jobs whose purge date has passed within the look-back."""
+    there = {payload["jobID"]: payload for payload in map(scene.world.payload, scene.world.jobs())}
+    return compare(scene.db, there, may_wait(scene.world.now, scene.source.look_back)).sentences
+
+
+@each
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_mirror_is_right_whatever_the_service_refuses(db: Connection, service: Refusals, seed: int) -> None:
+    """The life of a source, under churn; runs succeed, nothing is lost, and what can be known to be gone goes."""
+    scene = build(db, service)
+    scene.set(reconcile_every=timedelta(), reread_every=timedelta())
+    first = sync_under_churn(scene, seed, removes=service.removes)
+    assert first.verdict is Verdict.COMPLETE
+    for round_ in range(3):
+        scene.world.advance(HOUR)
+        run = sync_under_churn(scene, 10 * seed + round_, removes=service.removes)
+        assert run.verdict is Verdict.COMPLETE
+    kill(scene, after=2 + 2 * seed)
+    scene.world.advance(HOUR)
+    sync_under_churn(scene, 100 * seed, removes=service.removes)
+    scene.world.advance(2 * DAY)
+    settle(scene)
+    for _ in range(3):  # without $count two comparisons, a look-back apart, must lack a job
+        scene.world.advance(HOUR)
+        scene.world.add()
+        scene.sync()
+        run = scene.reconcile(repair=True, force=True)
+        assert run.counts.missing + run.counts.stale == 0
+    assert find_differences(scene) == []
+    scene.world.advance(timedelta(days=31))
+    settle(scene)
+    assert find_differences(scene) == []
+    assert scene.rows("SELECT paging, window_by FROM etl.sources") == [(service.paging, service.window_by)]
