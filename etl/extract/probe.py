@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _NEWEST = 5  # rows that are tried for the newest one
+_SIZES = (None, 20, 5)  # of a page, in rows, before one row is asked for
 _ENOUGH_ROWS = 20  # of a page, to tell by which property the service orders it by itself
 
 
@@ -48,12 +49,20 @@ def probe(api: Api) -> Probe:
     if reply is not None:
         rows = reply.answer.rows
         return Probe(odata.stamp(rows[0]) if rows else None, reply.answered_at)
-    reply = api.page("", can_shrink=True)
+    reply = _any_page(api)
     stamps = [odata.stamp(row) for row in reply.answer.rows]
     # Of these the one that was modified last is the least likely to be purged while the run asks for it.
     row = max(stamps, key=lambda stamp: stamp.modified or odata.FIRST, default=None)
     ascending = frozenset(name for name in KEYS if _is_in_order_of(name, stamps))
     return Probe(row, reply.answered_at, is_newest=False, ascending=ascending)
+
+
+def _any_page(api: Api) -> Reply:
+    """Return a page in the service's own order, a smaller one where it can't serve more."""
+    for size in _SIZES:
+        with suppress(AskForLess):
+            return api.page("", page_size=size, can_shrink=True)
+    return api.page("", page_size=1, can_shrink=True, is_least=True)
 
 
 def newest_row(api: Api, attempts: int | None = None) -> Reply | None:

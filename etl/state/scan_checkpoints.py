@@ -65,7 +65,7 @@ def find(db: Connection, source_id: int, lane: str = SYNC) -> Scan | None:
 
 def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
     """Where the scan stands, in the transaction that loaded the page. It takes the place of one that was dropped."""
-    span, cursors = scan.window, Json([astuple(cursor) for cursor in scan.cursors])
+    span, cursors = scan.window, Json([_list_cursor(cursor) for cursor in scan.cursors])
     head = (source_id, scan.lane, run_id, scan.kind, scan.key, span.lower, span.upper, span.as_of, scan.rewrite)
     state = (scan.opaque, scan.delivered, scan.done, scan.expected, scan.flatten_version)
     paging = (scan.page_size, scan.narrowed, scan.is_ordered, scan.latest)
@@ -75,6 +75,12 @@ def save(db: Connection, source_id: int, run_id: int, scan: Scan) -> None:
 def close(db: Connection, source_id: int, lane: str = SYNC) -> None:
     """The scan is done."""
     db.execute(_CLOSE, (source_id, lane))
+
+
+def _list_cursor(cursor: Cursor) -> tuple[object, ...]:
+    """Return a cursor as it is stored: by key and by time there is no page before to remember."""
+    values = astuple(cursor)
+    return values if cursor.tail or cursor.before else values[:4]
 
 
 def _read_cursor(

@@ -30,17 +30,20 @@ from etl.testing.chaos.invariants import Laws
 from etl.testing.chaos.mutations import LOOK_BACK, Event, mend
 from etl.testing.chaos.process_kills import wait_for_the_lock
 from etl.testing.chaos.scenarios import Strategy
-from etl.testing.chaos.source_profile import UNREADABLE_FORMS, Habits, Tally
+from etl.testing.chaos.source_profile import UNREADABLE_FORMS, Habits, Tally, draw_refusals
 from etl.testing.emulator import ALL_FAULT_KINDS, CREDENTIALS, Emulator, Faults, Job, Snapshot, World, populated
 
 BASE = "https://api.aims360.example"
 NAME = "prove"
 _OFF = timedelta()
 _CHURN_A_RUN = 30
+_SWITCH = 0.2  # of the pauses between two requests
+_COMPARISONS = 3  # where the source counts no rows: two that lack a job, and one before it was due
 _OUTAGE = 20  # calls in a row: more often than the client asks
 _GONE_HERE = "SELECT job_id FROM aims360.purged_jobs UNION SELECT job_id FROM aims360.jobs WHERE purged_at IS NOT NULL"
 _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
+_PAGING = "SELECT paging FROM etl.sources"
 _RUNS = "SELECT count(*) FROM etl.runs"
 _WAITING = "SELECT FROM etl.rejects UNION ALL SELECT FROM etl.unread_values WHERE NOT settled LIMIT 1"
 _DAYS, _RUNS_A_DAY = 30, 8  # until each was asked for
@@ -62,6 +65,7 @@ class Stage:
         self._backups: list[Snapshot] = []
         self._lock = RLock()
         self._churned = 0
+        self._unquiet_options = habits.service
         self._is_quiet = True
         self._slept = 0.0  # seconds while all was quiet
 
@@ -96,7 +100,8 @@ class Stage:
         self._is_quiet = False
         ids = [job.job_id for job in self.world.jobs()]
         poisoned = Random(f"{self.seed}/{len(ids)}").sample(ids, min(len(ids), self.habits.poisoned))
-        self.emulator.options = replace(self.habits.service, poisoned=frozenset(poisoned))
+        self._unquiet_options = replace(self.habits.service, poisoned=frozenset(poisoned))
+        self.emulator.options = self._unquiet_options
         self.emulator.between_pages = self._churn if churn else None
 
     def outage(self, after: int) -> None:
@@ -112,9 +117,16 @@ class Stage:
         with self._lock:
             if self.habits.changing_pages:
                 self.emulator.page_size = rng.choice([3, 7, 20, 50])
+            if self.habits.switching and rng.random() < _SWITCH:
+                self._switch(rng)
             for _ in range(rng.choice([0, 1, 1, 2])):
                 self.happen(rng.choice(self.strategy.events), rng)
             world.advance(timedelta(seconds=rng.choice([0, 1, 20, 100])))
+
+    def _switch(self, rng: Random) -> None:
+        """Begin or end refusals, in the middle of whatever is under way."""
+        drawn = draw_refusals(rng, self.habits.refuse) if rng.random() < 0.5 else {}
+        self.emulator.options = replace(self._unquiet_options, **drawn)
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +159,10 @@ class Stage:
         before = resume_check.committed(self.db)
         self.emulator.reset_log()
         run = self._run(act, plan, overlapped)
-        if not self.strategy.restores:  # where a scan may be begun anew
+        if run is not None:
+            paging = str(self.db.execute(_PAGING).fetchall()[0][0])
+            setattr(self.tally, paging, getattr(self.tally, paging) + 1)
+        if not self.strategy.restores and not self.habits.switching:  # where a scan may be begun anew
             again = resume_check.asked_again(before, self.emulator.requests)
             self.tally.twice += len(again)
             self.said += [f"asked again, after {before}: {text}" for text in again]
@@ -165,7 +180,7 @@ class Stage:
     def follow(self, rng: Random, plan: Plan | None = None) -> None:
         """Somebody waited for a job, or ran it again: the mirror follows that one."""
         job = rng.choice(list(self.world.jobs()) or [None])
-        if job is None or self.habits.refuse:  # it can't be asked for
+        if job is None or not self.habits.can_be_asked:
             return
 
         def act(db: connection.Connection, _watch: Watch) -> None:
@@ -190,7 +205,8 @@ class Stage:
             except (EtlError, psycopg.Error) as error:
                 failure = f"{type(error).__name__}: {error}"
                 self.tally.kills += db.struck
-                excused = db.struck or (isinstance(error, BrokenPromise) and self.habits.refuse and not self._is_quiet)
+                # Some ways need a source that holds still for a moment.
+                excused = db.struck or (isinstance(error, BrokenPromise) and not self._is_quiet and self._may_fail)
                 failure = "" if excused else failure
         faulty = sum(bool(request.fault) for request in self.emulator.requests[asked:])
         self.tally.faults += faulty
@@ -199,6 +215,11 @@ class Stage:
         wait_for_the_lock(self.db)
         self._judge()
         return run
+
+    @property
+    def _may_fail(self) -> bool:
+        """Whether the source is read in a way that churn can get in the way of."""
+        return bool(self.habits.refuse or self.habits.service.refused or self.habits.switching)
 
     @property
     def has_synced(self) -> bool:
@@ -265,6 +286,12 @@ class Stage:
             self._say("a sync came to nothing, though all was quiet")
 
     def _sweep(self) -> None:
+        for _ in range(1 if self.habits.is_counted else _COMPARISONS):
+            self._compare_keys()
+            if not self.habits.is_counted:
+                self.live(2 * LOOK_BACK)
+
+    def _compare_keys(self) -> None:
         run = self.reconcile()
         if run is None:
             self._say("a comparison came to nothing, though all was quiet")

@@ -27,7 +27,15 @@ EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
         if table not in (definitions, queue)
     )
 )
-_HEADINGS = {"compared": "rows compared", "twice": "pages fetched twice", "broken": "laws broken"}
+_HEADINGS = {
+    "key": "by key",
+    "key_unordered": "by key, unordered",
+    "time": "by time",
+    "skip": "by skip",
+    "compared": "rows compared",
+    "twice": "pages fetched twice",
+    "broken": "laws broken",
+}
 _ENOUGH = 5  # sentences on an episode that went wrong
 
 

@@ -1,9 +1,10 @@
 """How a source is served, how it is asked, and how far this machine's clock is off; and what is counted meanwhile."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from random import Random
-from typing import get_args
+from typing import Any, get_args
 
 from etl.testing.chaos.oracle import Difference
 from etl.testing.chaos.scenarios import Strategy
@@ -36,14 +37,16 @@ class Habits:
     deep: bool = False
     service: ServiceOptions = field(default_factory=ServiceOptions)
     poisoned: int = 0  # records that the service can't serve, until all is quiet
+    switching: bool = False  # what the service refuses begins and ends between requests, until all is quiet
 
     @classmethod
     def by_chance(cls, rng: Random, strategy: Strategy, large: float = 0.05) -> "Habits":
         """Any habits under which the strategy's promise holds; `large`: how often a scan is split into ranges."""
         is_large = rng.random() < large
-        # Without a filter on keys nobody can be asked about ghosts.
-        refused = [(), (), (), ("id",), () if strategy.loses_jobs else ("id", "jobid")]
-        refuse = rng.choice(refused)
+        refuse = rng.choice([(), (), (), ("id",), ("id", "jobid")])
+        service = draw_options(rng, strategy, refuse)
+        if not can_be_asked(service, refuse) and strategy.loses_jobs:  # nobody could be asked about ghosts
+            refuse, service = (), replace(service, refused=frozenset())
         return cls(
             jobs=2_100 if is_large else rng.randint(60, 160),
             generation=rng.choice(get_args(Generation)),
@@ -57,9 +60,26 @@ class Habits:
             skew=timedelta(minutes=rng.choice([0, -10, 5, 20 * 60])),  # behind by less than the look-back
             purge=rng.choice(["delete", "delete", "scrub", "keep"]),
             deep=strategy.needs_sweep and rng.random() < 0.5,
-            service=draw_options(rng, strategy, can_be_asked="jobid" not in refuse),
+            service=service,
             poisoned=rng.choice([0, 0, 0, 0, 1, 2]),
+            switching=rng.random() < 0.2,
         )
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the service counts old jobs, so that one comparison tells which are gone."""
+        return self.service.refused.isdisjoint({"count", "createddate", "lt", "filter"})
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether the service answers questions about single jobs."""
+        return can_be_asked(self.service, self.refuse)
+
+
+def can_be_asked(service: ServiceOptions, refuse: Collection[str] = ()) -> bool:
+    """Return whether a service answers questions about single jobs: by a filter, or by the plain path."""
+    refused = {*service.refused, *refuse}
+    return refused.isdisjoint({"jobid", "eq", "filter"}) or (service.has_plain_path and service.unknown_job == "404")
 
 
 # Options of which any value is coped with, whatever else the source does.
@@ -85,13 +105,43 @@ _UNREADABLE = (
 _SPOILT: tuple[SpoiltForm, ...] = ("tab", "nan", "escape", "newline", "infinity", "octal", "latin-1")
 
 
-def draw_options(rng: Random, strategy: Strategy, *, can_be_asked: bool = True) -> ServiceOptions:
-    """Draw habits of a service under which the strategy's promise holds; mostly the defaults.
+# What a service may refuse at a time, so that all rows can still be read; with the options that go with it.
+_RANGES = ("gt", "ge", "lt", "le", "ne", "and", "or", "not")
+_OPTIONS = ("orderby", "top", "count", "select")
+_BY_LINK = {"next_link": "standard", "next_link_by": "key-token"}
+_REFUSALS: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = (
+    *(((name,), {}) for name in ("top", "orderby", "or", "and", "count", "select", "pagesize")),
+    (("modifieddate", "createddate"), {}),
+    (("top", "orderby"), {}),
+    (("top", "count"), {}),
+    (("orderby", "count"), {"default_order": "modifiedDate"}),
+    (("orderby",), {"default_order": "arrival"}),
+    (("orderby", "select"), {"default_order": "modifiedDate"}),
+    ((*_RANGES, *_OPTIONS), {}),
+    ((*_RANGES, *_OPTIONS), {"default_order": "arrival"}),
+    ((*_RANGES, *_OPTIONS, "skip"), _BY_LINK),
+    ((*_RANGES, *_OPTIONS, "skip"), {**_BY_LINK, "next_link_by": "offset-token"}),
+)
+_WORDS = ("framework", "framework", "named", "unnamed", "html-403")
 
-    `can_be_asked`: by jobID; else a value that can't be read waits for a comparison, which not each strategy has.
-    """
+
+def draw_refusals(rng: Random, refuse: Collection[str] = ()) -> dict[str, Any]:
+    """Draw what a service refuses, and how it says so, beside the filters that it refuses anyway."""
+    if rng.random() < 0.5:
+        return {"refused": frozenset(rng.choice([(), (), ("or",), ("skip",) if not refuse else ()]))}
+    names, others = rng.choice(_REFUSALS)
+    pagesize = {"pagesize": "refused"} if "pagesize" in names else {}
+    refused = frozenset(name for name in names if name != "pagesize")
+    return {"refused": refused, "refusal_words": rng.choice(_WORDS), **pagesize, **others}
+
+
+def draw_options(rng: Random, strategy: Strategy, refuse: Collection[str] = ()) -> ServiceOptions:
+    """Draw habits of a service under which the strategy's promise holds; mostly the defaults."""
     choices = list_option_choices()
     drawn = {name: rng.choice(choices[name]) for name in _ANY_VALUE if rng.random() < 0.3}
+    drawn |= draw_refusals(rng, refuse)
+    # A value that can't be read waits for a comparison where nobody can be asked: not each strategy has one.
+    is_asked = can_be_asked(ServiceOptions(**drawn), refuse)
     most_rows = rng.choice([None, None, None, 25, 9])
     # Many rows of one instant can't be read from a service that ignores how large a page is asked for.
     if most_rows is not None and drawn.get("pagesize") not in ("honoured", "capped"):
@@ -100,12 +150,11 @@ def draw_options(rng: Random, strategy: Strategy, *, can_be_asked: bool = True) 
         **drawn,
         max_nodes=rng.choice([100, 100, 80, 30]),
         max_query=rng.choice([2_048, 2_048, 1_500, 600]),
-        refused=frozenset(rng.choice([(), (), ("or",)])),
         most_in_flight=rng.choice([None, None, 5, 2]),
         most_rows=most_rows,
         too_many_rows=rng.choice(["504", "504", "500"]),
-        drift=tuple(rng.sample(_DRIFTS + (_UNREADABLE if can_be_asked else ()), rng.choice([0, 0, 1, 3]))),
-        spoilt=(Spoilt(rng.choice(_SPOILT[: None if can_be_asked else -1]), share=0.05, times=1),)
+        drift=tuple(rng.sample(_DRIFTS + (_UNREADABLE if is_asked else ()), rng.choice([0, 0, 1, 3]))),
+        spoilt=(Spoilt(rng.choice(_SPOILT[: None if is_asked else -1]), share=0.05, times=1),)
         if rng.random() < 0.2
         else (),
         poison_spares_keys=rng.random() < 0.5,
@@ -118,12 +167,19 @@ def draw_options(rng: Random, strategy: Strategy, *, can_be_asked: bool = True) 
 
 @dataclass(slots=True)
 class Tally:
-    """What was done, and what was found: from `missing` on it must be zero."""
+    """What was done, and what was found: from `missing` on it must be zero.
+
+    `key` to `skip`: syncs that were read by that paging.
+    """
 
     events: int = 0
     syncs: int = 0
     kills: int = 0
     faults: int = 0
+    key: int = 0
+    key_unordered: int = 0
+    time: int = 0
+    skip: int = 0
     compared: int = 0
     missing: int = 0
     stale: int = 0
