@@ -52,15 +52,19 @@ class Locked(EtlError):
 
 
 class SourceError(EtlError):
-    """The service can't be used. `request_id`: what AIMS360's support looks the request up by."""
+    """The service can't be used. `request_id`: what AIMS360's support looks the request up by. `said`: its words."""
 
     request_id: str | None = None
+    said = ""
 
 
 class Unreachable(SourceError):
-    """No good answer from the service after every retry. `was_answered`: an answer came, and was no good one."""
+    """No good answer from the service after every retry. `was_answered`: an answer came, and was no good one.
 
-    was_answered = False
+    `is_doubtful`: it may be a refusal of what was asked, or a busy service.
+    """
+
+    was_answered = is_doubtful = False
 
 
 class OutOfTime(Unreachable):

@@ -44,12 +44,30 @@ KEYS = ("ID", "jobID")  # properties that a scan can go by, the preferred one fi
 
 # What a service may support or not (docs/correctness.md, "What the service may refuse"). The last ones are finer than
 # what is documented there: a filter on ID alone, `$orderby` of dates, `and`, the order of rows that are asked for
-# without `$orderby`, rows without a date, the plain path of one job, nextLink.
-CAPABILITIES = (
-    *("top", "orderby", "filter_dates", "filter_keys", "or", "count", "skip", "select", "page_size"),
-    *("largest_list", "largest_query"),
-    *("filter_id", "orderby_dates", "and", "default_order", "null_dates", "plain_path", "next_link"),
-)
+# without `$orderby`, rows without a date, the filter for one job (`jobID eq`), its plain path, nextLink.
+# The names are what people read: "refuses $top, filters on dates".
+CAPABILITY_NAMES = {
+    "top": "$top",
+    "orderby": "$orderby",
+    "filter_dates": "filters on dates",
+    "filter_keys": "filters on keys",
+    "or": "`or` in filters",
+    "count": "$count",
+    "skip": "$skip",
+    "select": "$select",
+    "page_size": "pagesize",
+    "largest_list": "long lists of keys",
+    "largest_query": "long queries",
+    "filter_id": "filters on ID",
+    "orderby_dates": "$orderby of dates",
+    "and": "`and` in filters",
+    "default_order": "rows in the order of their keys",
+    "null_dates": "filters on missing dates",
+    "job_filter": "the filter for a single job",
+    "plain_path": "the path of a single job",
+    "next_link": "nextLink",
+}
+CAPABILITIES = tuple(CAPABILITY_NAMES)
 
 
 class Span(NamedTuple):

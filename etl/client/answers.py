@@ -39,7 +39,7 @@ _REFUSAL = re.compile(
 _TOO_MANY_NODES = re.compile(r"node count limit", re.IGNORECASE)
 _OPTIONS = ("top", "skip", "count", "select", "orderby", "filter")
 # The framework quotes what it names: 'ID', $filter, and "for Top query".
-_QUOTED_NAMES = re.compile(r"(?:(?<=')|(?<=\$)|(?<=\bfor ))[A-Za-z]\w*(?='| query)")
+_QUOTED_NAMES = re.compile(r"(?:(?<=')|(?<=\bfor ))[A-Za-z]\w*(?='| query)|(?<=\$)[A-Za-z]\w*")
 _NAMES = re.compile(r"[A-Za-z]\w*")
 _OPERATORS = frozenset({"and", "or", "not", "eq", "ne", "gt", "ge", "lt", "le", "asc", "desc", "null"})
 # The operators of `$filter`, as the framework names them in quotes: not the words.

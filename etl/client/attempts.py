@@ -178,6 +178,7 @@ class Attempts:
                 option=reading.option,
                 said=said,
             )
+        final.said = said
         raise with_id(final, reading.request_id)
 
     def refuse(self, failed: Failure, query: str) -> Refused:
@@ -234,7 +235,9 @@ class Attempts:
     def ask_for_less(self, failed: Failure, query: str, attempts: int, *, is_too_large: bool) -> AskForLess:
         tries = "once" if attempts == 1 else f"{attempts} times"
         said = f"{self._base} doesn't serve {show_query(query)}: {failed.error} (asked {tries})"
-        return with_id(AskForLess(said, is_too_large=is_too_large), failed.error.request_id)
+        error = with_id(AskForLess(said, is_too_large=is_too_large), failed.error.request_id)
+        error.said = failed.said
+        return error
 
     def final_error(self, failed: Failure, query: str, attempts: int) -> SourceError:
         """Return the error of a request that was never answered well."""
@@ -252,7 +255,8 @@ class Attempts:
                 f"{self._base} gave no good answer in {attempts} tries (last: {error}) for {show_query(query)}; "
                 f"nothing is lost, the next run goes on. If it stays so, {advice}"
             )
-            final.was_answered = failed.answer is not None
+            final.was_answered, final.is_doubtful = failed.answer is not None, failed.is_doubtful
+        final.said = failed.said
         return with_id(final, error.request_id)
 
     def wait(self, failed: Failure, attempt: int, ended: threading.Event) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
+from msgspec.structs import replace
+
 from etl.models import Capability, Support
 
 _FORGET_AFTER = timedelta(days=1)
@@ -35,11 +37,23 @@ class Capabilities:
         self._lock = threading.Lock()
 
     def begin(self, known: Mapping[str, Capability]) -> None:
-        """Go on from what is remembered; a refusal is forgotten after a day."""
+        """Go on from what is remembered; a refusal counts for a day: then it isn't known whether it still holds."""
         now = self._now()
-        kept = {name: each for name, each in known.items() if not _is_outdated(each, now)}
         with self._lock:
-            self._known = kept
+            self._known = {
+                name: replace(each, support=Support.UNKNOWN) if _is_outdated(each, now) else each
+                for name, each in known.items()
+                if each.at is not None and each.at <= now + _AHEAD
+            }
+
+    def forget_refusals(self, before: datetime | None = None) -> None:
+        """Forget what was refused, before then if that is given: it is tried again."""
+        with self._lock:
+            self._known = {
+                name: each
+                for name, each in self._known.items()
+                if each.support is not Support.NO or (before is not None and each.at is not None and each.at >= before)
+            }
 
     @property
     def known(self) -> dict[str, Capability]:
@@ -78,7 +92,8 @@ class Capabilities:
     def confirm_query(self, query: str) -> None:
         """Take in that a query was answered. Whether its options were heeded is for whoever reads the rows."""
         for name in list_needed(query):
-            self.confirm(name, "answered")
+            if name != "count":  # which an answer may leave out
+                self.confirm(name, "answered")
 
     def refuse_option(self, option: str, words: str) -> None:
         """Take in a refusal that names an option or a property, as `answers.name_option` does."""
@@ -108,7 +123,7 @@ def list_needed(query: str) -> list[str]:
     """Return the capabilities that a query makes use of."""
     parts = (part.partition("=") for part in query.split("&"))
     options = {name.lstrip("$"): unquote(value) for name, _, value in parts}
-    names: list[str] = [name for name in ("top", "skip", "select") if name in options]
+    names: list[str] = [name for name in ("top", "skip", "select", "count") if name in options]
     if order := options.get("orderby"):
         names.append("orderby_dates" if order.startswith("modifiedDate") else "orderby")
     condition = options.get("filter", "")
@@ -125,5 +140,4 @@ def without(query: str, names: Iterable[str]) -> str:
 
 def _is_outdated(capability: Capability, now: datetime) -> bool:
     at = capability.at
-    is_odd = at is None or at > now + _AHEAD
-    return is_odd or (at is not None and capability.support is Support.NO and now - at >= _FORGET_AFTER)
+    return at is not None and capability.support is Support.NO and now - at >= _FORGET_AFTER

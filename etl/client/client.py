@@ -21,7 +21,7 @@ from etl.client.auth import Grant, Token, sign_in
 from etl.client.capabilities import Capabilities
 from etl.client.pages import ATTEMPTS, NEVER, Pages
 from etl.client.retry import Again
-from etl.client.sender import JOBS, Sender
+from etl.client.sender import JOBS, Overheard, Sender
 from etl.client.transport import Line
 from etl.config.settings import Source
 from etl.errors import AskForLess, BrokenPromise, Refused, SignInFailed, SourceError, Unreachable
@@ -55,6 +55,7 @@ class Api(Pages):
         notice: Callable[[str], None] = lambda _: None,
         heard: Callable[[Exchange], None] | None = None,
         *,
+        overheard: Overheard | None = None,
         line: Line | None = None,
         signed_in: Token | Grant | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class Api(Pages):
         self.page_size = source.page_size
         self.monotonic = clock.monotonic
         auth = signed_in or sign_in(source, clock)
-        self._sender = Sender(source, clock, auth, transport, line, heard)
+        self._sender = Sender(source, clock, auth, transport, line, heard, overheard)
         super().__init__(Attempts(source, clock, auth, self._sender, notice), Capabilities(clock.now))
 
     def __enter__(self) -> Self:
@@ -103,6 +104,11 @@ class Api(Pages):
         return self._attempts.latency
 
     @property
+    def is_known(self) -> bool:
+        """Whether the address gave a good answer in this run, or in the last 30 days."""
+        return self._attempts.is_known
+
+    @property
     def ahead(self) -> timedelta | None:
         """How far the source's clock is ahead of ours, by its last answer."""
         return self._attempts.source_clock.ahead
@@ -111,6 +117,16 @@ class Api(Pages):
     def usage(self) -> Usage:
         """What was asked so far, sign-ins included."""
         return self._sender.usage
+
+    @property
+    def can_filter_jobs(self) -> bool:
+        """Whether jobs can be asked for by a filter on jobID, as far as is known."""
+        return self._single == 0 and self.capabilities.supports("job_filter")
+
+    @property
+    def can_ask_for_jobs(self) -> bool:
+        """Whether single jobs can be asked for at all, as far as is known."""
+        return self.capabilities.supports("job_filter") or self.capabilities.supports("plain_path")
 
     # -- single jobs -------------------------------------------------------------------------------------------------
 
@@ -123,7 +139,8 @@ class Api(Pages):
         """
         first: SourceError | None = None
         last: SourceError | None = None
-        for way in range(self._single, len(_SPELLINGS) + 1):
+        begin = self._single if self.capabilities.supports("job_filter") else len(_SPELLINGS)
+        for way in range(begin, len(_SPELLINGS) + 1):
             try:
                 if way < len(_SPELLINGS):
                     shown = self._job_of_collection(job_id, _SPELLINGS[way], ended, attempts)
@@ -137,12 +154,26 @@ class Api(Pages):
                 first, last = first or error, error
             else:
                 self._single = way
-                if way == len(_SPELLINGS):
-                    self.capabilities.confirm("plain_path", "answered")
+                self._learn_way(way, first)
                 return shown
         assert first is not None
+        if begin < len(_SPELLINGS):
+            self.capabilities.refuse("job_filter", str(first))
         self.capabilities.refuse("plain_path", str(last))
         raise first
+
+    def _learn_way(self, way: int, refusal: SourceError | None) -> None:
+        """Take in which way of asking for one job was answered, and which was refused before it."""
+        if way < len(_SPELLINGS):
+            self.capabilities.confirm("job_filter", "answered")
+            return
+        self.capabilities.confirm("plain_path", "answered")
+        if refusal is not None:
+            self.capabilities.refuse("job_filter", str(refusal))
+
+    def find_by_path(self, job_id: str, *, attempts: int = ATTEMPTS) -> Shown | None:
+        """Return a job by its plain path alone; None where the service says that there is none. Raises SourceError."""
+        return self._plain_job(job_id, NEVER, attempts)
 
     def _job_of_collection(self, job_id: str, name: str, ended: threading.Event, attempts: int) -> Shown | None:
         query = odata.query([f"{name} eq {odata.literal(job_id)}"])

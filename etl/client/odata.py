@@ -95,8 +95,9 @@ def query(
 
 
 def with_page_size(query: str, rows: int) -> str:
-    """The query with the vendor's own parameter for the size of a page."""
-    return "&".join(part for part in (query, f"pagesize={rows}") if part)
+    """Return the query with the vendor's own parameter for the size of a page, in place of any that it has."""
+    parts = [part for part in query.split("&") if part and not part.startswith("pagesize=")]
+    return "&".join([*parts, f"pagesize={rows}"])
 
 
 def place_of(key: Key | None) -> int | None:

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import httpx
@@ -25,6 +25,7 @@ NO_ANSWER = "none"  # the status of a request that got none
 WHOLE_ANSWER = 180.0  # seconds; a source that drips bytes never meets a read timeout
 _LARGEST_ANSWER = 64 * 2**20  # bytes, decompressed
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+Overheard = Callable[[Mapping[str, str], Answer], None]  # the headers that a request was made with, and its answer
 
 
 class Sender:
@@ -38,10 +39,12 @@ class Sender:
         transport: httpx.BaseTransport | None,
         line: Line | None,
         heard: Callable[[Exchange], None] | None,
+        overheard: Overheard | None = None,
     ) -> None:
         self._base = source.base_url
         self._auth = auth
         self._heard = heard  # hears of each request
+        self._overheard = overheard  # gets each whole answer too, secrets and all
         self.monotonic = clock.monotonic
         self.throttle = Throttle(source.base_url, source.concurrency)
         self._within = self._until = math.inf  # seconds for a run, and monotonic seconds when they are over
@@ -103,6 +106,8 @@ class Sender:
                 raise self.out_of_time()
             try:
                 answer = self._send(method, url, headers, began + longest)
+                if self._overheard is not None:
+                    self._overheard(headers, answer)
                 return answer, max(in_flight, self.throttle.in_flight)
             except (httpx.LocalProtocolError, httpx.InvalidURL):  # what they say quotes headers, the token among them
                 raise Refused(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
-from etl.errors import AskForLess, BrokenPromise, Refused
+from etl.errors import AskForLess, BrokenPromise, Refused, Unreachable
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -37,7 +37,11 @@ class _Came(NamedTuple):
 
 
 class _Refusal(Exception):
-    """The service doesn't answer a list of this length, or about this job."""
+    """The service doesn't answer a list of this length, or about this job: `is_spoilt`, for what it holds perhaps."""
+
+    def __init__(self, words: str, *, is_spoilt: bool = False) -> None:
+        super().__init__(words)
+        self.is_spoilt = is_spoilt
 
 
 def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | None:
@@ -45,6 +49,8 @@ def find_shown(api: Api, job_ids: Sequence[str], witness: str) -> set[str] | Non
 
     `witness` is a job that the source has just shown: an answer without it says nothing about the others.
     """
+    if not api.can_ask_for_jobs:
+        return None
     shown: set[str] = set()
     left = [job_id for job_id in job_ids if job_id != witness]
     while left:
@@ -96,6 +102,8 @@ def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) 
     answered_at = _NEVER
     unanswered: set[str] = set()
     left = list(job_ids)
+    if not api.can_ask_for_jobs:
+        return Found(unanswered=set(left), unasked=set(left))
     while left and answers < most_answers:
         some = _take(api, left, max(1, _most_keys(api)))
         try:
@@ -108,7 +116,7 @@ def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) 
                 break
             unanswered.add(left.pop(0))
             continue
-        answered_at = answer.answered_at
+        answered_at = max(answered_at, answer.answered_at)
         came = [(str(odata.stamp(row).jobID), row) for row in answer.rows]
         keys = {key for key, _ in came}
         if not keys <= set(some):
@@ -122,7 +130,7 @@ def find_each(api: Api, job_ids: Sequence[str], most_answers: float = math.inf) 
 
 
 def _most_keys(api: Api) -> int:
-    if not api.capabilities.supports("or"):
+    if not api.capabilities.supports("or") or not api.can_filter_jobs:
         return 1
     known = api.capabilities.find("largest_list")
     if api.keys_a_list is math.inf and known.limit is not None:
@@ -168,7 +176,7 @@ def _ask(api: Api, keys: Iterable[str]) -> _Came:
     except AskForLess as error:
         if error.is_too_long:
             api.capabilities.refuse("largest_query", str(error), limit=len(query) - 1)
-        raise _Refusal(str(error)) from None
+        raise _Refusal(str(error), is_spoilt=not error.is_too_large) from None
     except Refused as error:
         if not error.is_query and error.status not in (400, 404, 501):
             raise
@@ -177,10 +185,20 @@ def _ask(api: Api, keys: Iterable[str]) -> _Came:
 
 def _ask_for_one(api: Api, job_id: str) -> _Came:
     """Return the row of one job, if the source shows it: by a filter, else by the plain path. Raises _Refusal."""
+    if api.can_filter_jobs:
+        try:
+            return _ask(api, [job_id])
+        except _Refusal as refusal:
+            if refusal.is_spoilt:
+                raise
     try:
         shown = api.job(job_id)
     except (AskForLess, BrokenPromise) as error:
         raise _Refusal(str(error)) from None
+    except Unreachable as error:
+        if not error.was_answered:
+            raise
+        raise _Refusal(str(error), is_spoilt=True) from None
     except Refused as error:
         if error.status in (401, 403):
             raise

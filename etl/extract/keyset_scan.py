@@ -92,8 +92,8 @@ def pages(
             yield from ([(page, read(page))] for page in skip_scan.pages(api, scan))
         else:
             yield from _side_by_side(api, scan, read, at_least, left_out)
-    except OptionIgnored as error:
-        raise OptionIgnored(f"{error}. {_WAY_OUT}", error.capability) from None
+    except OptionIgnored:  # another way is taken
+        raise
     except BrokenPromise as error:
         raise BrokenPromise(f"{error}. {_WAY_OUT}") from None
 

@@ -45,7 +45,7 @@ class Probe(NamedTuple):
 
 def probe(api: Api) -> Probe:
     """Ask for the newest row; where the service doesn't order by dates, for any page. Raises SourceError."""
-    reply = newest_row(api)
+    reply = _ask_known(api)
     if reply is not None:
         rows = reply.answer.rows
         return Probe(odata.stamp(rows[0]) if rows else None, reply.answered_at)
@@ -55,6 +55,21 @@ def probe(api: Api) -> Probe:
     row = max(stamps, key=lambda stamp: stamp.modified or odata.FIRST, default=None)
     ascending = frozenset(name for name in KEYS if _is_in_order_of(name, stamps))
     return Probe(row, reply.answered_at, is_newest=False, ascending=ascending)
+
+
+def _ask_known(api: Api) -> Reply | None:
+    """Return the newest row, of an address that never answered too.
+
+    There a page of HTML means a wrong address or a missing right; or a firewall refuses this query: if so, the plain
+    request is answered.
+    """
+    try:
+        return newest_row(api)
+    except Refused as error:
+        if error.is_query or api.is_known:
+            raise
+        _any_page(api)
+        return newest_row(api)
 
 
 def _any_page(api: Api) -> Reply:

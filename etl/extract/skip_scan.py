@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 
-from etl.client import odata
+from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused, Unreachable
 from etl.extract.page_checks import check_dates, find_latest
 from etl.extract.page_fetcher import write_window
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from etl.client.attempts import Reply
     from etl.client.client import Api
 
-OVERLAP = 10  # rows of a page that the next one begins with, at most half of it
+OVERLAP = 10  # rows of a page that the next one begins with, at most half of it; and that are remembered
 _OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
 _BEYOND = 1_000_000  # rows to skip: more than there are
 _BEGINNINGS = 20  # times that a scan begins anew, because nothing of the page before was to be found
 _STEPS = 200  # back, in one run
 _SMALLEST = 2  # rows of a page: of one row nothing can overlap
+_GROW_AFTER = 10  # good pages, before twice as many rows are asked for again
 
 _Row = tuple[str, str]  # key and version
 
@@ -62,8 +63,27 @@ class _Limits:
     page_size: int | None
     offer: int | None = None
     longest: int = 0  # page that came, in rows
+    last: int = 0  # page that came, in rows
+    good: int = 0  # pages in a row
     steps: int = 0
     beginnings: int = 0
+
+    @property
+    def overlap(self) -> int:
+        """How many rows the next page is to begin before the end of the last one."""
+        return min(OVERLAP, max(1, self.last // 2)) if self.last else OVERLAP
+
+    def heed(self, rows: int) -> None:
+        """Take in a page that came: after some, twice as many rows are asked for, up to the longest that came."""
+        self.last, self.longest, self.good = rows, max(self.longest, rows), self.good + 1
+        if self.page_size is not None and self.good >= _GROW_AFTER:
+            self.page_size, self.good = 2 * self.page_size, 0
+            if self.page_size >= USUAL_PAGE:
+                self.page_size = None
+
+    def shrink(self) -> None:
+        """Ask for half the rows from now on."""
+        self.page_size, self.good = max(_SMALLEST, (self.page_size or self.longest or USUAL_PAGE) // 2), 0
 
     def step_back(self) -> None:
         """Count a step back. Raises BrokenPromise after too many."""
@@ -102,7 +122,7 @@ def _read_by_skip(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page
     end = cursor.after if isinstance(cursor.after, int) else 0
     if not cursor.tail:
         return _read_first(api, scan, cursor, limits)
-    skip = max(0, end - len(cursor.tail))
+    skip = max(0, end - min(len(cursor.tail), limits.overlap))
     while True:
         seen = _ask(api, scan, skip, limits)
         place = seen.find(cursor.tail)
@@ -134,7 +154,8 @@ def _go_on(scan: Scan, seen: _Seen, skip: int, cursor: Cursor) -> Page:
     """Return the rows of a page that were not at the end of the last one, and the cursor behind them."""
     known = set(cursor.tail)
     new = [place for place, row in enumerate(seen.rows) if row not in known]
-    tail = tuple(seen.rows[-min(OVERLAP, max(1, len(seen.rows) // 2)) :])
+    before = [row for row in cursor.tail if row not in set(seen.rows)]
+    tail = tuple([*before, *seen.rows][-OVERLAP:])
     return _make_page(scan, seen, Cursor(0, skip + len(seen.rows), None, tail=tail), new)
 
 
@@ -192,12 +213,12 @@ def _shrink(limits: _Limits, error: AskForLess, where: str) -> None:
         raise Unreachable(
             f"{error}. Rows {where} can't be served, and no smaller page can be asked for; the next run tries again"
         ) from None
-    limits.page_size = max(_SMALLEST, (limits.page_size or limits.longest or USUAL_PAGE) // 2)
+    limits.shrink()
 
 
 def _take_in(scan: Scan, reply: Reply, limits: _Limits) -> _Seen:
     check_dates(scan, odata.places(reply.answer.rows))
-    limits.longest = max(limits.longest, len(reply.answer.rows))
+    limits.heed(len(reply.answer.rows))
     return _Seen(reply, [_identify(row) for row in reply.answer.rows])
 
 
@@ -205,6 +226,8 @@ def _identify(row: bytes) -> _Row:
     """Return what tells a row of one version from any other: key, rowversion and date, or what else there is."""
     stamp = odata.stamp(row)
     version = odata.version_of(stamp)
+    if version is None:  # perhaps it was spoilt on its way, and comes whole the next time
+        version = odata.version_of(odata.Stamp(**payload.read_loosely(row, ("rowversion",))))
     digest = "" if version is not None else blake2b(row, digest_size=8).hexdigest()
     key = f"{stamp.key('ID') or ''}/{stamp.key('jobID') or ''}"
     return key, f"{version or ''} {stamp.modifiedDate or ''} {digest}".strip()

@@ -21,6 +21,7 @@ from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan, Suppo
 if TYPE_CHECKING:
     from etl.client.client import Api
 
+_ATTEMPTS = 4  # a page of HTML counts as a refusal after three, with other requests answered in between
 _FILTER = {"ID": "filter_id", "jobID": "filter_keys"}
 
 
@@ -72,10 +73,15 @@ def find_way(scan: Scan) -> Strategy:
     return Strategy(scan.key, scan.is_ordered, scan.window.lower is not None)
 
 
-def can_go_by_link(known: Capabilities, scan: Scan) -> bool:
-    """Whether overlapping pages can be read by nextLink, since `$skip` is refused, and were not yet."""
-    is_by_link = any(isinstance(cursor.after, str) for cursor in scan.cursors)
-    return scan.paging is Paging.SKIP and not is_by_link and not known.supports("skip") and known.supports("next_link")
+def can_be_simpler(known: Capabilities, scan: Scan) -> bool:
+    """Whether the same way has a form that asks for less, and is not in use.
+
+    Overlapping pages can be read by nextLink, if `$skip` is refused; and keys in one range, if `and` is.
+    """
+    if scan.paging is Paging.SKIP:
+        is_by_link = any(isinstance(cursor.after, str) for cursor in scan.cursors)
+        return not is_by_link and not known.supports("skip") and known.supports("next_link")
+    return scan.has_key and not known.supports("and") and any(cursor.up_to is not None for cursor in scan.cursors)
 
 
 def follow(scan: Scan, way: Strategy) -> Scan:
@@ -99,7 +105,7 @@ def find_refused(api: Api, scan: Scan) -> list[str]:
         if api.capabilities.was_honoured_lately(*names):
             continue
         try:
-            api.page(query, page_size=1, attempts=2, has_another_way=True)
+            api.page(query, page_size=1, attempts=_ATTEMPTS, has_another_way=True)
         except (AskForLess, Refused) as error:
             words = error.said if isinstance(error, Refused) else str(error)
             for name in names[:1] if "filter_id" in names else names:
@@ -121,6 +127,7 @@ def _list_parts(scan: Scan) -> Iterator[str]:
             yield odata.query(order=scan.key)
     if scan.paging is Paging.TIME:
         yield odata.query([f"modifiedDate lt {odata.literal(scan.window.as_of)}"])
+        yield odata.query(order=BY_TIME)
         yield odata.query(count=True)
     if scan.paging is Paging.SKIP:
         yield odata.query(skip=1)
@@ -130,7 +137,8 @@ def _list_parts(scan: Scan) -> Iterator[str]:
 
 def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
     """Take in the refusal of a query each part of which is answered by itself: conditions can't be joined, then."""
-    if scan.has_key and scan.window.lower is not None and not known.was_honoured_lately("and"):
+    is_joined = scan.window.lower is not None or any(cursor.up_to is not None for cursor in scan.cursors)
+    if (scan.paging is Paging.TIME or (scan.has_key and is_joined)) and not known.was_honoured_lately("and"):
         known.refuse("and", words)
 
 

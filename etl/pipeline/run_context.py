@@ -51,6 +51,7 @@ from etl.models import (
     Scan,
     ScanKind,
     Span,
+    Support,
     Usage,
     Verdict,
     Window,
@@ -115,7 +116,8 @@ class Recorder:
         self._found: Probe | None = None
         self._capabilities: Capabilities | None = None
         self._clock = clock
-        self._began = clock.monotonic()
+        self._began, self._began_at = clock.monotonic(), clock.now()
+        self._before_scan = (0, 0)  # rows that could not be read, and that could, before the scan began anew
         self._until = math.inf
         self._lag = _NEVER  # of the source's clock behind ours, where it is off
         self._usage: Callable[[], Usage] = Usage
@@ -214,8 +216,10 @@ class Recorder:
         """Return a scan that this run opens, to be read in the cheapest way that the service supports."""
         scan = replace(scan, opened_by=self.run_id, trusting=trusting)
         way = strategy.choose(self.capabilities, self.probe, scan)
-        if way is None:
-            raise Refused(strategy.explain_dead_end(self.capabilities), 0, is_query=True)
+        if way is None:  # what was refused earlier may be allowed by now
+            self.capabilities.forget_refusals()
+            way = strategy.choose(self.capabilities, self.probe, scan)
+        assert way is not None, "with nothing refused there is a way"
         return scan if way == strategy.find_way(scan) else strategy.follow(scan, way)
 
     def find_unserved(self, scan: Scan) -> list[Span]:
@@ -366,13 +370,13 @@ class Recorder:
 
     def _check_form(self, scan: Scan) -> None:
         """Raise BrokenPromise where most rows of the run can't be read: the watermark stays, the scan begins anew."""
-        counts = self.counts
-        read = counts.written + counts.unchanged + counts.refused + counts.skipped
-        if counts.rejected <= max(_MANY, read):
+        rejected, read = _count_rows(self.counts)
+        rejected, read = rejected - self._before_scan[0], read - self._before_scan[1]
+        if rejected <= max(_MANY, read):
             return
         scan_checkpoints.close(self.db, self.source_id, scan.lane)
         raise BrokenPromise(
-            f"{counts.rejected} of {counts.rejected + read} rows can't be read: the form of the source's rows has "
+            f"{rejected} of {rejected + read} rows can't be read: the form of the source's rows has "
             "changed. The watermark stays where it was, and the rows wait in etl.rejects with the reasons; "
             "`aims360-etl doctor` shows them, and a newer release may read them"
         )
@@ -469,18 +473,21 @@ class Recorder:
         """
         self._learn_refusal(api, scan, error)
         way = strategy.choose(self.capabilities, self.probe, scan)
+        if way is None:  # what was refused before this run may be allowed by now
+            self.capabilities.forget_refusals(self._began_at)
+            way = strategy.choose(self.capabilities, self.probe, scan)
         if way is None:
             raise Refused(f"{error}. {strategy.explain_dead_end(self.capabilities)}", 0, is_query=True) from None
         can_select = self.capabilities.supports("select") and way.key != BY_SKIP
-        if way == strategy.find_way(scan) and not strategy.can_go_by_link(self.capabilities, scan):
+        if way == strategy.find_way(scan) and not strategy.can_be_simpler(self.capabilities, scan):
             if scan.select and not can_select:
                 return replace(scan, select=())
             raise error
         changed = strategy.follow(scan, way)
+        self._before_scan = _count_rows(self.counts)
         changed = changed if can_select else replace(changed, select=())
-        self.notes.append(
-            f"the source is read {strategy.describe(changed)} from now on: {payload.harmless(str(error))}"
-        )
+        words = (error.said if isinstance(error, PagingRefused) else "") or str(error)
+        self.notes.append(f"the source is read {strategy.describe(changed)} from now on: {payload.harmless(words)}")
         return changed
 
     def _learn_refusal(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> None:
@@ -532,7 +539,9 @@ class Recorder:
         )
         with self.transaction():
             ask_schedule.count_down(self.db, self.source_id, self.waiting)
-            can_ask = self.capabilities.supports("filter_keys") or self.capabilities.supports("plain_path")
+            # As it was last time: a refusal that is a day old is tried again later in the run.
+            ways = [self.capabilities.find(name) for name in ("job_filter", "plain_path")]
+            can_ask = any(way.at is None or way.support is Support.YES for way in ways)
             gone = rejects.expire(self.db, self.source_id, as_of, can_ask=can_ask, key=key)
             self.note_forgotten(gone, "their purge date has passed, or 30 days")
             for key, batch in rejects.readable(self.db, self.source_id):
@@ -687,6 +696,11 @@ def _said(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return f"Postgres: {said(error)}"
     return "stopped by a signal" if isinstance(error, KeyboardInterrupt) else error_report.kind(error)
+
+
+def _count_rows(counts: Counts) -> tuple[int, int]:
+    """Return how many rows could not be read, and how many could."""
+    return counts.rejected, counts.written + counts.unchanged + counts.refused + counts.skipped
 
 
 def _is_cheaper(paging: Paging, than: str) -> bool:

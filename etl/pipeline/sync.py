@@ -78,6 +78,8 @@ def sync(
     """Brings the mirror of a source up to date. Raises EtlError; whatever happens, the next run goes on from here."""
     with record(db, source, ScanKind.INCREMENTAL, clock) as run, run.using(service(), order.within) as api:
         watch(Progress(run.run_id, _BEGINS))
+        if order.full:  # which tries again what the service has refused
+            api.capabilities.begin({})
         with run.phase("probe"):
             found = run.recognise(probe(api), order.same_source)
             run.retry_rejects(found.as_of, found.key)

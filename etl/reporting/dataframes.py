@@ -27,7 +27,7 @@ from etl.postgres.connection import Connection, reading
 FEW = frozenset(
     "source account_code database_name category_name sub_category_name job_status previous_status type kind outcome "
     "verdict last_kind last_outcome last_verdict ends_by response_type publish_link_access_scope weekday_name "
-    "month_name time_zone purge_mode strategy".split()
+    "month_name time_zone purge_mode strategy paging window_by refused".split()
 )
 """Columns of `bi` that hold a few different names over and over."""
 

@@ -1,16 +1,17 @@
 """How fresh and how complete the mirror is, from the views that BI tools read too; and whether it keeps its promise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from etl.models import CLOCK_TOLERANCE
 from etl.postgres.connection import Connection, Row, rows
+from etl.reporting import refusals
 from etl.text import moment, span, utc
 
 _SOURCES = """
 SELECT f.*, coalesce(j.jobs, 0) AS jobs, coalesce(j.open, 0) AS open, coalesce(j.stuck, 0) AS stuck,
-    coalesce(d.documents, 0) AS documents
+    coalesce(d.documents, 0) AS documents, last.requests AS last_requests
 FROM bi.freshness AS f
 LEFT JOIN (
     SELECT
@@ -22,8 +23,18 @@ LEFT JOIN (
     GROUP BY source
 ) AS j USING (source)
 LEFT JOIN (SELECT source, count(*) AS documents FROM bi.job_documents GROUP BY source) AS d USING (source)
-WHERE %(source)s::text IS NULL OR source = %(source)s
-ORDER BY source
+LEFT JOIN LATERAL (
+    SELECT round(r.requests::numeric / r.runs)::integer AS requests
+    FROM bi.runs AS r
+    WHERE r.source = f.source
+        AND (f.paging <> 'key' OR f.window_by = 'none')
+        AND r.kind IN ('incremental', 'full')
+        AND r.outcome = 'succeeded'
+    ORDER BY r.run_id DESC
+    LIMIT 1
+) AS last ON true
+WHERE %(source)s::text IS NULL OR f.source = %(source)s
+ORDER BY f.source
 """
 # Of millions of runs: the last five are of the five sources that ran last, and the ledger is led by the source.
 _RUNS = """
@@ -69,8 +80,14 @@ class Health(NamedTuple):
 
 
 def read(db: Connection, source: str | None = None) -> Status:
-    """The sources with their freshness and what is held of them, and the last five runs, as rows by name."""
-    return {"sources": rows(db, _SOURCES, {"source": source}), "runs": rows(db, _RUNS, {"source": source})}
+    """The sources with their freshness and what is held of them, and the last five runs, as rows by name.
+
+    `refused` is a list of names; `last_requests` are those of the last sync, of a source that is read in a dearer way.
+    """
+    sources = [
+        {**row, "refused": refusals.split_names(row["refused"])} for row in rows(db, _SOURCES, {"source": source})
+    ]
+    return {"sources": sources, "runs": rows(db, _RUNS, {"source": source})}
 
 
 def check(db: Connection, max_lag: timedelta, source: str | None = None, max_rejects: int = 0) -> Health:
@@ -172,7 +189,16 @@ def _totals(sources: Sequence[Row]) -> list[str]:
     return [
         f"{len(sources)} sources: {complete}, {failing_too}; {held}",
         f"  furthest behind: {worst or 'none'}",
+        *_name_some("read in a dearer way, since the service refuses something", filter(_describe_reading, sources)),
+        *_name_some("deletions can't be followed", (row for row in sources if not _can_follow_deletions(row))),
     ]
+
+
+def _name_some(said: str, sources: Iterable[Row]) -> Iterator[str]:
+    """Name the sources of which something is said, the first ones of many; nothing where there are none."""
+    if names := [str(row["source"]) for row in sources]:
+        more = f" and {len(names) - _TOLD_OF_THE_LATE} more" if len(names) > _TOLD_OF_THE_LATE else ""
+        yield f"  {said}: {', '.join(names[:_TOLD_OF_THE_LATE])}{more}"
 
 
 def _source(row: Row) -> Sequence[str]:
@@ -191,7 +217,25 @@ def _source(row: Row) -> Sequence[str]:
         f"{row['source']}: {fresh}; {held}",
         f"  {waiting}last days read again {again}, all keys compared {compared}{halfway}",
         *([f"  it went back: {row['went_back']}"] if row["went_back"] else []),
+        *([f"  {reading}"] if (reading := _describe_reading(row)) else []),
+        *([] if _can_follow_deletions(row) else [f"  {refusals.NO_DELETIONS}"]),
     ]
+
+
+def _describe_reading(row: Row) -> str:
+    return refusals.describe_reading(
+        str(row["paging"]), str(row["window_by"]), _list_refused(row), row["last_requests"]
+    )
+
+
+def _can_follow_deletions(row: Row) -> bool:
+    return refusals.can_follow_deletions(_list_refused(row))
+
+
+def _list_refused(row: Row) -> list[str]:
+    refused = row["refused"]
+    assert isinstance(refused, list)
+    return refused
 
 
 def _describe_rejects(row: Row) -> str:

@@ -8,6 +8,8 @@
 --           (the last sync, re-check or reconciliation, not a purge) was not `incomplete`. It is never null.
 --           Rejects belong to no account: whoever sees the source sees how many wait, and since when.
 --           went_back names a job of any account: who is held to some accounts of the source sees only that it did.
+--           paging and window_by are those of the last run that read. They cost requests, never completeness; refused
+--           has names of capabilities alone, not what the service answered.
 CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS
 SELECT
     s.name AS source,
@@ -41,7 +43,14 @@ SELECT
     coalesce(s.complete_through <= now() + interval '1 hour', false)
         AND waiting.number = 0
         AND s.went_back IS NULL
-        AND judged.verdict IS DISTINCT FROM 'incomplete' AS is_complete
+        AND judged.verdict IS DISTINCT FROM 'incomplete' AS is_complete,
+    s.paging,
+    s.window_by,
+    (
+        SELECT string_agg(c.key, ', ' ORDER BY c.key)
+        FROM jsonb_each(s.capabilities) AS c
+        WHERE c.value ->> 'support' = 'no'
+    ) AS refused
 FROM etl.sources AS s
 CROSS JOIN LATERAL (
     SELECT count(*) AS number, min(r.first_seen_at) AS since

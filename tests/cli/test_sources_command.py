@@ -1,14 +1,18 @@
 """`aims360-etl sources`: kept in the database, listed, checked; and commands that work from there."""
 
 import json
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from etl.models import CAPABILITIES
 from etl.postgres.connection import Connection
-from etl.testing.emulator import Emulator, Server, World, serve
+from etl.testing.emulator import Emulator, Server, World, populated, serve
 from tests.support.command import Command
-from tests.support.scene import TOKEN
+from tests.support.scene import TOKEN, Scene, a_source
 
 
 @pytest.fixture
@@ -85,6 +89,9 @@ def test_sources_are_listed_by_name(bare: Command, service: Server) -> None:
         "is_disabled": False,
         "configured_in": "database",
         "problem": None,
+        "paging": None,
+        "window_by": None,
+        "capabilities": {name: {"support": "unknown", "words": "", "at": None, "limit": None} for name in CAPABILITIES},
     }
     assert (alpha["name"], alpha["base_url"], alpha["configured_in"]) == ("alpha", None, "aims360.toml")
     assert len(alpha["problem"].splitlines()) == 2
@@ -100,6 +107,51 @@ def test_sources_are_listed_by_name(bare: Command, service: Server) -> None:
     assert bare.run("sources", "enable", "mike")[:2] == (0, "enabled: mike\n")
     assert bare.run("sources", "remove", "zulu")[0] == 0
     assert [each["name"] for each in listed(bare)] == ["alpha", "mike"]
+
+
+def test_the_list_says_how_each_source_is_read_and_what_its_service_supports(
+    bare: Command, service: Server, db: Connection
+) -> None:
+    """Of those that were synced; with the words of the answer, in which no secret is left."""
+    add(bare, service, "acme")
+    add(bare, service, "west")
+    scene = Scene(db, populated(50, seed=1, rate=0), a_source(name="acme"))
+    scene.sync()
+    scene.world.advance(timedelta(minutes=5))
+    scene.sync(refusing_dates(scene.emulator))
+    acme, west = listed(bare)
+    assert (west["paging"], west["capabilities"]["filter_dates"]["support"]) == (None, "unknown")
+    assert (acme["paging"], acme["window_by"]) == ("key", "none")
+    assert (acme["capabilities"]["orderby"]["support"], list(acme["capabilities"])) == ("yes", list(CAPABILITIES))
+    refusal = acme["capabilities"]["filter_dates"]
+    assert refusal["support"] == "no"
+    assert refusal["words"].startswith(
+        "HTTP 400: The property 'modifiedDate' cannot be used in the $filter query option"
+    )
+    assert refusal["at"].startswith(f"{scene.world.now:%Y-%m-%dT%H:}")
+    text = bare.run("sources", "list", "--json")[1]
+    assert [secret for secret in SECRETS if secret in text] == []
+
+
+SECRETS = (TOKEN, "eyJhbGciOi", "hunter2", "operator@example.com", "files.example", "f00dfeed")
+
+
+def refusing_dates(service: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """The service, where it refuses filters on dates and says more than it should."""
+    message = (
+        f"The property 'modifiedDate' cannot be used in the $filter query option. token={TOKEN} "
+        "Bearer eyJhbGciOi.J9.x password: hunter2 of operator@example.com; see "
+        "https://files.example/documents/a.pdf?sig=f00dfeed"
+    )
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        query = unquote(environ["QUERY_STRING"])
+        if "$filter=" not in query or "modifiedDate " not in query:
+            return service(environ, start_response)
+        start_response("400 Bad Request", [("Content-Type", "application/json")])
+        return [json.dumps({"error": {"code": "", "message": message}}).encode()]
+
+    return answer
 
 
 def test_shards_share_all_sources_out(bare: Command) -> None:

@@ -11,6 +11,7 @@ from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.quiet_mirror import DAY, HOUR, MINUTE, SHALLOW
 from tests.support.scene import Scene, a_source
 
+_NO_PATH = ServiceOptions(has_plain_path=False)
 _WAITING = "SELECT job_id FROM etl.rejects ORDER BY job_id"
 
 
@@ -105,7 +106,7 @@ def test_where_nobody_can_ask_the_next_full_pass_is_the_answer(db: Connection) -
     bad = world.add(accountCode=22)
     world.advance(HOUR)
     world.add()
-    scene = Scene(db, world, a_source(**SHALLOW, concurrency=1), refuse={"ID", "jobID"})
+    scene = Scene(db, world, a_source(**SHALLOW, concurrency=1), refuse={"ID", "jobID"}, options=_NO_PATH)
     scene.sync()
     world.change(bad, touch=False, accountCode="AZ022")
     scene.emulator.reset_log()
@@ -124,7 +125,7 @@ def test_where_nobody_can_ask_a_reject_leaves_with_its_purge_date_or_after_30_da
     world = World(seed=6)
     bad = world.add(accountCode=22, overrides={"purgeDateTime": purge_date})
     world.add(purgeDateTime=None)
-    scene = a_scene(db, world, refuse={"ID", "jobID"})
+    scene = a_scene(db, world, refuse={"ID", "jobID"}, options=_NO_PATH)
     world.delete(bad)
     world.advance(timedelta(days=days - 1))
     scene.sync()

@@ -10,6 +10,7 @@ from etl.errors import ConfigError, Unreachable
 from etl.models import FLATTEN_VERSION, Run, Verdict
 from etl.postgres.connection import Connection
 from etl.testing.emulator import ABSENT, Generation, World, populated
+from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.day_totals import TOTALS
 from tests.support.gateway import behind
 from tests.support.quiet_mirror import DAY, HOUR, MINUTE, NEVER, SHALLOW, a_mirror
@@ -164,13 +165,15 @@ def test_rows_that_show_when_asked_for_by_key_are_no_ghosts(db: Connection) -> N
     assert scene.differences() == []
 
 
-def test_without_a_count_nothing_is_deleted(db: Connection) -> None:
-    """And it is said why."""
+def test_without_a_count_one_comparison_deletes_nothing(db: Connection) -> None:
+    """By one comparison: it is said that another one decides, and that one may come a look-back later."""
     scene = a_mirror(db)
     scene.world.delete(next(scene.world.jobs()))
-    run = scene.reconcile(hiding(scene, 0, "no count"), repair=True)
-    assert (run.counts.ghosts, run.counts.repaired) == (1, 0)
-    assert any("answers no $count" in note for note in run.notes)
+    for wait, repaired in ((0 * MINUTE, 0), (MINUTE, 0), (scene.source.look_back, 1)):
+        scene.world.advance(wait)
+        run = scene.reconcile(hiding(scene, 0, "no count"), repair=True)
+        assert (run.counts.ghosts, run.counts.repaired) == (repaired, repaired)
+        assert any("the source counts no rows" in note for note in run.notes) is not bool(repaired)
 
 
 def test_a_job_made_while_keys_are_compared_is_no_ghost(db: Connection) -> None:
@@ -482,7 +485,7 @@ def test_a_source_that_refuses_its_keys_is_read_by_time(db: Connection, generati
     scene = Scene(db, world, a_source(**SHALLOW), refuse=("ID", "jobID"))
     run = scene.sync()
     assert (run.strategy, run.checks) == ("modifiedDate", ("count", "dates"))
-    assert any("by pieces of modifiedDate" in note for note in run.notes)
+    assert any("by slices of modifiedDate" in note for note in run.notes)
     assert scene.differences() == []
     assert scene.rows("SELECT strategy, checks FROM bi.runs") == [("modifiedDate", "count, dates")]
     world.advance(HOUR)
@@ -493,11 +496,19 @@ def test_a_source_that_refuses_its_keys_is_read_by_time(db: Connection, generati
 
 
 def test_a_key_that_can_be_asked_for_again_is_gone_by_again(db: Connection) -> None:
-    """A full scan tries; increments keep to what is known."""
+    """A full scan tries, and so does the first scan of the next day; until then increments keep to what is known."""
     scene = Scene(db, populated(300, seed=5, rate=0), a_source(**SHALLOW), refuse=("ID", "jobID"))
     scene.sync()
     scene.emulator.refuse = frozenset()
+    scene.world.advance(23 * HOUR)
     assert scene.sync().strategy == "modifiedDate"
+    scene.world.advance(HOUR)
+    run = scene.sync()
+    assert run.strategy == "ID"
+    assert any("read by ID again" in note for note in run.notes)
+    scene.emulator.refuse = frozenset({"id", "jobid"})
+    assert scene.sync().strategy == "modifiedDate"
+    scene.emulator.refuse = frozenset()
     assert scene.sync(full=True).strategy == "ID"
     assert scene.sync().strategy == "ID"
 
@@ -584,10 +595,11 @@ def test_a_deep_pass_ends_where_select_is_refused(db: Connection, refuse: tuple[
 
 
 def test_what_cannot_be_asked_for_is_not_called_equal(db: Connection) -> None:
-    """A ghost of a source that refuses its jobID: nothing is removed, and the comparison is incomplete."""
+    """A ghost of a source that answers about no single job: nothing is removed, and the comparison is incomplete."""
     scene = a_mirror(db)
     scene.world.delete(next(scene.world.jobs()))
     scene.emulator.refuse = frozenset({"id", "jobid"})
+    scene.emulator.options = ServiceOptions(has_plain_path=False)
     run = scene.reconcile(repair=True)
     assert (run.verdict, run.counts.ghosts) == (Verdict.INCOMPLETE, 0)
     assert any("1 jobs came no more" in note for note in run.notes)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +16,7 @@ import pytest
 from psycopg import sql
 
 from etl.config.secrets import PasswordGrant, Secret
-from etl.errors import BrokenPromise, ConfigError, Locked, SignInFailed, Unreachable
+from etl.errors import ConfigError, Locked, SignInFailed, Unreachable
 from etl.load.upsert import _KNOWN
 from etl.models import Verdict
 from etl.pipeline.run_context import record
@@ -24,6 +25,7 @@ from etl.testing.chaos.oracle import differences
 from etl.testing.emulator import ABSENT, FAULT_KINDS, Faults, Generation, World, populated
 from tests.support.scene import BASE, Scene, a_source
 
+_NAMES = {"orderby": "orderby", "filter": "filter_dates"}
 _PAGES = "SELECT count(*) > 0 FROM etl.scans"
 A_MOMENT = timedelta(milliseconds=700)
 
@@ -278,18 +280,20 @@ def test_an_empty_source_is_a_complete_mirror_of_nothing(db: Connection) -> None
 
 
 @pytest.mark.parametrize("option", ["orderby", "filter"])
-def test_a_server_that_ignores_what_it_is_asked_ends_the_run(db: Connection, option: str) -> None:
-    """A 200 that doesn't keep to $orderby or $filter is told with what was asked; the watermark stays."""
+def test_what_a_server_ignores_it_is_not_asked_for_again(db: Connection, option: str) -> None:
+    """A 200 that doesn't keep to $orderby or $filter is told with what was asked, and all is read in another way."""
     # Without an order asked for the emulator's rows come by ID, and jobID is what orders this scan.
     world = populated(300, seed=13, rate=0, generation="2019-08")
     scene = Scene(db, world)
-    first = scene.sync()
+    scene.sync()
     world.advance(timedelta(days=1))
     world.add()
     scene.emulator.ignore = frozenset({option})
-    with pytest.raises(BrokenPromise, match=r"ignores \$(orderby|filter).*asked for \["):
-        scene.sync(full=option == "orderby")
-    assert scene.one("SELECT watermark FROM etl.sources") == first.watermark
+    run = scene.sync(full=option == "orderby")
+    assert re.search(r"ignores \$(orderby|filter).*asked for \[", run.notes[0])
+    assert scene.differences() == []
+    refused = scene.rows("SELECT capabilities -> %s ->> 'support' FROM etl.sources", _NAMES[option])
+    assert refused == [("no",)]
 
 
 def test_an_unreadable_row_waits_in_rejects_and_leaves_when_it_loads(db: Connection) -> None:

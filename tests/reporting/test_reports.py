@@ -13,7 +13,7 @@ from etl.errors import ConfigError, DatabaseError, EtlError, SchemaError
 from etl.postgres.connection import Connection
 from etl.reporting import export_formats, reports
 from etl.reporting.reports import Asked
-from etl.testing.emulator import START, World
+from etl.testing.emulator import START, Faults, World
 from tests.support.paths import ROOT
 from tests.support.report_data import HOSTILE, busy, ran, seconds
 from tests.support.scene import Scene, a_source
@@ -364,7 +364,7 @@ def test_freshness_and_runs_of_the_pipeline(db: Connection, ask: Ask) -> None:
     world.ties(3, **ran(START))
     scene = Scene(db, world)
     scene.sync()
-    scene.emulator.ignore = frozenset({"filter"})
+    scene.emulator.set_faults(Faults(rate=1.0, kinds=("expired-token",)))
     world.advance(timedelta(hours=1))
     with pytest.raises(EtlError):
         scene.sync()

@@ -2,11 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from etl.jobs.refresh import follow
 from etl.postgres.connection import Connection
 from etl.reporting import status
 from etl.testing.emulator import World, populated
+from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.command import Command
 from tests.support.scene import Scene, a_source
 
@@ -193,6 +195,65 @@ def test_failures_in_a_row_are_told_to_who_reads(db: Connection) -> None:
     assert (row["failures_in_a_row"], row["not_before_utc"]) == (0, None)
 
 
+def a_scene_of_a_service(db: Connection, name: str, **options: Any) -> Scene:
+    """Return a source that was synced twice, whose service refuses something."""
+    world = populated(130, seed=1, now=NOW, rate=0)
+    scene = Scene(db, world, a_source(name=name), page_size=20, options=ServiceOptions(**options))
+    scene.sync()
+    world.advance(timedelta(hours=1))
+    world.add()
+    scene.sync()
+    return scene
+
+
+def test_a_source_that_is_read_in_a_dearer_way_has_a_line_that_says_why(db: Connection) -> None:
+    """What its service refuses, and what the last sync cost, whatever run came after it; nothing of any other."""
+    a_scene_of_a_service(db, "usual", refused=frozenset({"top", "count"}))
+    scene = a_scene_of_a_service(db, "acme", refused=frozenset({"modifiedDate"}))
+    requests = scene.one("SELECT requests FROM etl.runs WHERE source_id = 2 ORDER BY run_id DESC LIMIT 1")
+    scene.purge()
+    acme, usual = status.read(db)["sources"]
+    assert (acme["paging"], acme["window_by"], acme["refused"]) == ("key", "none", ["filter_dates"])
+    assert (acme["last_requests"], requests > 7) == (requests, True)
+    assert (usual["paging"], usual["window_by"], usual["refused"]) == ("key", "modifiedDate", ["count", "top"])
+    assert usual["last_requests"] is None
+    lines = status.text(status.read(db)).splitlines()
+    said = f"  refuses filters on dates; each run reads all pages (last run: {requests} requests)"
+    assert [line for line in lines if "refuses" in line] == [said]
+    assert lines.index(said) == 2
+
+
+def test_where_no_job_can_be_asked_for_it_is_said_that_deletions_are_not_followed(db: Connection) -> None:
+    """Nothing is removed there, and whoever relies on the mirror has to know."""
+    operators = frozenset({"eq", "gt", "ge", "lt", "le", "ne", "or"})
+    scene = a_scene_of_a_service(db, "acme", refused=operators, has_plain_path=False)
+    assert "deletions" not in status.text(status.read(db))  # nobody has asked yet
+    scene.world.delete(next(iter(scene.world.jobs())).job_id)
+    scene.world.advance(timedelta(days=2))
+    for _ in range(2):
+        scene.world.advance(timedelta(hours=1))
+        scene.reconcile(repair=True)
+    [row] = status.read(db)["sources"]
+    assert {"job_filter", "plain_path"} <= set(row["refused"])  # type: ignore[call-overload]
+    assert "\n  deletions can't be followed: the service answers no question about a single job" in status.text(
+        status.read(db)
+    )
+
+
+def test_of_many_sources_those_that_are_dearer_are_named(db: Connection) -> None:
+    """In a line, the first ones of many; and those whose deletions can't be followed."""
+    db.execute(MANY)
+    assert "dearer" not in status.text(status.read(db))
+    db.execute("UPDATE etl.sources SET window_by = 'none' WHERE source_id <= 12")
+    known = '{"filter_keys": {"support": "no"}, "plain_path": {"support": "no"}}'
+    db.execute("UPDATE etl.sources SET capabilities = %s WHERE name = 'account-7'", (known,))
+    said = status.text(status.read(db))
+    [dearer] = [line for line in said.splitlines() if "dearer" in line]
+    assert dearer.startswith("  read in a dearer way, since the service refuses something: account-1, account-10, ")
+    assert dearer.endswith(" and 2 more")
+    assert "  deletions can't be followed: account-7\n" in said
+
+
 def test_the_last_runs_are_the_last_of_all_sources(db: Connection) -> None:
     """Whichever they are of, newest first."""
     scene = Scene(db, populated(5, seed=1, now=NOW, rate=0))
@@ -237,6 +298,7 @@ def test_the_command_fails_for_rows_that_could_not_be_read(command: Command, db:
     assert (code, value["ok"], value["open_rejects"], value["is_complete"]) == (0, True, 1, False)
     [source] = json.loads(command.run("status", "--json")[1])["sources"]
     assert (source["open_rejects"], source["is_complete"]) == (1, False)
+    assert (source["paging"], source["window_by"], source["refused"]) == ("key", "modifiedDate", [])
     assert source["oldest_reject_at_utc"] == value["oldest_reject_at_utc"]
     assert source["oldest_reject_at_utc"].startswith(f"{world.now:%Y-%m-%d}")
     assert command.run("status", "--check", "--max-rejects", "-1")[0] == 2

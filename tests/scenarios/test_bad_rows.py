@@ -194,7 +194,7 @@ def test_characters_that_cannot_be_stored_are_replaced_wherever_they_stand(
 ) -> None:
     """In the key, a text, the response, a document's name: U+FFFD, counted, and the same the next time.
 
-    What is no character may have been spoilt on its way: it is read once more.
+    What is no character may have been spoilt on its way: it is read once more, by the next run at the latest.
     """
     world = World(seed=6, generation="2019-08")
     documents = json.dumps([{**DOCUMENT, "documentName": f"n{bad}"}])
@@ -205,5 +205,5 @@ def test_characters_that_cannot_be_stored_are_replaced_wherever_they_stand(
     assert scene.one("SELECT count(*) FROM aims360.jobs WHERE job_id = 'zz\ufffd' AND job_status_text = 't\ufffd'") == 1
     assert scene.rows("SELECT document_name FROM aims360.job_documents") == [("n\ufffd",)]
     assert scene.rows("SELECT response_text FROM aims360.jobs WHERE response_text <> ''") == [("plain \ufffd",)]
-    assert scene.sync().counts.written == 0
+    assert scene.sync().counts.written == (1 if refuse and bad != "\x00" else 0)
     assert scene.sync().counts.written == 0

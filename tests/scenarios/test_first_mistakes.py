@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from etl.client import network_errors
-from etl.pipeline.doctor import Standing, clocks
+from etl.pipeline.doctor.checks import Standing
+from etl.pipeline.doctor.service import clocks
 from etl.postgres.connection import Connection, sibling, why_not
 from etl.testing.emulator import Emulator, Server, World, populated, serve
 from tests.support.command import IMPATIENT, Command

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from etl.errors import DatabaseError
+from etl.models import CAPABILITIES
 from etl.postgres import daily_aggregates, migrations
 from etl.postgres.connection import Connection, connect
 from etl.testing.chaos.invariants import Laws
 from etl.testing.emulator import World, populated
+from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.paths import ROOT
 from tests.support.rounds import IS_LONG
 from tests.support.scene import Scene, a_source
@@ -457,3 +459,20 @@ def test_the_last_run_is_the_one_that_the_job_shows(db: Connection) -> None:
         SELECT count(*) FROM bi.job_attempts AS a JOIN bi.jobs AS j USING (source, job_id)
         WHERE a.is_last AND (a.attempt, a.started_at_utc) = (j.attempts, j.started_at_utc)
     """) == [(1,)]
+
+
+def test_freshness_tells_how_a_source_is_read_and_what_its_service_refuses(db: Connection) -> None:
+    """By name alone: what the service answered may be anything, and readers of bi aren't told."""
+    scene = Scene(db, populated(60, seed=1, rate=0), page_size=20)
+    scene.sync()
+    asked = "SELECT paging, window_by, refused FROM bi.freshness"
+    assert scene.rows(asked) == [("key", "modifiedDate", None)]
+    scene.emulator.options = ServiceOptions(refused=frozenset({"top", "modifiedDate", "count"}))
+    scene.world.advance(HOUR)
+    scene.world.add()
+    scene.sync()
+    [(paging, window_by, refused)] = scene.rows(asked)
+    assert (paging, window_by) == ("key", "none")
+    names = refused.split(", ")
+    assert {"filter_dates", "top"} <= set(names) <= set(CAPABILITIES)
+    assert names == sorted(names)

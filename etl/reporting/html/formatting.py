@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from etl.models import CLOCK_TOLERANCE
+from etl.reporting import refusals
 
 State = Literal["good", "look", "bad"]
 _HOUR, _DAY = 3600.0, 86400.0
@@ -23,6 +24,8 @@ class Verdict:
     state: State
     word: str
     sentence: str
+    reading: str = ""
+    """What the service refuses, and what that costs each run; nothing of a source that is read as usual."""
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -86,7 +89,8 @@ def verdict(row: dict[str, Any], now: datetime) -> Verdict:
     if row["complete_through_utc"] is not None:
         lag = (now - row["complete_through_utc"].replace(tzinfo=UTC)).total_seconds()
     state, word = _state(row, lag)
-    return Verdict(row["source"], state, word, " ".join((_freshness(row, lag), _last_run(row), _waiting(row))))
+    sentence = " ".join((_freshness(row, lag), _last_run(row), _waiting(row)))
+    return Verdict(row["source"], state, word, sentence, _reading(row))
 
 
 def _state(row: dict[str, Any], lag: float | None) -> tuple[State, str]:
@@ -130,6 +134,12 @@ def _last_run(row: dict[str, Any]) -> str:
         )
     how = _WELL.get(row["last_verdict"] or "", "left a part for the next one" if row["last_verdict"] else "")
     return f"The last run ({row['last_kind']}) succeeded{' and ' if how else ''}{how}."
+
+
+def _reading(row: dict[str, Any]) -> str:
+    names = refusals.split_names(row["refused"])
+    said = refusals.describe_reading(row["paging"], row["window_by"], names, row["last_requests"])
+    return f"{row['source']}: {said}." if said else ""
 
 
 def _waiting(row: dict[str, Any]) -> str:

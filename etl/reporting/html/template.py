@@ -101,7 +101,8 @@ def _verdict(verdict: Verdict) -> str:
     sign = f'<span class="sign" role="img" aria-label="{_MEANINGS[verdict.state]}">{_SIGNS[verdict.state]}</span>'
     return (
         f'<article class="verdict {verdict.state}">{sign}<h2>{escape(verdict.word)}</h2>'
-        f'<p class="source">{escape(verdict.source)}</p><p>{escape(verdict.sentence)}</p></article>'
+        f'<p class="source">{escape(verdict.source)}</p><p>{escape(verdict.sentence)}</p>'
+        f"{f'<p>{escape(verdict.reading)}</p>' if verdict.reading else ''}</article>"
     )
 
 

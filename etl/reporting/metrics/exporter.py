@@ -5,7 +5,7 @@ Nothing here ends a run that is done: what can't be read or written is said, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +15,11 @@ import psycopg
 
 from etl import atomic_files
 from etl.errors import result_of
-from etl.models import Clock, Run
+from etl.models import CAPABILITIES, Capability, Clock, Run, Support
 from etl.postgres.connection import Connection, rows
 from etl.reporting.metrics import families
 from etl.reporting.metrics.families import FAMILIES, LABELS, Samples, Standing
+from etl.state.capabilities import read_capabilities
 
 if TYPE_CHECKING:  # loaded where metrics are asked for
     from prometheus_client import Metric
@@ -32,8 +33,12 @@ SELECT
     j.stuck_jobs,
     f.scan_is_open,
     f.reread_due_at_utc AS reread_due_at,
-    f.reconcile_due_at_utc AS reconcile_due_at
+    f.reconcile_due_at_utc AS reconcile_due_at,
+    f.paging,
+    f.window_by,
+    s.capabilities
 FROM bi.freshness AS f
+JOIN etl.sources AS s ON s.name = f.source
 CROSS JOIN (
     SELECT count(*) AS open_jobs, count(*) FILTER (WHERE is_stuck) AS stuck_jobs
     FROM bi.jobs
@@ -139,8 +144,15 @@ def read(db: Connection, source: str) -> Standing | None:
     """How a source stands; None where it is unknown, or Postgres can't be asked any more."""
     with suppress(psycopg.Error):
         for row in rows(db, _STANDING, {"source": source}):
-            return Standing(**row)  # type: ignore[arg-type]
+            known = read_capabilities(row.pop("capabilities"))
+            return Standing(**row, capabilities=_judge(known))  # type: ignore[arg-type]
     return None
+
+
+def _judge(known: Mapping[str, Capability]) -> dict[str, bool]:
+    """Return whether each capability that this program knows is supported, where that is known."""
+    found = {name: known[name].support for name in CAPABILITIES if name in known}
+    return {name: support is Support.YES for name, support in found.items() if support is not Support.UNKNOWN}
 
 
 def text(told: Samples, now: float) -> bytes:

@@ -1,7 +1,7 @@
 """What is told to Prometheus: one set of names, and what a run adds to the samples that stood before it. Pure.
 
-Counters only grow; times are Unix seconds, durations seconds. Labels hold names of sources, of phases, of outcomes and
-HTTP statuses: nothing of a job, an account, a person or an address.
+Counters only grow; times are Unix seconds, durations seconds. Labels hold names of sources, of phases, of outcomes, of
+pagings and capabilities, and HTTP statuses: nothing of a job, an account, a person or an address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from etl.errors import EtlError, Locked
-from etl.models import CLOCK_TOLERANCE, Run, Verdict
+from etl.models import BY_TIME, CLOCK_TOLERANCE, Paging, Run, Verdict
+from etl.reporting.refusals import rank_reading
 
 PREFIX = "aims360_etl_"
 
@@ -36,7 +37,10 @@ class Series(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a source stands in the mirror after a run. Times are UTC, None where nothing is due or complete yet."""
+    """How a source stands in the mirror after a run. Times are UTC, None where nothing is due or complete yet.
+
+    `capabilities`: by name, whether the service supports it; without those of which that isn't known.
+    """
 
     complete_through: datetime | None
     rejects: int
@@ -46,6 +50,9 @@ class Standing(NamedTuple):
     reread_due_at: datetime | None
     reconcile_due_at: datetime | None
     oldest_reject_at: datetime | None = None
+    paging: str = Paging.KEY
+    window_by: str = BY_TIME
+    capabilities: Mapping[str, bool] = {}
 
 
 Samples = Mapping[Series, float]
@@ -60,6 +67,7 @@ REQUESTS = f"{PREFIX}requests_total"
 RETRIES = f"{PREFIX}retries_total"
 PHASES = f"{PREFIX}phase_seconds_total"
 DURATION = f"{PREFIX}last_run_duration_seconds"
+LAST_REQUESTS = f"{PREFIX}last_run_requests"
 EXIT_CODE = f"{PREFIX}last_run_exit_code"
 LAST_RUN = f"{PREFIX}last_run_timestamp_seconds"
 LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
@@ -72,6 +80,9 @@ STUCK_JOBS = f"{PREFIX}stuck_jobs"
 SCAN_OPEN = f"{PREFIX}scan_open"
 NEXT_REREAD = f"{PREFIX}next_reread_timestamp_seconds"
 NEXT_COMPARISON = f"{PREFIX}next_comparison_timestamp_seconds"
+PAGING = f"{PREFIX}paging_info"
+RANK = f"{PREFIX}paging_rank"
+CAPABILITY = f"{PREFIX}capability"
 
 FAMILIES = (
     Family(BUILD, "gauge", "Always 1: the release that made the last run.", ("version",)),
@@ -89,6 +100,7 @@ FAMILIES = (
     Family(RETRIES, "counter", "Requests that repeated one that had failed."),
     Family(PHASES, "counter", "Seconds that runs took, by phase.", ("phase",)),
     Family(DURATION, "gauge", "Seconds that the last run took."),
+    Family(LAST_REQUESTS, "gauge", "Requests that the last run made, retries included."),
     Family(EXIT_CODE, "gauge", "Exit code of the last run: 0 and 4 are done, 3 is held by another, 1 and 2 failed."),
     Family(LAST_RUN, "gauge", "When the last run ended, well or not."),
     Family(LAST_SUCCESS, "gauge", "When the last run ended that read all it was to read."),
@@ -101,6 +113,19 @@ FAMILIES = (
     Family(SCAN_OPEN, "gauge", "1 while a scan is half done, and the next run goes on with it."),
     Family(NEXT_REREAD, "gauge", "When the last days are to be read again."),
     Family(NEXT_COMPARISON, "gauge", "When all keys are to be compared with the source's."),
+    Family(
+        PAGING,
+        "gauge",
+        "Always 1: how pages are asked for, and what the window of a run goes by (none: each run reads all rows).",
+        ("paging", "window_by"),
+    ),
+    Family(RANK, "gauge", "The same as a number: 0 is the cheapest way to read the source, 7 the dearest."),
+    Family(
+        CAPABILITY,
+        "gauge",
+        "1: the service supports it, 0: it refuses it; absent while that isn't known.",
+        ("capability",),
+    ),
 )
 LABELS = {family.name: ("source", *family.labels) for family in FAMILIES}
 
@@ -112,6 +137,7 @@ _ROWS = ("inserted", "updated", "unchanged", "refused", "skipped", "rejected", "
 _SEEN_OFTEN = ("200", "401", "429", "500", "503", "none")
 _PHASES = ("probe", "scan", "purge", "deep")
 _READ_ALL = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_REJECTS)
+_READING = (PAGING, RANK, CAPABILITY)  # their labels change: what is told of them replaces all that was
 
 
 def beginning(source: str, version: str) -> Samples:
@@ -132,6 +158,7 @@ def after(
         found[series] = found.get(series, 0.0) + max(0.0, more)
     if run is not None:
         found[Series(DURATION, source)] = run.seconds
+        found[Series(LAST_REQUESTS, source)] = run.requests
         if run.complete_through is not None:
             found[Series(COMPLETE_THROUGH, source)] = run.complete_through.timestamp()
     if standing is not None:
@@ -146,7 +173,7 @@ def after(
 
 
 def standing_of(samples: Samples, source: str, standing: Standing) -> dict[Series, float]:
-    """With a source's standing in place of what was known of it; what has no time any more isn't told."""
+    """With a source's standing in place of what was known of it; what isn't so any more isn't told."""
     numbers = {
         REJECTS: standing.rejects,
         OPEN_JOBS: standing.open_jobs,
@@ -159,10 +186,19 @@ def standing_of(samples: Samples, source: str, standing: Standing) -> dict[Serie
         NEXT_REREAD: standing.reread_due_at,
         NEXT_COMPARISON: standing.reconcile_due_at,
     }
-    told = {name: float(number) for name, number in numbers.items()}
-    told |= {name: time.timestamp() for name, time in times.items() if time is not None}
-    rest = {s: v for s, v in samples.items() if s.source != source or s.name not in times}
-    return {**rest, **{Series(name, source): value for name, value in told.items()}}
+    told = {Series(name, source): float(number) for name, number in numbers.items()}
+    told |= {Series(name, source): time.timestamp() for name, time in times.items() if time is not None}
+    rest = {s: v for s, v in samples.items() if s.source != source or s.name not in (*times, *_READING)}
+    return {**rest, **told, **dict(_reading(source, standing))}
+
+
+def _reading(source: str, standing: Standing) -> Iterable[tuple[Series, float]]:
+    """How pages are asked for, how dear that is, and what the service supports."""
+    yield Series(PAGING, source, (standing.paging, standing.window_by)), 1.0
+    if (rank := rank_reading(standing.paging, standing.window_by)) is not None:
+        yield Series(RANK, source), float(rank)
+    for name, is_supported in standing.capabilities.items():
+        yield Series(CAPABILITY, source, (name,)), float(is_supported)
 
 
 def with_lag(samples: Samples, now: float) -> Samples:
@@ -178,7 +214,9 @@ def caught_up(samples: Samples, kept: Samples) -> Samples:
     own = {series.source for series in samples}
     ours = {series: value for series, value in kept.items() if series.source in own and series.name != BUILD}
     newer = {s: max(v, samples.get(s, 0.0)) if s.name.endswith("_total") else v for s, v in ours.items()}
-    return {**samples, **newer}
+    read_anew = {series.source for series in ours if series.name == PAGING}
+    rest = {s: v for s, v in samples.items() if s.name not in _READING or s.source not in read_anew}
+    return {**rest, **newer}
 
 
 def of_others(samples: Samples, sources: Iterable[str]) -> Samples:

@@ -41,7 +41,7 @@ def _of_the_scan(queries: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]
 
 
 def _is_probe(query: Mapping[str, str]) -> bool:
-    return query.get("$orderby") == "modifiedDate desc" and "$top" in query
+    return query.get("$orderby") == "modifiedDate desc"
 
 
 def _is_page(query: Mapping[str, str], key: str) -> bool:

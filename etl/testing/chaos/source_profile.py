@@ -68,7 +68,7 @@ class Habits:
     @property
     def is_counted(self) -> bool:
         """Whether the service counts old jobs, so that one comparison tells which are gone."""
-        return self.service.refused.isdisjoint({"count", "createddate", "lt", "filter"})
+        return not self.switching and self.service.refused.isdisjoint({"count", "createddate", "lt", "filter"})
 
     @property
     def can_be_asked(self) -> bool:

@@ -16,6 +16,7 @@ from etl.postgres.connection import Connection
 from etl.reporting import html
 from etl.reporting.html import formatting, job_figures, operations_figures, queries
 from etl.testing.emulator import World, populated
+from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.command import Command
 from tests.support.paths import ROOT
 from tests.support.scene import Scene, a_source
@@ -261,7 +262,8 @@ def fresh(**change: Any) -> dict[str, Any]:
     row = {
         "source": "aims360", "time_zone": "UTC", "complete_through_utc": at(0).replace(tzinfo=None),
         "last_kind": "incremental", "last_outcome": "succeeded", "last_verdict": "complete", "open_rejects": 0,
-        "scan_is_open": False, "went_back": None, "stuck": 0,
+        "scan_is_open": False, "went_back": None, "stuck": 0, "paging": "key", "window_by": "modifiedDate",
+        "refused": None, "last_requests": None,
     }  # fmt: skip
     return {**row, **change}
 
@@ -303,6 +305,31 @@ def test_the_sentence_says_when_what_and_how_many() -> None:
     assert "2 days after this page was written: a clock was wrong" in ahead
     purge = formatting.verdict(fresh(last_kind="purge", last_verdict=None), NOW).sentence
     assert "The last run (purge) succeeded." in purge
+
+
+def test_a_source_that_is_read_as_usual_has_no_line_about_it() -> None:
+    """Whatever is refused that costs nothing; one that is dearer says what and how much, and is as well as before."""
+    assert formatting.verdict(fresh(refused="count, top"), NOW).reading == ""
+    found = formatting.verdict(fresh(window_by="none", refused="filter_dates, top", last_requests=11), NOW)
+    assert found.reading == "aims360: refuses filters on dates; each run reads all pages (last run: 11 requests)."
+    assert found.state == "good"
+
+
+def test_the_page_says_what_a_service_refuses_in_our_words(url: str, db: Connection, tmp_path: Path) -> None:
+    """What the service answered isn't on it, nor anything of a source whose service refuses nothing that counts."""
+    options = ServiceOptions(refused=frozenset({"modifiedDate"}))
+    scene = Scene(db, populated(60, seed=1, now=NOW), a_source(name="acme"), page_size=20, options=options)
+    Scene(db, populated(5, seed=2, now=NOW), a_source(name="usual")).sync()
+    scene.sync()
+    scene.world.advance(timedelta(minutes=5))
+    run = scene.sync()
+    reader = Reader(written(url, tmp_path))
+    said = f"acme: refuses filters on dates; each run reads all pages (last run: {run.requests} requests)."
+    assert reader.said.count("refuses") == 1
+    assert said in reader.said
+    known = scene.one("SELECT capabilities -> 'filter_dates' ->> 'words' FROM etl.sources WHERE name = 'acme'")
+    assert "cannot be used" in known
+    assert "cannot be used" not in reader.said
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl.errors import ConfigError, EtlError
-from etl.models import Clock, Run
+from etl.models import CAPABILITIES, Clock, Run
 from etl.postgres.connection import Connection
 from etl.reporting.metrics import exporter, families
 from etl.reporting.metrics.exporter import Metrics
 from etl.reporting.metrics.http_server import Heartbeat
 from etl.reporting.metrics.http_server import serve as serve_metrics
 from etl.testing.emulator import Emulator, populated, serve
+from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.command import Command
 from tests.support.ports import a_free_port
 from tests.support.scene import TOKEN, Scene, a_source
@@ -96,6 +97,24 @@ def test_rows_that_wait_are_told_with_the_oldest_until_they_are_read(scene: Scen
     found = told(file.read_text(encoding="utf-8"))
     assert found[families.REJECTS, "aims360"] == 0
     assert (families.OLDEST_REJECT, "aims360") not in found
+
+
+def test_a_service_that_refuses_something_shows_in_the_file(scene: Scene, file: Path) -> None:
+    """The way in force, and what is supported and what not, from one run to the next."""
+    watched(scene, Metrics(scene.clock, file))
+    found = told(file.read_text(encoding="utf-8"))
+    assert (found[families.PAGING, "aims360", "key", "modifiedDate"], found[families.RANK, "aims360"]) == (1, 0)
+    assert found[families.CAPABILITY, "aims360", "orderby"] == 1
+    scene.emulator.options = ServiceOptions(refused=frozenset({"top", "modifiedDate"}))
+    scene.world.advance(timedelta(minutes=5))
+    run = watched(scene, Metrics(scene.clock, file))
+    found = told(file.read_text(encoding="utf-8"))
+    assert [key[2:] for key in found if key[0] == families.PAGING] == [("key", "none")]
+    assert found[families.RANK, "aims360"] == 4
+    assert found[families.LAST_REQUESTS, "aims360"] == run.requests
+    capabilities = {key[2]: value for key, value in found.items() if key[0] == families.CAPABILITY}
+    assert (capabilities["top"], capabilities["filter_dates"], capabilities["orderby"]) == (0, 0, 1)
+    assert capabilities.keys() <= set(CAPABILITIES)
 
 
 def test_counters_go_on_from_the_file(scene: Scene, file: Path) -> None:

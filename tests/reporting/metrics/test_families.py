@@ -128,6 +128,33 @@ def test_the_oldest_reject_is_told_while_one_waits() -> None:
     assert of(none_waits, families.OLDEST_REJECT) is None
 
 
+def test_how_a_source_is_read_is_told_with_what_the_service_supports() -> None:
+    """The paging in force, its rank, the requests of the run; a capability that was forgotten is told no more."""
+    standing = Standing(THROUGH, 0, 0, 0, False, None, None)
+    told = after({}, "west", a_run(requests=3), None, standing._replace(capabilities={"top": True}), NOW)
+    assert of(told, families.PAGING, "key", "modifiedDate") == 1
+    assert (of(told, families.RANK), of(told, families.LAST_REQUESTS)) == (0, 3)
+    assert of(told, families.CAPABILITY, "top") == 1
+    dearer = standing._replace(paging="skip", window_by="none", capabilities={"filter_dates": False})
+    told = after(told, "west", a_run(requests=11), None, dearer, NOW)
+    assert of(told, families.PAGING, "skip", "none") == 1
+    assert of(told, families.PAGING, "key", "modifiedDate") is None
+    assert (of(told, families.RANK), of(told, families.LAST_REQUESTS)) == (7, 11)
+    assert (of(told, families.CAPABILITY, "filter_dates"), of(told, families.CAPABILITY, "top")) == (0, None)
+    assert of(after(told, "east", a_run(), None, standing, NOW), families.PAGING, "skip", "none") == 1
+
+
+def test_how_a_source_is_read_is_told_once_though_another_process_told_it_otherwise() -> None:
+    """What is kept is the newer: it replaces the paging and the capabilities that were known here."""
+    standing = Standing(THROUGH, 0, 0, 0, False, None, None, capabilities={"top": False})
+    here = after(beginning("west", "1.0"), "west", a_run(), None, standing, NOW)
+    there = after({}, "west", a_run(), None, standing._replace(paging="time", capabilities={"or": False}), NOW)
+    found = caught_up(here, there)
+    assert [series.values for series in found if series.name == families.PAGING] == [("time", "modifiedDate")]
+    assert [series.values for series in found if series.name == families.CAPABILITY] == [("or",)]
+    assert of(found, families.RANK) == 2
+
+
 def test_the_lag_grows_by_itself() -> None:
     """It is reckoned when it is asked for; a clock that is behind the source's gives none below zero."""
     told = after({}, "west", a_run(), None, None, NOW)
