@@ -61,6 +61,11 @@ class Capabilities:
         with self._lock:
             return dict(self._known)
 
+    @property
+    def refused(self) -> frozenset[str]:
+        """The names of all that is refused."""
+        return frozenset(name for name, each in self.known.items() if each.support is Support.NO)
+
     def find(self, name: str) -> Capability:
         """Return what is known of one capability."""
         return self._known.get(name, _UNKNOWN)

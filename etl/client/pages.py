@@ -71,7 +71,7 @@ class Pages:
         """
         fallback = _Fallback(ATTEMPTS if attempts is None else attempts, can_shrink, is_least, has_another_way, another)
         missing = [name for name in optional if not self.capabilities.supports(name)]
-        query = capabilities.without(query, missing)
+        query, page_size = _leave_out(query, missing, page_size)
         try:
             return self._ask_in_size(query, page_size, offer, ended, fallback)
         except Refused as error:
@@ -96,15 +96,13 @@ class Pages:
         refused = [name for name in names if not self.capabilities.supports(name)]
         for tried in [refused] if refused else [[name] for name in names]:
             left = [name for name in names if name not in tried]
-            shorter = capabilities.without(query, tried)
+            shorter, size = _leave_out(query, tried, page_size)
             try:
-                reply = self._ask_in_size(
-                    shorter, page_size, None, ended, fallback._replace(has_another_way=not refused)
-                )
+                reply = self._ask_in_size(shorter, size, None, ended, fallback._replace(has_another_way=not refused))
             except (Refused, AskForLess) as other:
                 is_other = isinstance(other, Refused) and other.is_query and other.option is not None
                 if is_other and left:
-                    return self._ask_without(shorter, left, error, page_size, ended, fallback)
+                    return self._ask_without(shorter, left, error, size, ended, fallback)
                 if is_other or refused:
                     raise
             else:
@@ -193,6 +191,13 @@ class Pages:
             if not waits_first:
                 self._attempts.wait(failed, attempt, ended)
         raise AssertionError
+
+
+def _leave_out(query: str, names: Sequence[str], page_size: int | None) -> tuple[str, int | None]:
+    """Return a query without some options, and the size of its page: in place of `$top`, as many rows as that."""
+    top = next((part.partition("=")[2] for part in query.split("&") if part.startswith("$top=")), None)
+    size = int(top) if top is not None and "top" in names and page_size is None else page_size
+    return capabilities.without(query, names), size
 
 
 def _may_be_pagesize(error: Refused | AskForLess, has_another_way: bool) -> bool:

@@ -91,7 +91,6 @@ def newest_row(api: Api, attempts: int | None = None) -> Reply | None:
     try:
         return api.page(
             first,
-            page_size=None if api.capabilities.supports("top") else 1,
             can_shrink=True,
             is_least=True,
             another=second,

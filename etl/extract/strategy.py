@@ -16,7 +16,7 @@ from etl.client.capabilities import Capabilities, list_needed
 from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import time_slice_scan
 from etl.extract.probe import Probe
-from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan, Support
+from etl.models import BY_SKIP, BY_TIME, CAPABILITY_NAMES, KEYS, SYNC, Cursor, Paging, Scan
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -71,17 +71,6 @@ def can_count(known: Capabilities, has_window: bool) -> bool:
 def find_way(scan: Scan) -> Strategy:
     """Return the way that a scan goes."""
     return Strategy(scan.key, scan.is_ordered, scan.window.lower is not None)
-
-
-def can_be_simpler(known: Capabilities, scan: Scan) -> bool:
-    """Whether the same way has a form that asks for less, and is not in use.
-
-    Overlapping pages can be read by nextLink, if `$skip` is refused; and keys in one range, if `and` is.
-    """
-    if scan.paging is Paging.SKIP:
-        is_by_link = any(isinstance(cursor.after, str) for cursor in scan.cursors)
-        return not is_by_link and not known.supports("skip") and known.supports("next_link")
-    return scan.has_key and not known.supports("and") and any(cursor.up_to is not None for cursor in scan.cursors)
 
 
 def follow(scan: Scan, way: Strategy) -> Scan:
@@ -144,9 +133,9 @@ def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
 
 def explain_dead_end(known: Capabilities) -> str:
     """Say that no way is left to read all rows, and what to do."""
-    refused = sorted(name for name, each in known.known.items() if each.support is Support.NO)
+    names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(known.refused))
     return (
-        f"The service supports no way to read all jobs: it refuses {', '.join(refused)}. Nothing is lost; "
+        f"The service supports no way to read all jobs: it refuses {names}. Nothing is lost; "
         "`aims360-etl doctor` shows its words, and what to ask AIMS360 for"
     )
 

@@ -117,6 +117,7 @@ class Recorder:
         self._capabilities: Capabilities | None = None
         self._clock = clock
         self._began, self._began_at = clock.monotonic(), clock.now()
+        self._refused: frozenset[str] = frozenset()  # what was known to be refused when the scan began
         self._before_scan = (0, 0)  # rows that could not be read, and that could, before the scan began anew
         self._until = math.inf
         self._lag = _NEVER  # of the source's clock behind ours, where it is off
@@ -203,6 +204,7 @@ class Recorder:
 
     def begin(self, scan: Scan) -> None:
         """A scan is begun or gone on with. The run has the kind of its first, and the window of its last."""
+        self._refused = self.capabilities.refused
         self.kind = self.kind if self.window else scan.kind
         self.window = scan.window
         self.verdict = Verdict.INCOMPLETE
@@ -469,8 +471,9 @@ class Recorder:
     def change_paging(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> Scan:
         """Return the scan from its beginning in the next way that works, since the service refuses this one.
 
-        Raises the error where there is none, or nothing is known to be refused that the scan makes use of.
+        Raises the error where there is none, or nothing more is known to be refused than when the scan began.
         """
+        before = self._refused
         self._learn_refusal(api, scan, error)
         way = strategy.choose(self.capabilities, self.probe, scan)
         if way is None:  # what was refused before this run may be allowed by now
@@ -479,10 +482,12 @@ class Recorder:
         if way is None:
             raise Refused(f"{error}. {strategy.explain_dead_end(self.capabilities)}", 0, is_query=True) from None
         can_select = self.capabilities.supports("select") and way.key != BY_SKIP
-        if way == strategy.find_way(scan) and not strategy.can_be_simpler(self.capabilities, scan):
+        self._refused = self.capabilities.refused
+        if way == strategy.find_way(scan):
             if scan.select and not can_select:
                 return replace(scan, select=())
-            raise error
+            if self._refused <= before:
+                raise error
         changed = strategy.follow(scan, way)
         self._before_scan = _count_rows(self.counts)
         changed = changed if can_select else replace(changed, select=())

@@ -18,7 +18,7 @@ import psycopg
 from etl.client.client import Api
 from etl.config import settings
 from etl.config.settings import Source
-from etl.errors import BrokenPromise, EtlError, Locked
+from etl.errors import BrokenPromise, EtlError, Locked, SourceError
 from etl.jobs.refresh import follow
 from etl.models import Clock, Progress, Run, Watch
 from etl.pipeline.reconcile import Wish
@@ -206,7 +206,7 @@ class Stage:
                 failure = f"{type(error).__name__}: {error}"
                 self.tally.kills += db.struck
                 # Some ways need a source that holds still for a moment.
-                excused = db.struck or (isinstance(error, BrokenPromise) and not self._is_quiet and self._may_fail)
+                excused = db.struck or (not self._is_quiet and self._may_fail(error))
                 failure = "" if excused else failure
         faulty = sum(bool(request.fault) for request in self.emulator.requests[asked:])
         self.tally.faults += faulty
@@ -216,10 +216,12 @@ class Stage:
         self._judge()
         return run
 
-    @property
-    def _may_fail(self) -> bool:
-        """Whether the source is read in a way that churn can get in the way of."""
-        return bool(self.habits.refuse or self.habits.service.refused or self.habits.switching)
+    def _may_fail(self, error: Exception) -> bool:
+        """Whether a run may fail: churn can get in the way of some pagings; so can a refusal of what was honoured."""
+        if self.habits.switching:
+            return isinstance(error, SourceError)
+        refuses = self.habits.refuse or self.habits.service.refused
+        return bool(refuses) and isinstance(error, BrokenPromise)
 
     @property
     def has_synced(self) -> bool:
