@@ -16,7 +16,7 @@ from etl.client.capabilities import Capabilities, list_needed
 from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.extract import time_slice_scan
 from etl.extract.probe import Probe
-from etl.models import BY_SKIP, BY_TIME, CAPABILITY_NAMES, KEYS, SYNC, Cursor, Paging, Scan
+from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -129,15 +129,6 @@ def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
     is_joined = scan.window.lower is not None or any(cursor.up_to is not None for cursor in scan.cursors)
     if (scan.paging is Paging.TIME or (scan.has_key and is_joined)) and not known.was_honoured_lately("and"):
         known.refuse("and", words)
-
-
-def explain_dead_end(known: Capabilities) -> str:
-    """Say that no way is left to read all rows, and what to do."""
-    names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(known.refused))
-    return (
-        f"The service supports no way to read all jobs: it refuses {names}. Nothing is lost; "
-        "`aims360-etl doctor` shows its words, and what to ask AIMS360 for"
-    )
 
 
 def describe(scan: Scan) -> str:

@@ -38,6 +38,7 @@ from etl.load.upsert import load
 from etl.models import (
     BY_SKIP,
     BY_TIME,
+    CAPABILITY_NAMES,
     CLOCK_TOLERANCE,
     FLATTEN_VERSION,
     SYNC,
@@ -480,7 +481,13 @@ class Recorder:
             self.capabilities.forget_refusals(self._began_at)
             way = strategy.choose(self.capabilities, self.probe, scan)
         if way is None:
-            raise Refused(f"{error}. {strategy.explain_dead_end(self.capabilities)}", 0, is_query=True) from None
+            names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(self.capabilities.refused))
+            raise Refused(
+                f"{error}. The service supports no way to read all jobs: it refuses {names}. Nothing is lost; "
+                "`aims360-etl doctor` shows its words, and what to ask AIMS360 for",
+                0,
+                is_query=True,
+            ) from None
         can_select = self.capabilities.supports("select") and way.key != BY_SKIP
         self._refused = self.capabilities.refused
         if way == strategy.find_way(scan):

@@ -155,7 +155,11 @@ def lost(before: Rows, after: Rows) -> list[str]:
 
 
 def _counted(found: list[dict[str, Any]], known: set[str]) -> Counter[str]:
-    return Counter(json.dumps({k: v for k, v in row.items() if k in known}, sort_keys=True) for row in found)
+    """Count rows. A sum that is made anew may be 0 where it was 0.000000."""
+    plain = (
+        {k: int(v) if v == 0.0 and isinstance(v, float) else v for k, v in row.items() if k in known} for row in found
+    )
+    return Counter(json.dumps(row, sort_keys=True) for row in plain)
 
 
 def compared(db: Connection, revision: str) -> set[tuple[object, ...]]:
