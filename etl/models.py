@@ -50,7 +50,7 @@ CAPABILITY_NAMES = {
     "top": "$top",
     "orderby": "$orderby",
     "filter_dates": "filters on dates",
-    "filter_keys": "filters on keys",
+    "filter_keys": "filters on jobID",
     "or": "`or` in filters",
     "count": "$count",
     "skip": "$skip",

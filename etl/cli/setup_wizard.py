@@ -21,8 +21,9 @@ from etl.config.settings import Source
 from etl.config.validation import is_loopback
 from etl.errors import ConfigError, EtlError, Refused, SignInFailed
 from etl.models import Clock
-from etl.pipeline import doctor
-from etl.pipeline.doctor import Check, Standing
+from etl.pipeline.doctor.checks import Check, Standing, failures
+from etl.pipeline.doctor.database import database_checks
+from etl.pipeline.doctor.service import accepted, newest_job
 from etl.postgres import connection
 
 EMBEDDED = "embedded"
@@ -152,7 +153,7 @@ def tests(clock: Clock, embedded: Callable[[Path | None], str]) -> Tests:
     return Tests(
         base=lambda answers: _reached(answers, clock),
         sign_in=lambda answers: _accepted(answers, clock),
-        database=lambda answers: doctor.database_checks(lambda: address(answers, embedded), is_new=True),
+        database=lambda answers: database_checks(lambda: address(answers, embedded), is_new=True),
     )
 
 
@@ -168,7 +169,7 @@ def _reached(answers: Answers, clock: Clock) -> Iterator[Check]:
     nobody = {"base_url": answers.source.get("base_url", ""), "token": _NOBODY.reveal()}
     try:
         with Api(judged(replace(answers, source=nobody, files={})), clock) as api:
-            doctor.newest_job(api, _ATTEMPTS)
+            newest_job(api, _ATTEMPTS)
             yield Check("base", Standing.FINE, "answers")
     except SignInFailed:
         yield Check("base", Standing.FINE, "answers, and asks who we are")
@@ -176,19 +177,19 @@ def _reached(answers: Answers, clock: Clock) -> Iterator[Check]:
         standing = Standing.FINE if error.status == 403 else Standing.FAILED
         yield Check("base", standing, "answers" if standing is Standing.FINE else str(error))
     except EtlError as error:
-        yield from doctor.failures("base", error)
+        yield from failures("base", error)
 
 
 def _accepted(answers: Answers, clock: Clock) -> Iterator[Check]:
     """One request for the newest job, as the one that was described."""
     try:
         with Api(judged(answers), clock) as api:
-            rows = doctor.newest_job(api, _ATTEMPTS).answer.rows
-            yield from doctor.accepted(api)
+            rows = newest_job(api, _ATTEMPTS).answer.rows
+            yield from accepted(api)
             if not rows:
                 yield Check("jobs", Standing.NOTE, "the service shows no job yet to this user")
     except EtlError as error:
-        yield from doctor.failures("service", error)
+        yield from failures("service", error)
 
 
 def ask(asks: Asks, before: Answers, tests: Tests | None) -> tuple[Answers, list[Check]]:

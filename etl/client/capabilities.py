@@ -20,12 +20,11 @@ _LATELY = timedelta(hours=1)
 _AHEAD = timedelta(hours=1)  # a moment further in the future was written while a clock was wrong
 _LONGEST_WORDS = 300  # characters
 _UNKNOWN = Capability()
-# What is lacking with something else: without a filter on any key there is none on ID, without any $orderby none of
-# dates.
-_IMPLIED = {"filter_id": "filter_keys", "orderby_dates": "orderby"}
+_IMPLIED = {"orderby_dates": "orderby"}  # without any $orderby there is none of dates
 _KEYS = {"id": "filter_id", "jobid": "filter_keys"}
 _COMPARED = re.compile(r"\b(ID|jobID|modifiedDate) (?:g[te]|l[te]) ")
-_COMPARED_BY = {"ID": ("filter_id", "filter_keys"), "jobID": ("filter_keys",), "modifiedDate": ("filter_dates",)}
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_COMPARED_BY = {"ID": "filter_id", "jobID": "filter_keys", "modifiedDate": "filter_dates"}
 
 
 class Capabilities:
@@ -131,10 +130,10 @@ def list_needed(query: str) -> list[str]:
     names: list[str] = [name for name in ("top", "skip", "select", "count") if name in options]
     if order := options.get("orderby"):
         names.append("orderby_dates" if order.startswith("modifiedDate") else "orderby")
-    condition = options.get("filter", "")
+    condition = _QUOTED.sub("''", options.get("filter", ""))
     names += [word for word in ("or", "and") if f" {word} " in condition]
     compared = dict.fromkeys(_COMPARED.findall(condition))
-    return names + [name for prop in compared for name in _COMPARED_BY[prop]]
+    return names + [_COMPARED_BY[name] for name in compared]
 
 
 def without(query: str, names: Iterable[str]) -> str:

@@ -88,6 +88,8 @@ class _Limits:
     def step_back(self) -> None:
         """Count a step back. Raises BrokenPromise after too many."""
         self.steps += 1
+        if self.steps > _STEPS and self.longest < _SMALLEST:
+            raise BrokenPromise("the source sends pages of one row, which can't overlap")
         if self.steps > _STEPS:
             raise BrokenPromise("the source changes faster than it can be read by overlapping pages")
 
@@ -170,8 +172,6 @@ def _find_end(api: Api, scan: Scan, cursor: Cursor, seen: _Seen, end: int, limit
     beyond = _ask(api, scan, end - 1, limits)
     if list(beyond.rows) == [last] and (limits.longest >= _SMALLEST or not _ask(api, scan, end, limits).rows):
         return _make_page(scan, beyond, Cursor(0, end, None, done=True), [])
-    if limits.longest < _SMALLEST:
-        raise BrokenPromise("the source sends pages of one row, which can't overlap")
     if beyond.find([last]) is not None and beyond.rows[-1] != last:
         return _go_on(scan, beyond, end - 1, Cursor(0, end, None, tail=(last,)))
     limits.step_back()  # rows have moved meanwhile: from here on once more
@@ -252,38 +252,36 @@ def _make_page(scan: Scan, seen: _Seen, cursor: Cursor, new: Sequence[int]) -> P
 def _read_by_link(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page:
     """Return the page that a nextLink leads to, once the page before is known to end where it did."""
     first = odata.query(write_window(scan), select=scan.select)
+    query = cursor.after if isinstance(cursor.after, str) else first
+    seen = _follow(api, scan, query, limits)
     if not isinstance(cursor.after, str):
-        seen = _follow(api, scan, first, limits)
         _check_links(api, scan, seen)
-        return _go_on_by_link(api, scan, seen, first, limits)
-    seen = _follow(api, scan, cursor.after, limits)
-    if seen.rows and cursor.tail and _is_by_key(cursor.after, cursor.tail[-1]):
-        return _go_on_by_link(api, scan, seen, cursor.after, limits)
-    before = _follow(api, scan, cursor.before or first, limits)
-    place = before.find(cursor.tail)
-    if place is None:
-        limits.begin_anew()
-        return _make_page(scan, before, Cursor(0, None, None), [])
-    if place + 1 == len(before.rows) and before.reply.answer.next_query == cursor.after:
-        return _go_on_by_link(api, scan, seen, cursor.after, limits)
-    limits.step_back()
-    return _go_on_by_link(api, scan, before, cursor.before or first, limits, place + 1)
+    elif not (seen.rows and cursor.tail and _is_by_key(query, cursor.tail[-1])):
+        before = _follow(api, scan, cursor.before or first, limits)
+        place = before.find(cursor.tail)
+        if place is None:
+            limits.begin_anew()
+            return _make_page(scan, before, Cursor(0, None, None), [])
+        if place + 1 < len(before.rows) or before.reply.answer.next_query != query:
+            limits.step_back()
+            return _go_on_by_link(scan, before, cursor.before or first, place + 1)
+    if seen.reply.answer.next_query is not None and seen.rows:
+        return _go_on_by_link(scan, seen, query)
+    again = _follow(api, scan, query, limits)
+    if again.rows == seen.rows and again.reply.answer.next_query == seen.reply.answer.next_query:
+        return _make_page(scan, seen, replace(cursor, done=True), range(len(seen.rows)))
+    limits.step_back()  # the last page has changed: it is held against the page before once more
+    return _make_page(scan, again, cursor, [])
 
 
-def _go_on_by_link(api: Api, scan: Scan, seen: _Seen, query: str, limits: _Limits, begin: int = 0) -> Page:
-    """Return the rows of a page from one on, and the cursor behind them. The last page is asked for twice."""
+def _go_on_by_link(scan: Scan, seen: _Seen, query: str, begin: int = 0) -> Page:
+    """Return the rows of a page from one on, and the cursor behind them."""
     link = seen.reply.answer.next_query
-    if link is None or not seen.rows:
-        again = _follow(api, scan, query, limits)
-        done = again.rows == seen.rows and again.reply.answer.next_query == link
-        seen, link, begin = again, again.reply.answer.next_query, 0
-        if not done and not seen.rows:
-            raise BrokenPromise("a page by nextLink had rows, and then none")
-    else:
-        done = False
-    if link == query and not done:
+    if link == query:
         raise BrokenPromise("the nextLink of a page leads to the page itself")
-    cursor = Cursor(0, link or query, None, done=done, tail=tuple(seen.rows[-OVERLAP:]), before=query)
+    # Without a link it was the last page, and is read as such once more.
+    before = query if link is not None else None
+    cursor = Cursor(0, link or query, None, tail=tuple(seen.rows[-OVERLAP:]), before=before)
     return _make_page(scan, seen, cursor, range(begin, len(seen.rows)))
 
 

@@ -97,7 +97,7 @@ def find_refused(api: Api, scan: Scan) -> list[str]:
             api.page(query, page_size=1, attempts=_ATTEMPTS, has_another_way=True)
         except (AskForLess, Refused) as error:
             words = error.said if isinstance(error, Refused) else str(error)
-            for name in names[:1] if "filter_id" in names else names:
+            for name in names:
                 api.capabilities.refuse(name, words)
                 refused.append(name)
         except (BadAnswer, Unreachable):

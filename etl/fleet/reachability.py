@@ -13,7 +13,7 @@ from etl.client.client import Api
 from etl.config.settings import Source
 from etl.errors import CredentialsRefused, EtlError
 from etl.models import Clock
-from etl.pipeline.doctor import newest_job
+from etl.pipeline.doctor.service import newest_job
 from etl.postgres.connection import Connection
 from etl.state import sign_in, source_state
 from etl.state.source_state import State

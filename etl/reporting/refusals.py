@@ -11,8 +11,8 @@ _OF_THE_WINDOW = ("filter_dates", "and")
 _OF_THE_PAGING: dict[str, tuple[str, ...]] = {
     Paging.KEY: (),
     Paging.KEY_UNORDERED: ("orderby",),
-    Paging.TIME: ("orderby", "filter_keys", "default_order"),
-    Paging.SKIP: ("orderby", "filter_keys", "default_order", "and", "count", "filter_dates", "null_dates"),
+    Paging.TIME: ("orderby", "filter_id", "filter_keys", "default_order"),
+    Paging.SKIP: ("orderby", "filter_id", "filter_keys", "default_order", "and", "count", "filter_dates", "null_dates"),
 }
 _COSTS = {
     (Paging.KEY, False): "each run reads all pages",

@@ -64,7 +64,7 @@ def test_migrate_sync_status_purge_and_doctor_work_from_an_empty_folder(
     assert "jobs are due" in output
     code, output, _ = command.run("doctor")
     assert code == 0, output
-    assert "$filter on ID" in output
+    assert "filters on ID" in output
 
 
 def test_an_argument_away_migrations_run_first(command: Command) -> None:
@@ -82,12 +82,14 @@ def test_doctor_names_every_wrong_setting_and_exits_1(command: Command) -> None:
     assert "AIMS360_PURGE: 'sometimes'" in output
 
 
-def test_doctor_says_what_the_service_does_not_honour(emulator: Emulator, command: Command) -> None:
-    """A service that ignores its filters can't be mirrored: that is found before the first sync."""
+def test_doctor_says_what_the_service_ignores(emulator: Emulator, command: Command) -> None:
+    """A service that ignores its filters is found before the first sync, with what that costs, and what to ask for."""
     emulator.ignore = frozenset({"filter"})
     code, output, _ = command.run("doctor")
-    assert code == 1
-    assert "failed  $filter on modifiedDate" in output
+    assert code == 0
+    assert re.search(r"^note +filters on dates +ignored: a row modified 2026-.* came, asked for ", output, re.MULTILINE)
+    assert "ignores filters on dates, `and` in filters: each run reads all pages, about 6 requests" in output
+    assert "Please let GET /jobsmanagement/odata/v1.0/backgroundjob heed $filter on modifiedDate" in output
 
 
 def test_doctor_asks_for_every_right(command: Command, url: str, db: Connection) -> None:

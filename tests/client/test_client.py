@@ -282,6 +282,7 @@ def test_another_job_is_not_taken_for_it() -> None:
     wire = Wire(ignore=("filter",), options=ServiceOptions(has_plain_path=False))
     with pytest.raises(BrokenPromise, match="shows other jobs than the one asked for, none-1"):
         wire.api.job("none-1")
+    wire = Wire()
     asked = str(next(wire.world.jobs())["jobID"]).upper()
     shown = wire.api.job(asked)
     assert shown is not None

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 
 from etl.models import Batch, Job, JobRow
-from etl.pipeline import doctor
-from etl.pipeline.doctor import Standing
+from etl.pipeline.doctor import service
+from etl.pipeline.doctor.checks import Check, Standing
 from etl.postgres.connection import Connection
 from etl.testing.emulator import Faults, World, populated
+from etl.testing.emulator.service_options import ServiceOptions
 from etl.transform.flatten import flatten
 from tests.support.command import Command
 from tests.support.scene import Scene
@@ -18,7 +19,13 @@ SECRET = "https://files.example/a?key=Acc3ssKey"
 def judged(*rows: Mapping[str, object]) -> list[tuple[str, Standing, str]]:
     """Return what is said of these rows."""
     raw = [json.dumps(row).encode() for row in rows]
-    return [(check.name, check.standing, check.detail) for check in doctor.judge_rows(len(raw), flatten(raw))]
+    return [(check.name, check.standing, check.detail) for check in service.judge_rows(len(raw), flatten(raw))]
+
+
+def examine(scene: Scene) -> dict[str, Check]:
+    """Return the checks of a scene's service, by name."""
+    with scene.api() as api:
+        return {check.name: check for check in service.examine_service(api)}
 
 
 def test_a_page_that_can_be_read_is_fine() -> None:
@@ -58,15 +65,29 @@ def test_a_service_whose_rows_changed_their_form_fails(command: Command, world: 
     assert "Acc3ssKey" not in output
 
 
-def test_a_page_that_is_not_answered_is_a_note(db: Connection) -> None:
-    """The other checks say what is wrong with the service; this one could not look."""
+def test_the_newest_rows_are_looked_at() -> None:
+    """Their form is today's; the first page of a service shows its oldest rows."""
+    world = populated(130, seed=1, rate=0)
+    last = max(world.jobs(), key=lambda job: world.payload(job)["modifiedDate"])
+    scene = Scene(None, world, page_size=20)  # type: ignore[arg-type]
+    world.change(last, overrides={"createdDate": "yesterday"})
+    assert examine(scene)["rows"].detail.startswith("1 of 20 rows of a page can't be read")
+
+
+def test_a_smaller_page_is_looked_at_where_a_whole_one_is_too_large(db: Connection) -> None:
+    """Asked for in each way that there is: here the vendor's parameter alone is heeded."""
+    options = ServiceOptions(pagesize="honoured", prefer="ignored", most_rows=20)
+    scene = Scene(db, populated(90, seed=1, rate=0), options=options)
+    assert examine(scene)["rows"].detail == "all 20 rows of a page can be read"
+
+
+def test_a_service_that_is_down_fails(db: Connection) -> None:
+    """One line with the reason; nothing else is asked."""
     scene = Scene(db, populated(10, seed=1, rate=0))
-    with scene.api() as api:
-        doctor.newest_job(api)
-        scene.emulator.set_faults(Faults(rate=1.0, kinds=("503",)))
-        [check] = doctor.read_page(api)
-    assert (check.name, check.standing) == ("rows", Standing.NOTE)
-    assert check.detail.startswith("no page was answered, so its rows were not looked at: ")
+    scene.emulator.set_faults(Faults(rate=1.0, kinds=("503",)))
+    checks = examine(scene)
+    assert checks.keys() == {"service"}
+    assert (checks["service"].standing, "HTTP 503" in checks["service"].detail) == (Standing.FAILED, True)
 
 
 def test_values_that_cannot_be_read_are_a_note_with_their_form() -> None:
@@ -78,7 +99,7 @@ def test_values_that_cannot_be_read_are_a_note_with_their_form() -> None:
         "2 of 3 rows have values that can't be read, and are loaded without them: percentCompleted: object (2 times), "
         "purgeDays: text of 3; the values stay in the column `extra`"
     )
-    checks = [(check.name, check.standing, check.detail) for check in doctor.judge_rows(3, batch)]
+    checks = [(check.name, check.standing, check.detail) for check in service.judge_rows(3, batch)]
     assert checks == [
         ("rows", Standing.FINE, "all 3 rows of a page can be read"),
         ("values", Standing.NOTE, said),

@@ -41,7 +41,7 @@ def test_of_a_source_that_is_read_as_usual_nothing_is_said() -> None:
             "time",
             BY_TIME,
             ["filter_id", "filter_keys", "or"],
-            "refuses filters on keys; changes are read by slices of time (last run: 11 requests)",
+            "refuses filters on jobID, filters on ID; changes are read by slices of time (last run: 11 requests)",
         ),
         (
             "skip",
@@ -54,7 +54,7 @@ def test_of_a_source_that_is_read_as_usual_nothing_is_said() -> None:
             "none",
             ["count", "filter_dates", "filter_keys", "orderby", "plain_path"],
             (
-                "refuses $orderby, filters on dates, filters on keys, $count; each run reads all pages, with an "
+                "refuses $orderby, filters on dates, filters on jobID, $count; each run reads all pages, with an "
                 "overlap (last run: 11 requests)"
             ),
         ),

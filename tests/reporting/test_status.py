@@ -245,7 +245,7 @@ def test_of_many_sources_those_that_are_dearer_are_named(db: Connection) -> None
     db.execute(MANY)
     assert "dearer" not in status.text(status.read(db))
     db.execute("UPDATE etl.sources SET window_by = 'none' WHERE source_id <= 12")
-    known = '{"filter_keys": {"support": "no"}, "plain_path": {"support": "no"}}'
+    known = '{"job_filter": {"support": "no"}, "plain_path": {"support": "no"}}'
     db.execute("UPDATE etl.sources SET capabilities = %s WHERE name = 'account-7'", (known,))
     said = status.text(status.read(db))
     [dearer] = [line for line in said.splitlines() if "dearer" in line]

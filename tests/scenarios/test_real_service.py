@@ -132,7 +132,7 @@ def test_a_query_that_is_too_long_for_the_server_is_split(db: Connection) -> Non
 
 @pytest.mark.parametrize("refused", ["or", "jobid", "jobid eq"])
 def test_where_lists_are_refused_jobs_are_asked_for_singly(db: Connection, refused: str) -> None:
-    """Without `or` one key a request, without a filter on jobID by the plain path; else nothing is removed, and said."""
+    """Without `or` one a request, without a filter on jobID by the plain path; else nothing is removed, and said."""
     scene = a_scene(db, 200, refused=frozenset(refused.split()), has_plain_path="eq" not in refused)
     scene.sync()
     for job in list(scene.world.jobs())[:5]:

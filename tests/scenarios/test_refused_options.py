@@ -5,8 +5,10 @@ purge, deletions, a comparison, a kill and what follows, while the source change
 """
 
 import random
+import re
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,9 +21,11 @@ from etl.postgres.connection import Connection
 from etl.testing.chaos.oracle import compare, may_wait
 from etl.testing.emulator import World, populated
 from etl.testing.emulator.service_options import ServiceOptions
-from tests.support.refusal_sets import EACH, Refusals
-from tests.support.scene import Scene
+from tests.support.quiet_mirror import SHALLOW
+from tests.support.refusal_sets import EACH, KEY_TOKENS, OPTIONS, RANGES, Refusals, refused
+from tests.support.scene import Scene, a_source
 
+ROOT = Path(__file__).parents[2]
 A_MOMENT = timedelta(milliseconds=700)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -132,3 +136,51 @@ def test_the_mirror_is_right_whatever_the_service_refuses(db: Connection, servic
     settle(scene)
     assert find_differences(scene) == []
     assert scene.rows("SELECT paging, window_by FROM etl.sources") == [(service.paging, service.window_by)]
+
+
+COSTS = re.compile(r"^\| (.+?) \|[^|]*\| (\d+)[^|]*\|[^|]*\|$", re.MULTILINE)
+ROWS = {
+    "nothing": {},
+    "`$top`": refused("top"),
+    "`$select`": refused("select"),
+    "`or`": refused("or"),
+    "`pagesize`": {"pagesize": "refused"},
+    "`$orderby`": refused("orderby"),
+    "`$orderby` and `$count`": refused("orderby", "count"),
+    "filters on ID": refused("ID"),
+    "filters on keys": refused("ID", "jobID"),
+    "filters on keys, `$count`": refused("ID", "jobID", "count"),
+    "filters on dates": refused("modifiedDate", "createdDate"),
+    "`$count`": refused("count"),
+    "`and`": refused("and"),
+    "`$skip`": refused("skip"),
+    "all but `jobId eq` and `$skip`": refused(*RANGES, *OPTIONS),
+    "all but `jobId eq` and nextLink": refused(*RANGES, *OPTIONS, "skip", **KEY_TOKENS),
+}
+
+
+def read_costs() -> dict[str, int]:
+    """Return the requests of a run that docs/correctness.md tells of each refusal."""
+    page = (ROOT / "docs" / "correctness.md").read_text()
+    table = page.partition("| refused |")[2].partition("\n\n")[0]
+    return {name: int(requests) for name, requests in COSTS.findall(table)}
+
+
+@pytest.mark.parametrize("refusal", ROWS)
+def test_the_documented_costs_are_those_of_a_run(db: Connection, refusal: str) -> None:
+    """A thousand jobs, fifty of which have changed: as many requests as the table of refusals says."""
+    world = World(seed=1)
+    for _ in range(1_000):
+        world.advance(timedelta(minutes=20))
+        world.add(purgeDateTime=None)
+    for job in list(world.jobs())[::7]:
+        world.change(job, percentCompleted=3)
+    scene = Scene(db, world, a_source(**SHALLOW), options=ServiceOptions(**ROWS[refusal]))
+    scene.sync()
+    for percent in (1, 2):
+        world.advance(HOUR)
+        for job in list(world.jobs())[:50]:
+            world.change(job, percentCompleted=percent)
+        run = scene.sync()
+    assert run.requests == read_costs()[refusal]
+    assert scene.differences() == []

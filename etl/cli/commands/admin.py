@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ import click
 from etl import console
 from etl.cli import context
 from etl.cli.main import main
-from etl.cli.options import insecure_http_option, json_option, source_option
+from etl.cli.options import FILE, insecure_http_option, json_option, source_option
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,17 +118,28 @@ def _counted(found: Erased, what: str, as_json: bool) -> str:
 @source_option()
 @insecure_http_option
 @json_option
+@click.option("--report", metavar="FILE", type=FILE, help="Write what was asked and answered, without values.")
 @click.pass_context
-def doctor(ctx: click.Context, source: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, source: str | None, as_json: bool, report: Path | None) -> None:
     """Check everything that a sync needs.
 
-    Settings, database, rights, schema and service, and what the service honours. Exit code 0 or 1.
+    Settings, database, rights, schema and service; what the service supports, with the evidence; what that means for a
+    sync, and what to ask AIMS360 for. Its questions take a minute at most. With --report, requests, statuses and the
+    shapes of answers are written to a file for the authors of this program: types, lengths and spellings, no values,
+    names, links or tokens. Exit code 0 or 1.
     """
-    from etl.pipeline import doctor as room
+    from etl import atomic_files
+    from etl.pipeline.doctor.checks import Standing, table
+    from etl.pipeline.doctor.examine import examine
+    from etl.pipeline.doctor.report import Report
 
-    found = room.examine(
-        context.read_settings, source, context.clock(), context.database_url, context.source, context.reachable
+    shapes = None if report is None else Report()
+    found = examine(
+        context.read_settings, source, context.clock(), context.database_url, context.source, context.reachable, shapes
     )
     checks = [replace(check, detail=context.as_set(check.detail)) for check in found]
-    console.say(console.as_json(checks) if as_json else room.table(checks))
-    ctx.exit(1 if any(check.standing is room.Standing.FAILED for check in checks) else 0)
+    console.say(console.as_json(checks) if as_json else table(checks))
+    if report is not None and shapes is not None:
+        atomic_files.save(report, shapes.encode())
+        console.say(f"{report}: what was asked, and the shapes of the answers; read it before you send it", err=True)
+    ctx.exit(1 if any(check.standing is Standing.FAILED for check in checks) else 0)

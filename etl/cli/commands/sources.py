@@ -23,6 +23,7 @@ from etl.models import Progress
 if TYPE_CHECKING:
     from etl.fleet.source_registry import Member
     from etl.postgres.connection import Connection
+    from etl.state.capabilities import Reading
 
 _REFERENCES = [f"{secret}_{where}" for secret in environment.SECRETS for where in ("env", "file")]
 _KEYS = (*environment.PLAIN[:3], *_REFERENCES, *environment.SHARED)
@@ -43,11 +44,13 @@ def sources() -> None:
 def list_(with_disabled: bool, shard: str | None, as_json: bool) -> None:
     """List all sources, by name.
 
-    Where each is configured, how often a fleet syncs it, and what is wrong with its settings, or its secrets here.
+    Where each is configured, how often a fleet syncs it, and what is wrong with its settings, or its secrets here. With
+    --json also how each is read, and what its service was found to support.
     """
     is_wanted = _part(shard)
-    found = [each for each in _members() if is_wanted(each.name) and (with_disabled or not each.is_disabled)]
-    console.say(console.as_json([_told(each) for each in found]) if as_json else _table(found))
+    members, readings = _members_and_readings(as_json)
+    found = [each for each in members if is_wanted(each.name) and (with_disabled or not each.is_disabled)]
+    console.say(console.as_json([_told(each, readings) for each in found]) if as_json else _table(found))
 
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,6 +186,18 @@ def _members(names: tuple[str, ...] = ()) -> list[Member]:
     return source_registry.named(found, stored, names)
 
 
+def _members_and_readings(with_readings: bool) -> tuple[list[Member], dict[str, Reading]]:
+    """All sources and, if wished, how each is read."""
+    from etl.fleet import source_registry, source_store
+    from etl.state import capabilities
+
+    found = context.read_settings()
+    with context.roster_database(found) as db:
+        stored = source_store.entries(db) if db else {}
+        readings = capabilities.find_all(db) if db and with_readings else {}
+    return source_registry.named(found, stored, ()), readings
+
+
 def _part(shard: str | None) -> Callable[[str], bool]:
     """Whether a name belongs to a part: the N-th of M, the same at every call and on every machine."""
     if shard is None:
@@ -194,8 +209,11 @@ def _part(shard: str | None) -> Callable[[str], bool]:
     return lambda name: int.from_bytes(sha256(name.encode()).digest()[:8]) % parts == number - 1
 
 
-def _told(member: Member) -> dict[str, object]:
+def _told(member: Member, readings: Mapping[str, Reading]) -> dict[str, object]:
     """For scripts."""
+    from etl.state.capabilities import Reading, list_capabilities
+
+    reading = readings.get(member.name, Reading())
     return {
         "name": member.name,
         "base_url": member.base_url,
@@ -203,6 +221,9 @@ def _told(member: Member) -> dict[str, object]:
         "is_disabled": member.is_disabled,
         "configured_in": member.configured_in,
         "problem": member.problem,
+        "paging": reading.paging,
+        "window_by": reading.window_by,
+        "capabilities": list_capabilities(reading.capabilities),
     }
 
 
