@@ -106,6 +106,12 @@ class Paging(StrEnum):
     SKIP = "skip"
 
 
+def find_paging(key: str, *, is_ordered: bool) -> Paging:
+    """Return the paging of a scan that goes by some key, in the order that it asks for or not."""
+    unkeyed = {BY_TIME: Paging.TIME, BY_SKIP: Paging.SKIP}
+    return unkeyed.get(key, Paging.KEY if is_ordered else Paging.KEY_UNORDERED)
+
+
 class Clock(Struct, frozen=True):
     """Time, handed in by the command line and by tests: nothing below reads the machine's clock or sleeps by itself."""
 
@@ -295,11 +301,7 @@ class Scan(Struct, frozen=True):
     @property
     def paging(self) -> Paging:
         """How its pages are asked for."""
-        if self.key == BY_TIME:
-            return Paging.TIME
-        if self.key == BY_SKIP:
-            return Paging.SKIP
-        return Paging.KEY if self.is_ordered else Paging.KEY_UNORDERED
+        return find_paging(self.key, is_ordered=self.is_ordered)
 
     @property
     def has_key(self) -> bool:

@@ -86,12 +86,12 @@ class Capabilities:
         """Take in that the service doesn't support something, in its words; `limit`: how much of it it does."""
         self._set(name, Capability(Support.NO, words[:_LONGEST_WORDS], self._now(), limit))
 
-    def confirm(self, name: str, words: str, limit: int | None = None) -> None:
-        """Take in that the service supports something; known limits are lowered by refusals alone."""
+    def confirm(self, name: str, words: str) -> None:
+        """Take in that the service supports something. A refusal stays for its day: an answer may ignore an option."""
         now, before = self._now(), self.find(name)
-        if before.support is Support.YES and before.at is not None and now - before.at < _RENEW_AFTER:
-            return
-        self._set(name, Capability(Support.YES, words[:_LONGEST_WORDS], now, limit))
+        is_new = before.support is Support.YES and before.at is not None and now - before.at < _RENEW_AFTER
+        if before.support is not Support.NO and not is_new:
+            self._set(name, Capability(Support.YES, words[:_LONGEST_WORDS], now, before.limit))
 
     def confirm_query(self, query: str) -> None:
         """Take in that a query was answered. Whether its options were heeded is for whoever reads the rows."""

@@ -158,9 +158,15 @@ class Api(Pages):
                 return shown
         assert first is not None
         if begin < len(_SPELLINGS):
-            self.capabilities.refuse("job_filter", str(first))
-        self.capabilities.refuse("plain_path", str(last))
+            self._learn_no_way("job_filter", first)
+        self._learn_no_way("plain_path", last)
         raise first
+
+    def _learn_no_way(self, name: str, error: SourceError | None) -> None:
+        """Take in that a way of asking for one job was refused: not where it worked lately, nor for want of a right."""
+        has_right = not isinstance(error, Refused) or error.status not in (401, 403)
+        if error is not None and has_right and not self.capabilities.was_honoured_lately(name):
+            self.capabilities.refuse(name, error.said or str(error))
 
     def _learn_way(self, way: int, refusal: SourceError | None) -> None:
         """Take in which way of asking for one job was answered, and which was refused before it."""
@@ -168,8 +174,7 @@ class Api(Pages):
             self.capabilities.confirm("job_filter", "answered")
             return
         self.capabilities.confirm("plain_path", "answered")
-        if refusal is not None:
-            self.capabilities.refuse("job_filter", str(refusal))
+        self._learn_no_way("job_filter", refusal)
 
     def find_by_path(self, job_id: str, *, attempts: int = ATTEMPTS) -> Shown | None:
         """Return a job by its plain path alone; None where the service says that there is none. Raises SourceError."""

@@ -179,7 +179,10 @@ def shortfall(api: Api, scan: Scan, left_out: int = 0) -> int:
             "the source's keys can't be compared here, and it counts no rows to hold the scan against", 0
         )
     conditions = [*write_window(scan), f"modifiedDate lt {odata.literal(end)}"]
-    total = count_rows(api, conditions)
+    try:
+        total = count_rows(api, conditions)
+    except Refused as error:
+        raise (PagingRefused.by(error) if error.is_query else error) from None
     if total is None:
         raise BrokenPromise(
             f"the source's keys can't be compared here, and it answers no $count to hold the scan against. {_WAY_OUT}"

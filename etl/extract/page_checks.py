@@ -62,7 +62,7 @@ def counts_before(scan: Scan) -> datetime | None:
     if scan.lane != SYNC or not has_need:
         return None
     if upper is None:  # the newest row could not be asked for: what was there by the source's time
-        return None if scan.is_ordered else scan.window.as_of
+        return scan.window.as_of
     return odata.plus(upper, TICK_PLAY)
 
 

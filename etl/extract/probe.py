@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _NEWEST = 5  # rows that are tried for the newest one
-_SIZES = (None, 20, 5)  # of a page, in rows, before one row is asked for
+_SIZES = (None, 20, 5, 1)  # of a page, in rows
 _ENOUGH_ROWS = 20  # of a page, to tell by which property the service orders it by itself
 
 
@@ -73,11 +73,15 @@ def _ask_known(api: Api) -> Reply | None:
 
 
 def _any_page(api: Api) -> Reply:
-    """Return a page in the service's own order, a smaller one where it can't serve more."""
+    """Return a page in the service's own order: a smaller one where it can't serve more, else one of other rows."""
+    another = odata.query(skip=1)
     for size in _SIZES:
         with suppress(AskForLess):
-            return api.page("", page_size=size, can_shrink=True)
-    return api.page("", page_size=1, can_shrink=True, is_least=True)
+            return api.page("", page_size=size, can_shrink=True, another=another)
+    for skip in range(1, _NEWEST):
+        with suppress(AskForLess, BadAnswer, Refused, Unreachable):
+            return api.page(odata.query(skip=skip), page_size=1, attempts=1)
+    return api.page("", page_size=1, is_least=True)
 
 
 def newest_row(api: Api, attempts: int | None = None) -> Reply | None:

@@ -11,7 +11,6 @@ for once more, has to end as it did, with the same link, unless the link itself 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, 
 from etl.extract.page_checks import check_dates, find_latest
 from etl.extract.page_fetcher import write_window
 from etl.extract.row_count import count_rows
-from etl.models import USUAL_PAGE, Cursor, Page, Scan, Support
+from etl.models import USUAL_PAGE, Cursor, Page, Scan
 
 if TYPE_CHECKING:
     from etl.client.attempts import Reply
@@ -36,7 +35,7 @@ OVERLAP = 10  # rows of a page that the next one begins with, at most half of it
 _OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
 _BEYOND = 1_000_000  # rows to skip: more than there are
 _BEGINNINGS = 20  # times that a scan begins anew, because nothing of the page before was to be found
-_STEPS = 200  # back, in one run
+_STEPS_A_PAGE, _STEPS = 10, 400  # back: to find one place again, and in one run
 _SMALLEST = 2  # rows of a page: of one row nothing can overlap
 _GROW_AFTER = 10  # good pages, before twice as many rows are asked for again
 
@@ -64,6 +63,7 @@ class _Limits:
     offer: int | None = None
     longest: int = 0  # page that came, in rows
     last: int = 0  # page that came, in rows
+    taken: int = 0  # rows of the last page that was taken by a link
     good: int = 0  # pages in a row
     steps: int = 0
     beginnings: int = 0
@@ -103,7 +103,8 @@ class _Limits:
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """Yield the scan's pages from where its cursor stands. Raises SourceError: PagingRefused and OptionIgnored too."""
     (cursor,) = scan.cursors
-    limits = _Limits(scan.page_size, None if scan.window.lower else _OFFER)
+    most = api.page_size  # as it is set
+    limits = _Limits(scan.page_size or most, None if most or scan.window.lower else _OFFER)
     while not cursor.done:
         goes_by_link = isinstance(cursor.after, str) or not api.capabilities.supports("skip")
         try:
@@ -124,13 +125,14 @@ def _read_by_skip(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page
     end = cursor.after if isinstance(cursor.after, int) else 0
     if not cursor.tail:
         return _read_first(api, scan, cursor, limits)
-    skip = max(0, end - min(len(cursor.tail), limits.overlap))
+    skip, steps = max(0, end - min(len(cursor.tail), limits.overlap)), 0
     while True:
         seen = _ask(api, scan, skip, limits)
         place = seen.find(cursor.tail)
         if place is not None:
             break
-        if skip == 0:
+        steps += 1
+        if skip == 0 or steps > _STEPS_A_PAGE:
             limits.begin_anew()
             return _make_page(scan, seen, Cursor(0, None, None), [])
         limits.step_back()
@@ -168,12 +170,13 @@ def _find_end(api: Api, scan: Scan, cursor: Cursor, seen: _Seen, end: int, limit
     """
     last = seen.rows[-1]
     if last != cursor.tail[-1]:  # a shorter page than the one before
-        return _go_on(scan, seen, end - len(seen.rows), cursor)
+        known = cursor.tail[: cursor.tail.index(last) + 1]
+        return _make_page(scan, seen, Cursor(0, end, None, tail=known), [])
     beyond = _ask(api, scan, end - 1, limits)
     if list(beyond.rows) == [last] and (limits.longest >= _SMALLEST or not _ask(api, scan, end, limits).rows):
         return _make_page(scan, beyond, Cursor(0, end, None, done=True), [])
     if beyond.find([last]) is not None and beyond.rows[-1] != last:
-        return _go_on(scan, beyond, end - 1, Cursor(0, end, None, tail=(last,)))
+        return _go_on(scan, beyond, end - 1, cursor)
     limits.step_back()  # rows have moved meanwhile: from here on once more
     return _make_page(scan, beyond, Cursor(0, end, None, tail=cursor.tail), [])
 
@@ -196,8 +199,8 @@ def _ask(api: Api, scan: Scan, skip: int, limits: _Limits) -> _Seen:
         return _take_in(scan, reply, limits)
 
 
-def _ask_page(api: Api, query: str, limits: _Limits) -> Reply:
-    size = limits.page_size
+def _ask_page(api: Api, query: str, limits: _Limits, size: int | None = None) -> Reply:
+    size = size or limits.page_size
     try:
         is_least = size is not None and size <= _SMALLEST
         return api.page(query, page_size=size, offer=limits.offer, can_shrink=True, is_least=is_least)
@@ -223,14 +226,14 @@ def _take_in(scan: Scan, reply: Reply, limits: _Limits) -> _Seen:
 
 
 def _identify(row: bytes) -> _Row:
-    """Return what tells a row of one version from any other: key, rowversion and date, or what else there is."""
+    """Return what tells a row of one version from any other: its keys, rowversion and date, or all that it is."""
     stamp = odata.stamp(row)
     version = odata.version_of(stamp)
     if version is None:  # perhaps it was spoilt on its way, and comes whole the next time
         version = odata.version_of(odata.Stamp(**payload.read_loosely(row, ("rowversion",))))
-    digest = "" if version is not None else blake2b(row, digest_size=8).hexdigest()
+    told = [str(each) for each in (version, stamp.modifiedDate) if each is not None]
     key = f"{stamp.key('ID') or ''}/{stamp.key('jobID') or ''}"
-    return key, f"{version or ''} {stamp.modifiedDate or ''} {digest}".strip()
+    return key, " ".join(told or [blake2b(row, digest_size=8).hexdigest()])
 
 
 def _make_page(scan: Scan, seen: _Seen, cursor: Cursor, new: Sequence[int]) -> Page:
@@ -250,73 +253,131 @@ def _make_page(scan: Scan, seen: _Seen, cursor: Cursor, new: Sequence[int]) -> P
 
 
 def _read_by_link(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page:
-    """Return the page that a nextLink leads to, once the page before is known to end where it did."""
-    first = odata.query(write_window(scan), select=scan.select)
-    query = cursor.after if isinstance(cursor.after, str) else first
-    seen = _follow(api, scan, query, limits)
+    """Return the page that a nextLink leads to, once it is known that nothing lies between it and the page before."""
     if not isinstance(cursor.after, str):
-        _check_links(api, scan, seen)
-    elif not (seen.rows and cursor.tail and _is_by_key(query, cursor.tail[-1])):
-        before = _follow(api, scan, cursor.before or first, limits)
-        place = before.find(cursor.tail)
-        if place is None:
-            limits.begin_anew()
-            return _make_page(scan, before, Cursor(0, None, None), [])
-        if place + 1 < len(before.rows) or before.reply.answer.next_query != query:
-            limits.step_back()
-            return _go_on_by_link(scan, before, cursor.before or first, place + 1)
+        return _read_last_or_next(api, scan, cursor, _write_first(scan), limits)
+    if cursor.tail and _is_by_key(cursor.after, cursor.tail[-1]):
+        return _read_last_or_next(api, scan, cursor, cursor.after, limits)
+    overlapping = _find_overlapping(api, scan, cursor, limits)
+    if overlapping is not None:
+        return overlapping
+    return _read_between(api, scan, cursor, limits)
+
+
+def _find_overlapping(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page | None:
+    """Return the page after a shorter form of the page before: it shows rows of that one, and what follows them.
+
+    None where the service sends no shorter pages, or where rows have moved.
+    """
+    size = limits.taken - OVERLAP
+    if size < 1:
+        return None
+    shorter = _follow(api, scan, cursor.before or _write_first(scan), limits, size)
+    link = shorter.reply.answer.next_query
+    if link is None or len(shorter.rows) != size:
+        return None
+    seen = _follow(api, scan, link, limits)
+    if seen.reply.answer.next_query is None:  # the last page: asked for twice
+        seen = _follow(api, scan, link, limits)
+    place = seen.find(cursor.tail)
+    if place is None or (place + 1 == len(seen.rows) and seen.reply.answer.next_query is not None):
+        return None
+    return _go_on_by_link(scan, seen, link, limits, place + 1)
+
+
+def _read_between(api: Api, scan: Scan, cursor: Cursor, limits: _Limits) -> Page:
+    """Return the page that a link leads to, if the page before ends in the same way before and after that."""
+    query = cursor.before or _write_first(scan)
+    before = _follow(api, scan, query, limits)
+    place = before.find(cursor.tail)
+    if place is None:
+        limits.begin_anew()
+        return _make_page(scan, before, Cursor(0, None, None), [])
+    if not _ends_at(before, cursor):
+        limits.step_back()
+        if before.reply.answer.next_query is None:  # it is the last page by now: asked for twice
+            return _read_last_or_next(api, scan, cursor, query, limits)
+        return _go_on_by_link(scan, before, query, limits, place + 1)
+    page = _read_last_or_next(api, scan, cursor, str(cursor.after), limits)
+    after = _follow(api, scan, query, limits)
+    if _ends_at(after, cursor):
+        return page
+    limits.step_back()
+    return _make_page(scan, after, cursor, [])
+
+
+def _ends_at(seen: _Seen, cursor: Cursor) -> bool:
+    """Whether a page ends where the cursor stands, with the link to go on with."""
+    place = seen.find(cursor.tail)
+    return place is not None and place + 1 == len(seen.rows) and seen.reply.answer.next_query == cursor.after
+
+
+def _read_last_or_next(api: Api, scan: Scan, cursor: Cursor, query: str, limits: _Limits) -> Page:
+    """Return the page of a query. Without a link, or without rows, it is the last one, and asked for twice."""
+    seen = _follow(api, scan, query, limits)
     if seen.reply.answer.next_query is not None and seen.rows:
-        return _go_on_by_link(scan, seen, query)
+        return _go_on_by_link(scan, seen, query, limits)
+    if seen.reply.answer.next_query is None and (not cursor.tail or len(seen.rows) >= limits.longest):
+        _check_links(api, scan, seen)
     again = _follow(api, scan, query, limits)
-    if again.rows == seen.rows and again.reply.answer.next_query == seen.reply.answer.next_query:
-        return _make_page(scan, seen, replace(cursor, done=True), range(len(seen.rows)))
-    limits.step_back()  # the last page has changed: it is held against the page before once more
+    has_more = again.reply.answer.next_query is not None and bool(again.rows)
+    if not has_more and bool(again.rows) == bool(seen.rows):
+        return _make_page(scan, again, replace(cursor, done=True), range(len(again.rows)))
+    limits.step_back()  # it has changed: it is held against the page before once more
     return _make_page(scan, again, cursor, [])
 
 
-def _go_on_by_link(scan: Scan, seen: _Seen, query: str, begin: int = 0) -> Page:
-    """Return the rows of a page from one on, and the cursor behind them."""
+def _go_on_by_link(scan: Scan, seen: _Seen, query: str, limits: _Limits, begin: int = 0) -> Page:
+    """Return the rows of a page from one on, and the cursor behind them: done where it has no link."""
     link = seen.reply.answer.next_query
     if link == query:
         raise BrokenPromise("the nextLink of a page leads to the page itself")
-    # Without a link it was the last page, and is read as such once more.
-    before = query if link is not None else None
-    cursor = Cursor(0, link or query, None, tail=tuple(seen.rows[-OVERLAP:]), before=before)
+    limits.taken = len(seen.rows)
+    cursor = Cursor(0, link, None, done=link is None, tail=tuple(seen.rows[-OVERLAP:]), before=query)
     return _make_page(scan, seen, cursor, range(begin, len(seen.rows)))
 
 
 def _check_links(api: Api, scan: Scan, seen: _Seen) -> None:
-    """Raise PagingRefused where a first page has no nextLink, and it isn't known that others have.
+    """Raise PagingRefused where a page has no nextLink, and it isn't known that others would have one.
 
-    Unless the source counts no more rows than came.
+    Unless the source counts no more rows than came, or a shorter page has a link.
     """
-    if seen.reply.answer.next_query is not None or api.capabilities.find("next_link").support is Support.YES:
-        return
     with suppress(Refused):
         if count_rows(api, write_window(scan)) == len(seen.rows):
             return
     if len(seen.rows) > 1 and api.page("", page_size=1).answer.next_query is not None:
         return
+    if len(seen.rows) <= 1 and api.capabilities.was_honoured_lately("next_link"):
+        return
     api.capabilities.refuse("next_link", "a page has none, and it isn't known whether others follow")
     raise PagingRefused("the service has no nextLink", 0, is_query=True)
 
 
-def _follow(api: Api, scan: Scan, query: str, limits: _Limits) -> _Seen:
-    """Ask for the page of a nextLink, at our own address: its query alone is used."""
+def _write_first(scan: Scan) -> str:
+    return odata.query(write_window(scan), select=scan.select)
+
+
+def _follow(api: Api, scan: Scan, query: str, limits: _Limits, size: int | None = None) -> _Seen:
+    """Ask for the page of a nextLink, at our own address: its query alone is used. `size`: of a shorter page."""
     while True:
         try:
-            return _take_in(scan, _ask_page(api, query, limits), limits)
+            return _take_in(scan, _ask_page(api, query, limits, size), limits)
         except AskForLess as error:
             _shrink(limits, error, "of a nextLink")
         except PagingRefused as error:
-            if isinstance(scan.cursors[0].after, str) or "$skip" in query:  # a query that the service wrote itself
+            if query != _write_first(scan):  # it is one that the service wrote itself
                 api.capabilities.refuse("next_link", error.said or str(error))
             raise
 
 
 def _is_by_key(link: str, last: _Row) -> bool:
-    """Whether a link goes on behind a row by its key, as ASP.NET Core writes it: then nothing can move what follows."""
+    """Whether a link goes on behind a row by its key alone, as ASP.NET Core writes it (`$skiptoken=ID-5`).
+
+    Then nothing can move what follows.
+    """
+    parts = (unquote(part) for part in link.split("&"))
+    token = next((part.partition("=")[2] for part in parts if part.lower().startswith("$skiptoken=")), "")
+    name, _, value = token.partition("-")
     number, _, job_id = last[0].partition("/")
-    token = next((part for part in unquote(link).split("&") if part.lower().startswith("$skiptoken=")), "")
-    is_by_id = bool(number) and re.search(rf"\bID[-:=]{re.escape(number)}\b", token, re.IGNORECASE) is not None
-    return is_by_id or (bool(job_id) and job_id.lower() in token.lower())
+    key = {"id": number, "jobid": job_id}.get(name.lower(), "")
+    return bool(key) and value.strip("'").lower() == key.lower()

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from etl.client import odata
 from etl.client.capabilities import Capabilities, list_needed
-from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
+from etl.errors import AskForLess, BadAnswer, OutOfTime, Refused, Unreachable
 from etl.extract import time_slice_scan
 from etl.extract.probe import Probe
-from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan
+from etl.models import BY_SKIP, BY_TIME, KEYS, SYNC, Cursor, Paging, Scan, find_paging
 
 if TYPE_CHECKING:
     from etl.client.client import Api
@@ -32,6 +32,11 @@ class Strategy(NamedTuple):
     is_ordered: bool = True
     has_window: bool = True
 
+    @property
+    def paging(self) -> Paging:
+        """How its pages are asked for."""
+        return find_paging(self.key, is_ordered=self.is_ordered)
+
 
 def choose(known: Capabilities, probe: Probe, scan: Scan) -> Strategy | None:
     """Return the cheapest way that the service supports for a scan; None where it supports none. Pure."""
@@ -45,13 +50,14 @@ def _list_ways(known: Capabilities, probe: Probe, scan: Scan, has_window: bool) 
     """Yield the ways that work, the cheapest first."""
     can_filter = known.supports("and") or not has_window
     keys = [key for key in KEYS[KEYS.index(probe.key) :] if can_filter and known.supports(_FILTER[key])]
+    if scan.opaque and scan.lane == SYNC and not can_count(known, has_window):
+        keys = []  # which can't be compared here: nothing would tell that all rows came
     if known.supports("orderby"):
         yield from (Strategy(key, has_window=has_window) for key in keys)
     unordered: list[Strategy] = []
     if known.supports("default_order") and not known.supports("orderby"):
-        # What is compared with the source's own count needs no other proof of its order.
-        is_counted = can_count(known, has_window)
-        unordered = [Strategy(key, False, has_window) for key in keys if is_counted or key in probe.ascending]
+        # The source's count alone is no proof: rows that change after they came hide some that never did.
+        unordered = [Strategy(key, False, has_window) for key in keys if key in probe.ascending]
     if scan.lane == SYNC:
         yield from unordered
     has_dates = known.supports("filter_dates", "count", "and")
@@ -82,11 +88,10 @@ def follow(scan: Scan, way: Strategy) -> Scan:
     return replace(scan, cursors=(Cursor(0, None, None),))
 
 
-def find_refused(api: Api, scan: Scan) -> list[str]:
-    """Ask for the parts of a scan's query one by one: which of them is refused, of a query that was without a reason.
+def find_refused(api: Api, scan: Scan) -> list[str] | None:
+    """Return what of a scan's query is refused, of one that was refused without a reason: its parts are asked alone.
 
-    The capabilities of those are taken as refused. None is where the service honoured all of them lately: then it is
-    something else.
+    What was honoured lately isn't asked. None where a part has no answer: then nothing can be told.
     """
     refused: list[str] = []
     for query in _list_parts(scan):
@@ -96,12 +101,13 @@ def find_refused(api: Api, scan: Scan) -> list[str]:
         try:
             api.page(query, page_size=1, attempts=_ATTEMPTS, has_another_way=True)
         except (AskForLess, Refused) as error:
-            words = error.said if isinstance(error, Refused) else str(error)
             for name in names:
-                api.capabilities.refuse(name, words)
-                refused.append(name)
+                api.capabilities.refuse(name, error.said or str(error))
+            refused += names
+        except OutOfTime:
+            raise
         except (BadAnswer, Unreachable):
-            continue
+            return None
     return refused
 
 
@@ -117,9 +123,10 @@ def _list_parts(scan: Scan) -> Iterator[str]:
     if scan.paging is Paging.TIME:
         yield odata.query([f"modifiedDate lt {odata.literal(scan.window.as_of)}"])
         yield odata.query(order=BY_TIME)
-        yield odata.query(count=True)
-    if scan.paging is Paging.SKIP:
+    if scan.paging in (Paging.TIME, Paging.SKIP):
         yield odata.query(skip=1)
+    if scan.paging in (Paging.TIME, Paging.KEY_UNORDERED) or scan.opaque:
+        yield odata.query(count=True)
     if scan.select:
         yield odata.query(select=scan.select)
 
@@ -129,6 +136,15 @@ def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
     is_joined = scan.window.lower is not None or any(cursor.up_to is not None for cursor in scan.cursors)
     if (scan.paging is Paging.TIME or (scan.has_key and is_joined)) and not known.was_honoured_lately("and"):
         known.refuse("and", words)
+
+
+def can_select(known: Capabilities, key: str) -> bool:
+    """Whether a comparison by this key may ask for a few properties of each row.
+
+    The whole rows of what differs are asked for again, by their keys (which takes `and`) or times. By overlapping pages
+    nothing finds them again.
+    """
+    return known.supports("select", "and") and key != BY_SKIP
 
 
 def describe(scan: Scan) -> str:

@@ -185,7 +185,10 @@ def _check_null(api: Api, scan: Scan, is_null: str) -> None:
 
 
 def _count(api: Api, conditions: Sequence[str]) -> int:
-    total = count_rows(api, conditions)
+    try:
+        total = count_rows(api, conditions)
+    except Refused as error:
+        raise (PagingRefused.by(error) if error.is_query else error) from None
     if total is None:
         raise PagingRefused(_UNCOUNTED, 0, is_query=True, option="count")
     return total
@@ -218,7 +221,7 @@ def _cut(dates: Sequence[datetime], piece: Piece, total: int) -> str | None:
     """
     first, last = dates[0], dates[-1]
     if list(dates) != (ordered := sorted(dates)):
-        first, last = ordered[0], ordered[len(dates) * len(dates) // (total + 1)]
+        first, last = ordered[0], ordered[min(len(dates) * len(dates) // (total + 1), len(dates) - 1)]
     cut = odata.plus(last, -TICK_PLAY)
     if cut <= first:
         cut = odata.plus(first, 2 * TICK_PLAY)
@@ -303,7 +306,14 @@ def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply, lim
         return False
     if not keys or not api.capabilities.supports("skip"):
         return True
-    beyond = _ask_smaller(api, scan, conditions, limit, _BY_PLACE, skip=len(reply.answer.rows))
+    try:
+        beyond = _ask_smaller(api, scan, conditions, limit, _BY_PLACE, skip=len(reply.answer.rows))
+    except PagingRefused as error:
+        if error.option is None:  # all but `$skip` and this order was answered just now
+            api.capabilities.refuse("skip", error.said)
+        if not api.capabilities.supports("skip"):
+            return True
+        raise
     more = _keys(beyond) - keys
     if more and (beyond.answer.total or 0) <= len(keys):
         said = f"the source's $count is wrong: {len(keys)} for {list(conditions)}, and it shows more"

@@ -24,10 +24,11 @@ from etl.extract import key_lists
 from etl.extract.keyset_scan import lost_its_key, pages, plan
 from etl.extract.probe import Probe, probe
 from etl.extract.row_count import count_rows
+from etl.extract.strategy import can_select
 from etl.load import purge, version_filter
 from etl.load.upsert import compare, load
 from etl.load.version_filter import Told
-from etl.models import BY_SKIP, FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
+from etl.models import FLATTEN_VERSION, Batch, Counts, Page, Progress, Scan, ScanKind, Watch, Window
 from etl.pipeline.change_filter import with_rejects
 from etl.pipeline.run_context import Recorder
 from etl.postgres.connection import Connection
@@ -71,14 +72,14 @@ def comparison(run: Recorder, api: Api, found: Probe, repair: bool, left_open: S
     It reads whole rows where keys alone don't tell versions apart, and where they are to be written anew.
     """
     if left_open is not None and not lost_its_key(left_open, found):
-        can_select = run.capabilities.supports("select") and left_open.key != BY_SKIP
-        return replace(left_open, select=() if left_open.rewrite or not can_select else properties(found.row))
+        is_short = not left_open.rewrite and can_select(run.capabilities, left_open.key)
+        return replace(left_open, select=properties(found.row) if is_short else ())
     anew = repair and run.state.flatten_version < FLATTEN_VERSION
     span = Window(None, run.state.watermark, found.as_of)
     scan = plan(api, ScanKind.RECONCILE, found, span, anew)
     scan = replace(run.opened(scan), counted=_count_old(run, api, scan))
-    can_select = run.capabilities.supports("select") and scan.key != BY_SKIP
-    return replace(scan, select=() if anew or not can_select else properties(found.row))
+    is_short = not anew and can_select(run.capabilities, scan.key)
+    return replace(scan, select=properties(found.row) if is_short else ())
 
 
 def properties(newest: odata.Stamp | None) -> tuple[str, ...]:
@@ -106,9 +107,10 @@ def reconcile(run: Recorder, api: Api, scan: Scan, found: Probe, wish: Wish, wat
     # A record that the source can't serve looks like one that it has no more.
     held = purge.find_held(run.db, run.source_id, [job.job_id for job in unseen]) if unseen else set()
     ghosts = [_Ghost(job.job_id, job.purge_date_time) for job in unseen if job.is_old and job.job_id not in held]
-    ghosts, is_pending = _hold_against(run, api, scan, ghosts, wish)
+    counted = None if scan.counted is None else _count_old(run, api, scan)
+    ghosts, is_pending = _hold_against(run, scan, counted, ghosts, wish)
     is_young = any(not job.is_old for job in unseen)
-    is_told = _lay(run, api, scan, found, ghosts, wish)
+    is_told = _lay(run, api, scan, counted, found, ghosts, wish)
     if is_told is None:
         return False
     with run.transaction():
@@ -224,12 +226,20 @@ def _list_keys(rows: Sequence[bytes], batch: Batch, old: datetime) -> dict[str, 
     return keys
 
 
-def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> bool | None:
+def _lay(
+    run: Recorder,
+    api: Api,
+    scan: Scan,
+    counted: int | None,
+    found: Probe,
+    ghosts: Sequence[_Ghost],
+    wish: Wish,
+) -> bool | None:
     """Ghosts are asked for by their keys, counted, and removed where nothing speaks against it: whether nothing did.
 
     None where the run's time is over before: fewer are left for the next.
     """
-    objection = _objection(run, api, scan, found, ghosts, wish) if ghosts else None
+    objection = _objection(run, scan, counted, found, ghosts, wish) if ghosts else None
     witness = found.row.key("jobID") if found.row else None
     left = iter(ghosts)
     while some := list(islice(left, _GHOSTS_AT_A_TIME)):
@@ -254,13 +264,13 @@ def _lay(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Gh
 
 
 def _hold_against(
-    run: Recorder, api: Api, scan: Scan, ghosts: Sequence[_Ghost], wish: Wish
+    run: Recorder, scan: Scan, counted: int | None, ghosts: Sequence[_Ghost], wish: Wish
 ) -> tuple[list[_Ghost], bool]:
     """Return the ghosts that another comparison lacked too, where the source counts no rows; and whether others wait.
 
-    Where it counts them, that is the proof: then all of them.
+    Where it counts them, before and after (`counted`), that is the proof: then all of them.
     """
-    is_counted = scan.counted is not None and _can_count_old(run)
+    is_counted = scan.counted is not None and counted is not None
     job_ids = [ghost.job_id for ghost in ghosts]
     as_of = scan.window.as_of
     proven = (
@@ -288,9 +298,11 @@ def _remove(run: Recorder, ghosts: Sequence[_Ghost], as_of: datetime) -> None:
     run.found(Counts(repaired=len(ghosts)))
 
 
-def _objection(run: Recorder, api: Api, scan: Scan, found: Probe, ghosts: Sequence[_Ghost], wish: Wish) -> str | None:
+def _objection(
+    run: Recorder, scan: Scan, after: int | None, found: Probe, ghosts: Sequence[_Ghost], wish: Wish
+) -> str | None:
     """What speaks against removing ghosts; None where nothing does."""
-    before, after = scan.counted, _count_old(run, api, scan)
+    before = scan.counted
     came, unknown = seen_keys.count_old(run.db, run.source_id, scan)
     unknown += run.count_stepped_over(scan)  # of those it isn't known either
     if before is not None and after is not None and not after - unknown <= came <= before:

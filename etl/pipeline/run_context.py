@@ -36,7 +36,6 @@ from etl.load import purge, unread_values
 from etl.load.merge_policy import Rules
 from etl.load.upsert import load
 from etl.models import (
-    BY_SKIP,
     BY_TIME,
     CAPABILITY_NAMES,
     CLOCK_TOLERANCE,
@@ -218,11 +217,9 @@ class Recorder:
     def opened(self, scan: Scan, trusting: bool = False) -> Scan:
         """Return a scan that this run opens, to be read in the cheapest way that the service supports."""
         scan = replace(scan, opened_by=self.run_id, trusting=trusting)
-        way = strategy.choose(self.capabilities, self.probe, scan)
-        if way is None:  # what was refused earlier may be allowed by now
-            self.capabilities.forget_refusals()
-            way = strategy.choose(self.capabilities, self.probe, scan)
-        assert way is not None, "with nothing refused there is a way"
+        way = self._choose_way(scan)
+        if way is None:
+            raise Refused(self._explain_dead_end(), 0, is_query=True)
         return scan if way == strategy.find_way(scan) else strategy.follow(scan, way)
 
     def find_unserved(self, scan: Scan) -> list[Span]:
@@ -281,7 +278,11 @@ class Recorder:
     def look_for_a_restore_in(self, api: Api, scan: Scan) -> None:
         """Look for the same at the end of a scan that found the newest row itself, where it could not be asked for."""
         if scan.window.upper is None and scan.kind is ScanKind.INCREMENTAL and not self.state.went_back:
-            told = self._doubt(api, scan.latest or scan.window.lower)
+            watermark = self.state.watermark
+            if scan.latest is not None:
+                told = self._doubt(api, scan.latest)
+            else:  # nothing of the look-back is there any more: perhaps it was purged
+                told = restore_detection.served_older(api, self.db, self.source_id, odata.FIRST, watermark)
             self.state = source_state.remember_went_back(self.db, self.state, told)
 
     def _doubt(self, api: Api, newest: datetime | None) -> str | None:
@@ -353,6 +354,7 @@ class Recorder:
         is_first = self.state.complete_through is None
         self._check_form(scan)
         scan = settle(scan)
+        self.window = scan.window
         with self.transaction():
             self.verdict = self._judge()
             self.state = source_state.advance(self.db, self.state, scan)
@@ -476,19 +478,10 @@ class Recorder:
         """
         before = self._refused
         self._learn_refusal(api, scan, error)
-        way = strategy.choose(self.capabilities, self.probe, scan)
-        if way is None:  # what was refused before this run may be allowed by now
-            self.capabilities.forget_refusals(self._began_at)
-            way = strategy.choose(self.capabilities, self.probe, scan)
+        way = self._choose_way(scan)
         if way is None:
-            names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(self.capabilities.refused))
-            raise Refused(
-                f"{error}. The service supports no way to read all jobs: it refuses {names}. Nothing is lost; "
-                "`aims360-etl doctor` shows its words, and what to ask AIMS360 for",
-                0,
-                is_query=True,
-            ) from None
-        can_select = self.capabilities.supports("select") and way.key != BY_SKIP
+            raise Refused(f"{error}. {self._explain_dead_end()}", 0, is_query=True) from None
+        can_select = strategy.can_select(self.capabilities, way.key)
         self._refused = self.capabilities.refused
         if way == strategy.find_way(scan):
             if scan.select and not can_select:
@@ -502,11 +495,26 @@ class Recorder:
         self.notes.append(f"the source is read {strategy.describe(changed)} from now on: {payload.harmless(words)}")
         return changed
 
+    def _choose_way(self, scan: Scan) -> strategy.Strategy | None:
+        """Return how a scan is to be read. Where no way is left, what was refused before this run is tried again."""
+        way = strategy.choose(self.capabilities, self.probe, scan)
+        if way is None:
+            self.capabilities.forget_refusals(self._began_at)
+            way = strategy.choose(self.capabilities, self.probe, scan)
+        return way
+
+    def _explain_dead_end(self) -> str:
+        names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(self.capabilities.refused))
+        return (
+            f"The service supports no way to read all jobs: it refuses {names}. Nothing is lost; `aims360-etl doctor` "
+            "shows its words, and what to ask AIMS360 for"
+        )
+
     def _learn_refusal(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> None:
         """Take in what the service refuses. Where it doesn't say what of a query, its parts are asked for alone."""
         if isinstance(error, OptionIgnored):
             self.capabilities.refuse(error.capability, str(error))
-        elif error.option is None and error.said and not strategy.find_refused(api, scan):
+        elif error.option is None and error.said and strategy.find_refused(api, scan) == []:
             strategy.refuse_together(self.capabilities, scan, error.said)
 
     @property
@@ -527,14 +535,16 @@ class Recorder:
         self.checks = sorted({*self.checks, *passed(scan)})
         if scan.lane != SYNC:  # which may go by another paging
             return
-        has_window = scan.window.lower is not None
-        if scan.kind is ScanKind.FULL:  # which has none, whatever the service supports
-            has_window = self.capabilities.supports("filter_dates")
-        window_by = BY_TIME if has_window else "none"
-        strategy_of = {Paging.TIME: "time", Paging.SKIP: "skip"}.get(scan.paging, "key")
-        if _is_cheaper(scan.paging, self.state.paging):
+        way = strategy.find_way(scan)
+        if scan.kind is ScanKind.FULL:  # which has no window: what the next increment will do
+            window = replace(scan.window, lower=scan.window.as_of)
+            way = self._choose_way(replace(scan, kind=ScanKind.INCREMENTAL, window=window)) or way
+        elif _is_cheaper(scan.paging, self.state.paging):
             self.notes.append(f"the source is read {strategy.describe(scan)} again")
-        self.state = source_state.remember_paging(self.db, self.state, strategy_of, scan.paging, window_by)
+        paging = way.paging
+        name = {Paging.TIME: "time", Paging.SKIP: "skip"}.get(paging, "key")
+        window_by = BY_TIME if way.has_window else "none"
+        self.state = source_state.remember_paging(self.db, self.state, name, paging, window_by)
 
     def retry_rejects(self, as_of: datetime, key: str = "ID") -> None:
         """Loads the rejects that this program can read, where an older one could not; counts down for the others."""

@@ -53,7 +53,12 @@ def a_scan(world: World) -> Scan:
 
 
 def read(api: Api, scan: Scan) -> list[Page]:
-    """Return all pages of a scan; each is stored and found again, as a run that was killed would."""
+    """Return all pages of a scan."""
+    return list(skip_scan.pages(api, scan))
+
+
+def read_in_runs(api: Api, scan: Scan) -> list[Page]:
+    """Return all pages of a scan, each by a run of its own that goes on where the last one stopped."""
     pages: list[Page] = []
     while not scan.is_done:
         page = next(skip_scan.pages(api, scan))
@@ -87,16 +92,16 @@ def churn(changes: int, seed: int) -> Callable[[World], None]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("page_size", [10, 20, 100])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_nothing_is_lost_in_one_pass_under_churn(way: str, page_size: int, seed: int) -> None:
     """Whatever was there when the scan began, is still there and didn't change: it came."""
     world = a_world(120)
     before = {job.job_id: job.version for job in world.jobs()}
     emulator = Emulator(world, token=TOKEN, page_size=page_size, options=ServiceOptions(**WAYS[way]))
     emulator.between_pages = churn(page_size // 20 + 1, seed)
-    came = keys_of(read(an_api(emulator), a_scan(world)))
+    how = read if seed % 2 else read_in_runs
+    came = keys_of(how(an_api(emulator), a_scan(world)))
     stayed = {job.job_id for job in world.jobs() if before.get(job.job_id) == job.version}
-    assert stayed
     assert stayed <= came
 
 

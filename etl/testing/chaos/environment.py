@@ -18,7 +18,7 @@ import psycopg
 from etl.client.client import Api
 from etl.config import settings
 from etl.config.settings import Source
-from etl.errors import BrokenPromise, EtlError, Locked, SourceError
+from etl.errors import AskForLess, BrokenPromise, EtlError, Locked, Refused
 from etl.jobs.refresh import follow
 from etl.models import Clock, Progress, Run, Watch
 from etl.pipeline.reconcile import Wish
@@ -219,7 +219,7 @@ class Stage:
     def _may_fail(self, error: Exception) -> bool:
         """Whether a run may fail: churn can get in the way of some pagings; so can a refusal of what was honoured."""
         if self.habits.switching:
-            return isinstance(error, SourceError)
+            return isinstance(error, Refused | BrokenPromise | AskForLess)
         refuses = self.habits.refuse or self.habits.service.refused
         return bool(refuses) and isinstance(error, BrokenPromise)
 
