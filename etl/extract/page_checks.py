@@ -132,12 +132,18 @@ def _last_of_ordered(cursor: Cursor, keys: Sequence[Key]) -> tuple[Key, int]:
         if last is not None and not odata.is_less(last, key):
             raise OptionIgnored("the source ignores $orderby: keys don't ascend", "orderby")
         if _is_beyond(key, cursor.up_to):
-            raise OptionIgnored("the source ignores $filter: a key beyond the range came", "filter_keys")
+            raise OptionIgnored("the source ignores $filter: a key beyond the range came", _name_filter(key))
         seen.add(key)
         last = key
     if not seen or last is None:
-        raise OptionIgnored("a page brought nothing new: the source ignores $filter on the key", "filter_keys")
+        said = "a page brought nothing new: the source ignores $filter on the key"
+        raise OptionIgnored(said, _name_filter(keys[0]))
     return last, sum(begin is not None and not odata.is_less(begin, key) for key in keys)
+
+
+def _name_filter(key: Key) -> str:
+    """Return the capability of a filter on such keys: numbers are IDs."""
+    return "filter_id" if isinstance(key, int) else "filter_keys"
 
 
 def _is_beyond(key: Key, up_to: Key | None) -> bool:

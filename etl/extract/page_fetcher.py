@@ -198,7 +198,7 @@ class PageFetcher:
     def _accept(self, cursor: Cursor, request: _Request, page: Page) -> Page:
         """Take in a page that came: how many rows the next may have, and how far a suspected record is."""
         with self._lock:
-            self._honoured |= {"filter_keys"} if cursor.after is not None else set()
+            self._honoured |= {"filter_id", "filter_keys"} if cursor.after is not None else set()
             self._honoured |= {"filter_dates", "orderby"} if len(page.rows) >= _NO_CHANCE else set()
             self._heed_suspect(cursor, page)
             if request.bound is not None and cursor.part in self._ranges:

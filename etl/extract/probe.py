@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
@@ -53,8 +54,12 @@ def probe(api: Api) -> Probe:
     stamps = [odata.stamp(row) for row in reply.answer.rows]
     # Of these the one that was modified last is the least likely to be purged while the run asks for it.
     row = max(stamps, key=lambda stamp: stamp.modified or odata.FIRST, default=None)
-    ascending = frozenset(name for name in KEYS if _is_in_order_of(name, stamps))
-    return Probe(row, reply.answered_at, is_newest=False, ascending=ascending)
+    return Probe(row, reply.answered_at, is_newest=False, ascending=find_order(stamps))
+
+
+def find_order(stamps: Sequence[odata.Stamp]) -> frozenset[str]:
+    """Return the keys in whose order a page came, and not in that of its dates: see Probe."""
+    return frozenset(name for name in KEYS if _is_in_order_of(name, stamps))
 
 
 def _ask_known(api: Api) -> Reply | None:
@@ -129,7 +134,7 @@ def _next_newest(api: Api, error: AskForLess | Unreachable) -> Reply:
     raise Unreachable(f"{error}; nor the {_NEWEST - 1} rows after it. Nothing is lost, the next run goes on") from None
 
 
-def _is_in_order_of(name: str, stamps: list[odata.Stamp]) -> bool:
+def _is_in_order_of(name: str, stamps: Sequence[odata.Stamp]) -> bool:
     """Whether a page ascends by a key and not by its dates: pages in the order of dates lose rows that change."""
     keys = [key for stamp in stamps if (key := stamp.key(name)) is not None and odata.comparable(key)]
     if len(keys) < max(_ENOUGH_ROWS, len(stamps)) or len({type(key) for key in keys}) > 1:

@@ -32,8 +32,10 @@ hard = pytest.mark.parametrize("service", HARD, ids=[service.name for service in
 
 
 def build(db: Connection, options: dict[str, Any], jobs: int = 130) -> Scene:
-    """Return a source of some jobs whose service has a page size of 20."""
-    return Scene(db, populated(jobs, seed=5, rate=60), page_size=20, options=ServiceOptions(**options))
+    """Return a source of some jobs whose service has a page size of 20; the dates of the first page don't ascend."""
+    world = populated(jobs, seed=5, rate=60)
+    world.change(next(world.jobs()), percentCompleted=1)
+    return Scene(db, world, page_size=20, options=ServiceOptions(**options))
 
 
 def examine(scene: Scene, app: Any = None) -> list[Check]:

@@ -164,6 +164,8 @@ def test_a_mirror_of_every_release_is_gone_on_with(empty_database: str, revision
             assert scene.sync().verdict is not Verdict.INCOMPLETE
         assert laws.broken(db) == []
         there = {str(job["jobID"]): scene.world.payload(job) for scene in found.values() for job in scene.world.jobs()}
+        for (job_id,) in db.execute("SELECT job_id FROM etl.rejects").fetchall():  # which can't be read by any release
+            there.pop(str(job_id), None)
         assert compare(db, there, (west.world.now, west.world.now)).sentences == []
         assert south.reconcile(repair=True).counts.differences == 0
         assert db.execute("SELECT FROM etl.scans").fetchall() == []

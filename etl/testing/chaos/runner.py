@@ -27,15 +27,8 @@ EMPTY = sql.SQL("TRUNCATE {} RESTART IDENTITY").format(
         if table not in (definitions, queue)
     )
 )
-_HEADINGS = {
-    "key": "by key",
-    "key_unordered": "by key, unordered",
-    "time": "by time",
-    "skip": "by skip",
-    "compared": "rows compared",
-    "twice": "pages fetched twice",
-    "broken": "laws broken",
-}
+_HEADINGS = {"compared": "rows compared", "twice": "pages fetched twice", "broken": "laws broken"}
+_PAGINGS = {"key": "by key", "key_unordered": "by key, unordered", "time": "by time", "skip": "by overlapping pages"}
 _ENOUGH = 5  # sentences on an episode that went wrong
 
 
@@ -127,7 +120,7 @@ def _in_turn() -> Iterator[tuple[int, str]]:
 def show(proof: Proof, console: Console) -> None:
     """The table, and what was wrong."""
     table = Table("strategy of change", title="What was tried, and what was wrong")
-    columns = [entry.name for entry in fields(Tally)]
+    columns = [entry.name for entry in fields(Tally) if entry.name not in _PAGINGS]
     for name in columns:
         table.add_column(_HEADINGS.get(name, name), justify="right")
     total = Tally()
@@ -137,6 +130,8 @@ def show(proof: Proof, console: Console) -> None:
     table.add_section()
     table.add_row("all", *(f"{getattr(total, name):,}" for name in columns))
     console.print(table)
+    counted = ", ".join(f"{heading} {getattr(total, name):,}" for name, heading in _PAGINGS.items())
+    console.print(f"How syncs were read: {counted}")
     for finding in proof.findings:
         console.print(f"{finding.strategy}, round {finding.episode + 1} of seed {proof.seed}:")
         for sentence in finding.said:
