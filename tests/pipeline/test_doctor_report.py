@@ -54,9 +54,13 @@ def report_on(
     return text, json.loads(text)
 
 
+CUSTOMER = "BlueRidgeOutfitters"  # which is a name of letters
+
+
 def plant(row: dict[str, Any], job_id: str) -> dict[str, Any]:
     """Return a row with secrets in each property that isn't looked at by the way, and in more."""
     documents = [{"documentName": PERSON, "DownloadLink": LINK, PERSON: LINK, "Size": TOKEN, "Type": [ACCOUNT]}]
+    documents[0] |= {CUSTOMER: 1, "items": [{CUSTOMER: CUSTOMER}]}
     return {
         **row,
         "accountCode": ACCOUNT,
@@ -146,7 +150,7 @@ class Planted:
 def check_secrets(text: str, world: World) -> None:
     """Assert that no secret, no job and no value of a row stands in a report."""
     assert leaks(text, *ALSO) == set()
-    for secret in (ACCOUNT, HOST, PERSON, "Publicly", "publicly", "api.aims360", "https://", "@example"):
+    for secret in (ACCOUNT, CUSTOMER, HOST, PERSON, "Publicly", "publicly", "api.aims360", "https://", "@example"):
         assert secret not in text
     for job in world.jobs():
         payload = world.payload(job)
@@ -192,6 +196,7 @@ def test_no_secret_of_an_error_stands_in_a_report(echo: str) -> None:
 def test_a_report_holds_what_the_authors_learn_from() -> None:
     """Queries with shapes, statuses, headers, and the shape of a page with its rows and links."""
     world = populated(60, seed=3, rate=0)
+    world.change(next(world.jobs()), percentCompleted=1)
     options = ServiceOptions(refused=frozenset({"orderby"}), next_link="inner-no-prefix")
     text, report = report_on(Emulator(world, page_size=20, options=options), world=world)
     check_secrets(text, world)
@@ -267,7 +272,7 @@ def test_odd_values_have_shapes() -> None:
     shown = json.dumps(shape.show())
     assert "nested deeper than is looked at" in shown
     assert "like JSON, and it can't be read" in shown
-    wide = Shape("")
+    wide = Shape("", is_row=True)
     wide.add({f"{'a' * (1 + n % 30)}{chr(97 + n % 26)}{'b' * (n // 30)}": n for n in range(300)})
     assert len(wide.properties) == 101
     many = Shape("")

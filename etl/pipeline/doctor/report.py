@@ -150,7 +150,7 @@ def _describe_page(page: payload.Answer, value: object, base_url: str) -> dict[s
         link = next((envelope[name] for name in spellings if name in envelope), None)
         shown[what] = None if link is None else shape_link(link, base_url)
     shown["count"] = None if page.total is None else f"a number of {len(str(page.total))} digits"
-    shape, spoilt = Shape(urlsplit(base_url).netloc), 0
+    shape, spoilt = Shape(urlsplit(base_url).netloc, is_row=True), 0
     for row in page.rows:
         try:
             shape.add(payload.decode(row)[0])

@@ -49,12 +49,20 @@ _PARAMETER = re.compile(
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 
 
-def show_name(name: str) -> str:
-    """Return the name of a property: one of the API's annotations, or of letters; else its length."""
+def show_name(name: str, *, is_of_row: bool = False) -> str:
+    """Return the name of a property where it says nothing of anybody: else its length.
+
+    A row's own may be any name of letters: they are the service's. What lies deeper may be a customer's, and is shown
+    only if it is documented, or one of the framework's.
+    """
+
+    def is_harmless(part: str) -> bool:
+        return bool(_NAME.fullmatch(part)) if is_of_row else part.lower() in vocabulary.NAMES
+
     own, at, annotation = name.partition("@")
-    if name in vocabulary.ANNOTATIONS or _NAME.fullmatch(name):
+    if name in vocabulary.ANNOTATIONS or is_harmless(name):
         return name
-    if at and _NAME.fullmatch(own) and f"@{annotation}" in vocabulary.ANNOTATIONS:
+    if at and is_harmless(own) and f"@{annotation}" in vocabulary.ANNOTATIONS:
         return name
     return f"(a name of {len(name)} characters)"
 

@@ -59,6 +59,7 @@ class Shape:
     texts: dict[str, _Span] = field(default_factory=dict)
     properties: dict[str, Shape] = field(default_factory=dict)
     inside: dict[str, Shape] = field(default_factory=dict)  # of lists, and of JSON in texts
+    is_row: bool = False  # of jobs, whose properties are the service's
 
     def add(self, value: object) -> None:
         """Take in a value."""
@@ -94,7 +95,7 @@ class Shape:
     def _add_object(self, value: dict[str, Any]) -> None:
         self._measure("object", len(value))
         for name, inner in value.items():
-            shown = show_name(name)
+            shown = show_name(name, is_of_row=self.is_row)
             if shown not in self.properties and len(self.properties) >= _MOST_NAMES:
                 shown = _OTHER_NAMES
             self.properties.setdefault(shown, Shape(self.own_host, self.depth + 1)).add(inner)

@@ -61,6 +61,8 @@ Edm.Int32 Edm.Int64 Edm.Guid Edm.Boolean Edm.Binary Edm.Decimal Edm.Double
 """
 
 PROPERTIES = {name.lower(): name for name in _PROPERTIES.split()}
+_OF_ERRORS = "error code message requestId target details innererror exceptionMessage exceptionType stackTrace value"
+NAMES = PROPERTIES.keys() | {name.lower() for name in _OF_ERRORS.split()}  # of properties, in lower case
 OPTIONS = frozenset(_OPTIONS.split())
 TERMS = frozenset(_QUERIES.split()) | PROPERTIES.keys()  # in lower case, as WORDS
 WORDS = frozenset(word.lower() for text in (_SERVERS, _QUERIES, _OPTIONS, _PROPERTIES) for word in text.split())
