@@ -105,12 +105,19 @@ class AskForLess(SourceError):
 
 
 class PagingRefused(Refused):
-    """The service refuses what the paging of a scan needs: a filter, an order, `$skip` or `$select`."""
+    """The service refuses what the paging of a scan needs: a filter, an order, `$skip` or `$select`.
+
+    `is_joined`: the query had conditions that are joined by `and`.
+    """
+
+    is_joined = False
 
     @classmethod
-    def by(cls, error: Refused) -> "PagingRefused":
+    def by(cls, error: Refused, *, is_joined: bool = False) -> "PagingRefused":
         """Return the refusal of a scan's query as that."""
-        return cls(str(error), error.status, is_query=error.is_query, option=error.option, said=error.said)
+        refused = cls(str(error), error.status, is_query=error.is_query, option=error.option, said=error.said)
+        refused.is_joined = is_joined
+        return refused
 
 
 class BadAnswer(SourceError):

@@ -33,6 +33,10 @@ _ATTEMPTS_TO_CONNECT = 4
 _SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one job: the payload's, the documented one
 
 
+class _Doubtful(AskForLess):
+    """It can't be told whether a way of asking for a job is refused."""
+
+
 class Shown(NamedTuple):
     """One job as the source shows it: its raw row, and when that was, by the source's clock.
 
@@ -165,7 +169,8 @@ class Api(Pages):
     def _learn_no_way(self, name: str, error: SourceError | None) -> None:
         """Take in that a way of asking for one job was refused: not where it worked lately, nor for want of a right."""
         has_right = not isinstance(error, Refused) or error.status not in (401, 403)
-        if error is not None and has_right and not self.capabilities.was_honoured_lately(name):
+        is_plain = error is not None and has_right and not isinstance(error, _Doubtful)
+        if error is not None and is_plain and not self.capabilities.was_honoured_lately(name):
             self.capabilities.refuse(name, error.said or str(error))
 
     def _learn_way(self, way: int, refusal: SourceError | None) -> None:
@@ -187,6 +192,10 @@ class Api(Pages):
         except Refused as error:
             if error.is_query:
                 raise with_id(AskForLess(str(error), is_too_large=False), error.request_id) from None
+            raise
+        except Unreachable as error:
+            if error.is_doubtful:  # too few attempts to tell whether it is refused: perhaps the next way is answered
+                raise with_id(_Doubtful(str(error), is_too_large=False), error.request_id) from None
             raise
         return self._find_job(job_id, reply.answer.rows, reply.answered_at, reply.answer.replaced_characters)
 

@@ -109,6 +109,8 @@ class PageFetcher:
 
     def _bound(self, cursor: Cursor, size: int) -> Key | None:
         """Where a part of a range ends that holds about so many rows; None where the rest may be asked for."""
+        if cursor.after is not None and not self._api.capabilities.supports("and"):
+            return None
         is_guid = self._scan.key != "ID"
         begin = odata.place_of(cursor.after)
         if begin is None:
@@ -140,7 +142,7 @@ class PageFetcher:
             if error.is_query and error.option is None and "filter_keys" in self._honoured:
                 raise Unreachable(f"{error}. It was answered before in this scan; the next run goes on") from None
             if error.is_query:
-                raise PagingRefused.by(error) from None
+                raise PagingRefused.by(error, is_joined="%20and%20" in query) from None
             raise
         end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
         try:

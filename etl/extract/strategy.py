@@ -82,7 +82,7 @@ def find_way(scan: Scan) -> Strategy:
 def follow(scan: Scan, way: Strategy) -> Scan:
     """Return a scan from its beginning, in some way, with the same times."""
     window = scan.window if way.has_window else replace(scan.window, lower=None)
-    scan = replace(scan, window=window, key=way.key, is_ordered=way.is_ordered, opaque=False).anew()
+    scan = replace(scan, window=window, key=way.key, is_ordered=way.is_ordered, opaque=False, narrowed=False).anew()
     if way.key == BY_TIME:
         return time_slice_scan.by_time(scan)
     return replace(scan, cursors=(Cursor(0, None, None),))
@@ -131,11 +131,10 @@ def _list_parts(scan: Scan) -> Iterator[str]:
         yield odata.query(select=scan.select)
 
 
-def refuse_together(known: Capabilities, scan: Scan, words: str) -> None:
-    """Take in the refusal of a query each part of which is answered by itself: conditions can't be joined, then."""
-    is_joined = scan.window.lower is not None or any(cursor.up_to is not None for cursor in scan.cursors)
-    if (scan.paging is Paging.TIME or (scan.has_key and is_joined)) and not known.was_honoured_lately("and"):
-        known.refuse("and", words)
+def has_ranges_in_vain(known: Capabilities, scan: Scan) -> bool:
+    """Whether a scan is read in ranges of its key, which takes `and`, though that is refused by now."""
+    is_in_ranges = scan.narrowed or any(cursor.up_to is not None for cursor in scan.cursors)
+    return scan.has_key and is_in_ranges and not known.supports("and")
 
 
 def can_select(known: Capabilities, key: str) -> bool:

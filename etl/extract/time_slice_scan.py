@@ -1,6 +1,6 @@
-"""The scan where a source refuses to filter on its keys: by pieces of time, each as large as an answer holds.
+"""The scan where a source refuses to filter on its keys: by time slices, each as large as an answer holds.
 
-A piece is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
+A slice is good when the source counts as many jobs in it as came. One that holds more is cut before the last date that
 came, or in half where the service doesn't order by dates; jobs of one instant that no page holds are read by `$skip`
 between two equal counts, again until that holds (docs/correctness.md, "The scan by time"). Rows only ever move towards
 now, which is read last: what changes meanwhile is there. Only what is dated in the far future is read before, since the
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _TRIES = 5  # for jobs of one instant that change while they are read
-_CUTS = 60  # of a piece: each leaves out what is beyond the page that came
+_CUTS = 60  # of a slice_: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
-_CHASED_AT_MOST = 500  # pieces that came up while the scan was under way
-_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of what is halved where a piece has no bound
+_CHASED_AT_MOST = 500  # slices that came up while the scan was under way
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of what is halved where a slice has no bound
 _A_YEAR = timedelta(days=366)
 _DATED = ""  # the cursor after the jobs without a date: those with one come from the first on
 _UNCOUNTED = "the source answers no $count, which a scan by time needs"
@@ -39,7 +39,7 @@ _BY_PLACE = f"{BY_TIME},jobID"  # the order of jobs that a page doesn't hold
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TimeSlice:
     """The jobs modified from `lower` on and before `upper`, each as the source writes it ("" and None: no bound)."""
 
     lower: str
@@ -47,7 +47,7 @@ class Piece:
 
     @property
     def conditions(self) -> list[str]:
-        """What `$filter` says of it. The same literal ends one piece and begins the next: nothing lies between."""
+        """What `$filter` says of it. The same literal ends one slice and begins the next: nothing lies between."""
         bounds = (("ge", self.lower), ("lt", self.upper))
         return [f"{BY_TIME} {word} {bound}" for word, bound in bounds if bound] or [f"{BY_TIME} ne null"]
 
@@ -60,47 +60,47 @@ class Piece:
 
 @dataclass(slots=True)
 class _Limit:
-    """How much is asked for at a time, where the service can't serve more: rows, and how long a piece is at most.
+    """How much is asked for at a time, where the service can't serve more: rows, and how long a slice is at most.
 
-    The piece may be twice as long after each that it serves.
+    The slice may be twice as long after each that it serves.
     """
 
     page_size: int | None = None
     span: timedelta | None = None
 
-    def shorten(self, piece: Piece, now: datetime, error: AskForLess) -> Piece:
-        """Return half of a piece that can't be served, to be asked for in half as many rows.
+    def shorten(self, slice_: TimeSlice, now: datetime, error: AskForLess) -> TimeSlice:
+        """Return half of a slice that can't be served, to be asked for in half as many rows.
 
         Raises Unreachable where it is one row of one instant.
         """
         is_least = self.page_size == 1
         self.page_size = max(1, (self.page_size or USUAL_PAGE) // 2)
-        begin = max(odata.readable_instant(piece.lower) or _BEGINNING, _BEGINNING)
-        # A piece without an end begins in the far future, perhaps.
-        end = odata.readable_instant(piece.upper) or max(odata.plus(now, _AHEAD), odata.plus(begin, _A_YEAR))
+        begin = max(odata.readable_instant(slice_.lower) or _BEGINNING, _BEGINNING)
+        # A slice without an end begins in the far future, perhaps.
+        end = odata.readable_instant(slice_.upper) or max(odata.plus(now, _AHEAD), odata.plus(begin, _A_YEAR))
         self.span = (end - begin) / 2
         upper = odata.literal(odata.plus(begin, self.span))
-        if self.span < 2 * TICK_PLAY or upper <= piece.lower:
+        if self.span < 2 * TICK_PLAY or upper <= slice_.lower:
             if not is_least:
-                return piece
+                return slice_
             raise Unreachable(
-                f"{error}. Jobs modified at {piece.lower or 'the beginning'} can't be served, and no shorter time can "
+                f"{error}. Jobs modified at {slice_.lower or 'the beginning'} can't be served, and no shorter time can "
                 "be asked for; the next run tries again"
             ) from None
-        return Piece(piece.lower, upper)
+        return TimeSlice(slice_.lower, upper)
 
-    def cut(self, piece: Piece) -> Piece:
-        """Return a piece no longer than the limit."""
-        begin = odata.readable_instant(piece.lower)
+    def cut(self, slice_: TimeSlice) -> TimeSlice:
+        """Return a slice no longer than the limit."""
+        begin = odata.readable_instant(slice_.lower)
         if self.span is None or begin is None:
-            return piece
+            return slice_
         upper = odata.literal(odata.plus(begin, self.span))
         self.span = None if self.span > _A_YEAR else 2 * self.span
-        return Piece(piece.lower, upper) if piece.upper is None or upper < piece.upper else piece
+        return TimeSlice(slice_.lower, upper) if slice_.upper is None or upper < slice_.upper else slice_
 
 
 def by_time(scan: Scan) -> Scan:
-    """The same scan from its beginning, by pieces of time: of the far future first, then all up to now."""
+    """Return the same scan from its beginning, by time slices: of the far future first, then all up to now."""
     future = odata.literal(odata.plus(scan.window.as_of, _AHEAD))
     first = None if scan.window.lower is None else odata.literal(scan.window.lower)
     return replace(scan.anew(), key=BY_TIME, opaque=False, cursors=(Cursor(0, future, None), Cursor(1, first, None)))
@@ -137,14 +137,14 @@ def _read(api: Api, scan: Scan) -> Generator[Page, None, None]:
 
 
 def _end(cursor: Cursor, now: datetime) -> str | None:
-    """Where the pieces of a range end: of what is up to now, beyond any date that isn't the far future's."""
+    """Return where the slices of a range end: of what is up to now, beyond any date that isn't the far future's."""
     if cursor.up_to is not None:
         return str(cursor.up_to)
     return None if cursor.part == 0 else odata.literal(odata.plus(now, _AHEAD))
 
 
 def _undated(api: Api, scan: Scan, cursor: Cursor, limit: _Limit) -> Page:
-    """The jobs without a date, where all rows are asked for; the cursor that begins those with one."""
+    """Return the jobs without a date, where all rows are asked for; the cursor that begins those with one."""
     after = Cursor(cursor.part, _DATED, cursor.up_to, done=cursor.up_to == _DATED)
     conditions = [f"{BY_TIME} eq null"]
     _check_null(api, scan, conditions[0])
@@ -195,27 +195,27 @@ def _count(api: Api, conditions: Sequence[str]) -> int:
 
 
 def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None, limit: _Limit) -> Page:
-    """The longest piece from the cursor on that an answer holds."""
-    piece = limit.cut(Piece(str(cursor.after), end))
+    """Return the longest slice from the cursor on that an answer holds."""
+    slice_ = limit.cut(TimeSlice(str(cursor.after), end))
     for _ in range(_CUTS):
         try:
-            reply = _asked(api, scan, piece.conditions, limit=limit)
+            reply = _asked(api, scan, slice_.conditions, limit=limit)
         except AskForLess as error:
-            piece = limit.shorten(piece, scan.window.as_of, error)
+            slice_ = limit.shorten(slice_, scan.window.as_of, error)
             continue
-        dates = _dates(api, piece, reply)
-        after = Cursor(cursor.part, piece.upper or piece.lower, cursor.up_to, done=piece.upper == end)
-        if _is_whole(api, scan, piece.conditions, reply, limit):
+        dates = _dates(api, slice_, reply)
+        after = Cursor(cursor.part, slice_.upper or slice_.lower, cursor.up_to, done=slice_.upper == end)
+        if _is_whole(api, scan, slice_.conditions, reply, limit):
             return _page(scan, reply, after)
-        cut = _cut(dates, piece, reply.answer.total or 0)
+        cut = _cut(dates, slice_, reply.answer.total or 0)
         if cut is None:
-            return _crowd(api, scan, piece.conditions, after, limit)
-        piece = Piece(piece.lower, cut)
-    raise BrokenPromise(f"a piece of time can't be cut to the size of a page: asked for {piece.conditions}")
+            return _crowd(api, scan, slice_.conditions, after, limit)
+        slice_ = TimeSlice(slice_.lower, cut)
+    raise BrokenPromise(f"a time slice can't be cut to the size of a page: asked for {slice_.conditions}")
 
 
-def _cut(dates: Sequence[datetime], piece: Piece, total: int) -> str | None:
-    """Where a piece ends that a page holds, as far as the one that came can tell; None where it is one instant.
+def _cut(dates: Sequence[datetime], slice_: TimeSlice, total: int) -> str | None:
+    """Return where a slice ends that a page holds, as far as the one that came can tell; None where it is one instant.
 
     Where dates don't ascend they are a sample of so many in `total`: then a part of it that fits is guessed.
     """
@@ -225,17 +225,17 @@ def _cut(dates: Sequence[datetime], piece: Piece, total: int) -> str | None:
     cut = odata.plus(last, -TICK_PLAY)
     if cut <= first:
         cut = odata.plus(first, 2 * TICK_PLAY)
-    end = odata.readable_instant(piece.upper)
+    end = odata.readable_instant(slice_.upper)
     text = odata.literal(cut)
-    return text if text > piece.lower and (end is None or cut < end) else None
+    return text if text > slice_.lower and (end is None or cut < end) else None
 
 
-def _dates(api: Api, piece: Piece, reply: Reply) -> list[datetime]:
-    """The dates of an answer's rows, in the order that was asked for and inside of the piece."""
+def _dates(api: Api, slice_: TimeSlice, reply: Reply) -> list[datetime]:
+    """Return the dates of an answer's rows, in the order that was asked for and inside of the slice."""
     stamps = [odata.stamp(row) for row in reply.answer.rows]
     dates = [stamp.modified for stamp in stamps if stamp.modified is not None]
-    if strays := [date for date in dates if not piece.holds(date)]:
-        said = f"the source ignores $filter: asked for {piece.conditions}, a row of {strays[0]} came"
+    if strays := [date for date in dates if not slice_.holds(date)]:
+        said = f"the source ignores $filter: asked for {slice_.conditions}, a row of {strays[0]} came"
         raise OptionIgnored(said, "filter_dates")
     if dates != sorted(dates) and api.capabilities.supports("orderby_dates"):
         raise OptionIgnored(f"the source ignores $orderby={BY_TIME}: dates don't ascend", "orderby_dates")
@@ -245,7 +245,7 @@ def _dates(api: Api, piece: Piece, reply: Reply) -> list[datetime]:
 
 
 def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit: _Limit) -> Page:
-    """Jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
+    """Return jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
     keys: set[Key | bytes] = set()
     counted = 0
     for _ in range(_TRIES):
@@ -271,7 +271,7 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit
 def _ask_smaller(
     api: Api, scan: Scan, conditions: Sequence[str], limit: _Limit, order: str = BY_TIME, skip: int = 0
 ) -> Reply:
-    """Ask for rows of a piece that can't be cut, in smaller pages where the service can't serve larger ones."""
+    """Ask for rows of a slice that can't be cut, in smaller pages where the service can't serve larger ones."""
     while True:
         try:
             return _asked(api, scan, conditions, order, skip, limit=limit)
@@ -290,7 +290,7 @@ def _asked(
     try:
         reply = api.page(query, page_size=size, can_shrink=True, is_least=size == 1)
     except Refused as error:
-        raise (PagingRefused.by(error) if error.is_query else error) from None
+        raise (PagingRefused.by(error, is_joined=len(conditions) > 1) if error.is_query else error) from None
     if read_total(api, reply) is None:
         raise PagingRefused(_UNCOUNTED, 0, is_query=True, option="count")
     return reply
@@ -322,7 +322,7 @@ def _is_whole(api: Api, scan: Scan, conditions: Sequence[str], reply: Reply, lim
 
 
 def _keys(reply: Reply) -> set[Key | bytes]:
-    """The jobs of an answer; a row without a key stands for itself."""
+    """Return the keys of an answer's jobs; a row without a key stands for itself."""
     return {odata.stamp(row).key("jobID") or row for row in reply.answer.rows}
 
 

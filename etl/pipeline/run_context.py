@@ -486,7 +486,7 @@ class Recorder:
         if way == strategy.find_way(scan):
             if scan.select and not can_select:
                 return replace(scan, select=())
-            if self._refused <= before:
+            if self._refused <= before and not strategy.has_ranges_in_vain(self.capabilities, scan):
                 raise error
         changed = strategy.follow(scan, way)
         self._before_scan = _count_rows(self.counts)
@@ -514,8 +514,10 @@ class Recorder:
         """Take in what the service refuses. Where it doesn't say what of a query, its parts are asked for alone."""
         if isinstance(error, OptionIgnored):
             self.capabilities.refuse(error.capability, str(error))
-        elif error.option is None and error.said and strategy.find_refused(api, scan) == []:
-            strategy.refuse_together(self.capabilities, scan, error.said)
+        elif error.option is None and error.said:
+            refused = strategy.find_refused(api, scan)
+            if refused == [] and error.is_joined and not self.capabilities.was_honoured_lately("and"):
+                self.capabilities.refuse("and", error.said)  # each part is answered by itself
 
     @property
     def probe(self) -> Probe:

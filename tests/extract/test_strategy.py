@@ -38,7 +38,7 @@ def known(*refused: str) -> Capabilities:
         (("filter_keys",), Strategy("ID")),
         (("orderby_dates",), Strategy("ID")),
         (("filter_dates",), Strategy("ID", has_window=False)),
-        (("orderby",), Strategy("ID", is_ordered=False)),
+        (("orderby",), Strategy(BY_TIME)),  # unless a page proves the order
         (("orderby", "filter_dates"), Strategy(BY_SKIP, has_window=False)),
         (("orderby", "count"), Strategy(BY_SKIP)),
         (("orderby", "default_order"), Strategy(BY_TIME)),

@@ -59,7 +59,9 @@ CUSTOMER = "BlueRidgeOutfitters"  # which is a name of letters
 
 def plant(row: dict[str, Any], job_id: str) -> dict[str, Any]:
     """Return a row with secrets in each property that isn't looked at by the way, and in more."""
-    documents = [{"documentName": PERSON, "DownloadLink": LINK, PERSON: LINK, "Size": TOKEN, "Type": [ACCOUNT]}]
+    documents: list[dict[str, Any]] = [
+        {"documentName": PERSON, "DownloadLink": LINK, PERSON: LINK, "Size": TOKEN, "Type": [ACCOUNT]}
+    ]
     documents[0] |= {CUSTOMER: 1, "items": [{CUSTOMER: CUSTOMER}]}
     return {
         **row,

@@ -109,7 +109,7 @@ def find_differences(scene: Scene) -> list[str]:
 
 
 @each
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_the_mirror_is_right_whatever_the_service_refuses(db: Connection, service: Refusals, seed: int) -> None:
     """The life of a source, under churn; runs succeed, nothing is lost, and what can be known to be gone goes."""
     scene = build(db, service)
