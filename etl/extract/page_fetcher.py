@@ -57,7 +57,8 @@ class PageFetcher:
     def __init__(self, api: Api, scan: Scan, left_out: Sequence[Span] = ()) -> None:
         self._api = api
         self._scan = scan
-        self._left_out = sorted(left_out)
+        # To step over a record takes a range of keys that ends before it.
+        self._left_out = sorted(left_out) if api.capabilities.supports("and") else []
         self._size = PageSize(scan, api.page_size)
         self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
         self._suspects: dict[int, Suspect] = {}
