@@ -80,6 +80,8 @@ def _ask_for_range(run: Recorder, api: Api, probe: Probe, due: Due, requests: in
     for _ in range(requests):
         bounds = (("gt", after), ("lt", due.key_before))
         conditions = [f"{due.key_name} {word} {_literal(due.key_name, key)}" for word, key in bounds if key is not None]
+        if due.only_key is not None and not run.capabilities.supports("and"):
+            conditions = [f"{due.key_name} eq {odata.literal(due.only_key)}"]
         try:
             answer, answered_at = api.page(odata.query(conditions, due.key_name), page_size=size, attempts=1)
         except (AskForLess, BadAnswer, Refused, Unreachable):

@@ -47,6 +47,9 @@ class Habits:
         service = draw_options(rng, strategy, refuse)
         if not can_be_asked(service, refuse) and strategy.loses_jobs:  # nobody could be asked about ghosts
             refuse, service = (), replace(service, refused=frozenset())
+        switching = rng.random() < 0.2
+        # A record that can't be served is asked for again by a range, which takes `and`.
+        can_poison = "and" not in service.refused and not switching
         return cls(
             jobs=2_100 if is_large else rng.randint(60, 160),
             generation=rng.choice(get_args(Generation)),
@@ -61,8 +64,8 @@ class Habits:
             purge=rng.choice(["delete", "delete", "scrub", "keep"]),
             deep=strategy.needs_sweep and rng.random() < 0.5,
             service=service,
-            poisoned=rng.choice([0, 0, 0, 0, 1, 2]),
-            switching=rng.random() < 0.2,
+            poisoned=rng.choice([0, 0, 0, 0, 1, 2]) if can_poison else 0,
+            switching=switching,
         )
 
     @property
