@@ -563,8 +563,8 @@ class Recorder:
         )
         with self.transaction():
             ask_schedule.count_down(self.db, self.source_id, self.waiting)
-            # As it was last time: a refusal that is a day old is tried again later in the run. The plain path may have no
-            # answer for a job that is gone.
+            # As it was last time: a refusal that is a day old is tried again later in the run. The plain path may have
+            # no answer for a job that is gone.
             way = self.capabilities.find("job_filter")
             can_ask = way.at is None or way.support is Support.YES
             gone = rejects.expire(self.db, self.source_id, as_of, can_ask=can_ask, key=key)
