@@ -5,8 +5,9 @@ last one, and has to show one of these in the same version: what follows it in t
 page without any is asked for further back, and where even the first page has none the scan begins anew
 (docs/correctness.md, "By overlapping pages").
 
-A service that refuses `$skip` may page by its nextLink. Of that only the query is taken; and the page before, asked
-for once more, has to end as it did, with the same link, unless the link itself names the last row.
+A service that refuses `$skip` may page by its nextLink. Of that only the query is taken. A shorter form of the page
+before leads to a page that overlaps; else the page before, asked for once more, has to end as it did, with the same
+link. A link that names the last row by its key needs no such check.
 """
 
 from __future__ import annotations
@@ -57,9 +58,10 @@ class _Seen(NamedTuple):
 
 @dataclass(slots=True)
 class _Limits:
-    """How many rows are asked for (`offer`: may come), and how often the scan has gone back."""
+    """How many rows are asked for (`most`: as it is set; `offer`: may come), and how often the scan has gone back."""
 
     page_size: int | None
+    most: int | None = None
     offer: int | None = None
     longest: int = 0  # page that came, in rows
     last: int = 0  # page that came, in rows
@@ -78,8 +80,8 @@ class _Limits:
         self.last, self.longest, self.good = rows, max(self.longest, rows), self.good + 1
         if self.page_size is not None and self.good >= _GROW_AFTER:
             self.page_size, self.good = 2 * self.page_size, 0
-            if self.page_size >= USUAL_PAGE:
-                self.page_size = None
+            if self.page_size >= (self.most or USUAL_PAGE):
+                self.page_size = self.most
 
     def shrink(self) -> None:
         """Ask for half the rows from now on."""
@@ -104,7 +106,7 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """Yield the scan's pages from where its cursor stands. Raises SourceError: PagingRefused and OptionIgnored too."""
     (cursor,) = scan.cursors
     most = api.page_size  # as it is set
-    limits = _Limits(scan.page_size or most, None if most or scan.window.lower else _OFFER)
+    limits = _Limits(scan.page_size or most, most, None if most or scan.window.lower else _OFFER)
     while not cursor.done:
         goes_by_link = isinstance(cursor.after, str) or not api.capabilities.supports("skip")
         try:
