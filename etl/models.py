@@ -44,7 +44,8 @@ KEYS = ("ID", "jobID")  # properties that a scan can go by, the preferred one fi
 
 # What a service may support or not (docs/correctness.md, "What the service may refuse"). The last ones are finer than
 # what is documented there: a filter on ID alone, `$orderby` of dates, `and`, the order of rows that are asked for
-# without `$orderby`, rows without a date, the filter for one job (`jobID eq`), its plain path, nextLink.
+# without `$orderby`, rows without a date, instants with more rows than a page, the filter for one job (`jobID eq`), its
+# plain path, nextLink.
 # The names are what people read: "refuses $top, filters on dates".
 CAPABILITY_NAMES = {
     "top": "$top",
@@ -63,6 +64,7 @@ CAPABILITY_NAMES = {
     "and": "`and` in filters",
     "default_order": "rows in the order of their keys",
     "null_dates": "filters on missing dates",
+    "slices": "slices of time, as pages hold them",
     "job_filter": "the filter for a single job",
     "plain_path": "the path of a single job",
     "next_link": "nextLink",

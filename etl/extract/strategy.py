@@ -60,7 +60,7 @@ def _list_ways(known: Capabilities, probe: Probe, scan: Scan, has_window: bool) 
         unordered = [Strategy(key, False, has_window) for key in keys if key in probe.ascending]
     if scan.lane == SYNC:
         yield from unordered
-    has_dates = known.supports("filter_dates", "count", "and")
+    has_dates = known.supports("filter_dates", "count", "and", "slices")
     if has_dates and (has_window or (scan.window.lower is None and known.supports("null_dates"))):
         yield Strategy(BY_TIME, has_window=has_window)
     if known.supports("skip") or known.supports("next_link"):

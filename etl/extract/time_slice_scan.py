@@ -245,7 +245,20 @@ def _dates(api: Api, slice_: TimeSlice, reply: Reply) -> list[datetime]:
 
 
 def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit: _Limit) -> Page:
-    """Return jobs that nothing tells apart but their place: read by `$skip`, until nothing moved meanwhile."""
+    """Return jobs that nothing tells apart but their place. Raises PagingRefused where `$skip` is refused.
+
+    Then slices of time don't do for this source.
+    """
+    try:
+        return _read_crowd(api, scan, conditions, after, limit)
+    except PagingRefused as error:
+        if not api.capabilities.supports("skip"):
+            api.capabilities.refuse("slices", error.said or str(error))
+        raise
+
+
+def _read_crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit: _Limit) -> Page:
+    """Read jobs by `$skip`, until nothing moved meanwhile."""
     keys: set[Key | bytes] = set()
     counted = 0
     for _ in range(_TRIES):

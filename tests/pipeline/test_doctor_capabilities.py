@@ -89,7 +89,7 @@ def list_supported(options: ServiceOptions) -> dict[str, bool]:
 
 def check_findings(service: Refusals, findings: dict[str, Finding]) -> None:
     """Compare what was found with how the service is."""
-    assert {*CAPABILITIES} <= findings.keys()
+    assert {*CAPABILITIES} - {"slices"} <= findings.keys()  # which no question shows: a crowded instant does
     for name, is_supported in list_supported(ServiceOptions(**service.options)).items():
         assert (findings[name].outcome is Outcome.SUPPORTED) is is_supported, (name, findings[name])
 

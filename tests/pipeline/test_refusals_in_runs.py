@@ -202,3 +202,15 @@ def test_refusals_without_a_reason_are_found_by_asking_for_the_parts(db: Connect
         scene.world.add(purgeDateTime=None)
         scene.world.change(list(scene.world.jobs())[7], percentCompleted=9)
         scene.world.advance(timedelta(seconds=1))
+
+
+def test_an_instant_that_no_page_holds_is_read_by_links_where_skip_is_refused(db: Connection) -> None:
+    """Slices of time don't do then, and the next scans don't try them either."""
+    scene = a_scene(db, jobs=20, refused=frozenset({"ID", "jobID", "skip"}), next_link_by="key-token")
+    scene.world.ties(50)
+    scene.world.advance(HOUR)
+    assert scene.sync().strategy == "$skip"
+    assert scene.differences() == []
+    scene.world.ties(30)
+    scene.world.advance(MINUTE)
+    assert (scene.sync().strategy, scene.differences()) == ("$skip", [])
