@@ -102,7 +102,7 @@ def test_a_limit_that_falls_is_heeded() -> None:
         return came
 
     def settle(came: Cursor, most: int) -> Brought[Cursor]:
-        if len(begun) == 20 and source.most > 1:
+        if len(begun) >= 20 and source.most > 1:
             source.most, source.most_at_once = 1, 0
         return source.settle(came, most)
 

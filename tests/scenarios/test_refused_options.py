@@ -37,7 +37,7 @@ class Churn:
     def __init__(self, seed: int, removes: bool = True) -> None:
         self._rng = random.Random(seed)
         self._removes = removes
-        self.left = 60  # requests: a source that outpaces its reader for ever can't be followed
+        self.left = 35  # requests: a source that outpaces its reader for ever can't be followed
 
     def __call__(self, world: World) -> None:
         self.left -= 1
@@ -71,7 +71,7 @@ class Killer(httpx.BaseTransport):
 
 def build(db: Connection, service: Refusals) -> Scene:
     """Return a source of some jobs whose service has a page size of 20."""
-    world = populated(90, seed=len(service.name), rate=60)
+    world = populated(60, seed=len(service.name), rate=60)
     return Scene(db, world, page_size=20, options=ServiceOptions(**service.options))
 
 
