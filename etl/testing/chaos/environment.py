@@ -162,7 +162,8 @@ class Stage:
         if run is not None:
             paging = str(self.db.execute(_PAGING).fetchall()[0][0])
             setattr(self.tally, paging, getattr(self.tally, paging) + 1)
-        if not self.strategy.restores and not self.habits.switching:  # where a scan may be begun anew
+        is_refused = any(request.status >= 400 and not request.fault for request in self.emulator.requests)
+        if not (self.strategy.restores or is_refused):  # where a scan may be begun anew
             again = resume_check.asked_again(before, self.emulator.requests)
             self.tally.twice += len(again)
             self.said += [f"asked again, after {before}: {text}" for text in again]
