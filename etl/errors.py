@@ -57,6 +57,11 @@ class SourceError(EtlError):
     request_id: str | None = None
     said = ""
 
+    @property
+    def words(self) -> str:
+        """The service's words; ours where it gave none."""
+        return self.said or str(self)
+
 
 class Unreachable(SourceError):
     """No good answer from the service after every retry. `was_answered`: an answer came, and was no good one.

@@ -79,14 +79,14 @@ class Answer(NamedTuple):
 class Question(NamedTuple):
     """What was asked, and what the same address answered before.
 
-    `is_known`: the address gave a good answer in this run or in the last 30 days. `has_another_way`: the same can be
+    `is_known`: the address gave a good answer in this run or in the last 30 days. `can_do_without`: the same can be
     asked in another way, with a shorter list of keys say. `refusals`: how many times in a row it was refused, with
     another request answered after each.
     """
 
     query: str = ""
     is_known: bool = False
-    has_another_way: bool = False
+    can_do_without: bool = False
     refusals: int = 0
 
     @property
@@ -238,7 +238,7 @@ def _judge(answer: Answer, body: _Body, question: Question) -> Reading:
         return Reading(Meaning.RETRY, "", is_overload=True)
     if status in (400, 501):
         return _judge_refusal(body, question)
-    if status == 404 and question.has_another_way:
+    if status == 404 and question.can_do_without:
         return Reading(Meaning.LESS, "")
     return Reading(Meaning.FAILED, "")
 
@@ -249,7 +249,7 @@ def _judge_page_for_people(status: int, question: Question) -> Reading:
         return Reading(Meaning.FAILED, "")
     if question.refusals < ENOUGH:
         return Reading(Meaning.RETRY, "", is_overload=True, is_doubtful=True)
-    if question.has_another_way or (question.is_long and status in (400, 404)):
+    if question.can_do_without or (question.is_long and status in (400, 404)):
         return Reading(Meaning.LESS, "")
     return Reading(Meaning.REFUSED, "", is_overload=True)
 
@@ -261,7 +261,7 @@ def _judge_refusal(body: _Body, question: Question) -> Reading:
     option = name_option(body.message, question.query) if _REFUSAL.search(body.message) else None
     if option is not None:
         return Reading(Meaning.REFUSED, "", option=option)
-    if question.has_another_way:
+    if question.can_do_without:
         return Reading(Meaning.LESS, "")
     if question.refusals >= ENOUGH:
         return Reading(Meaning.REFUSED, "")

@@ -20,11 +20,12 @@ _LATELY = timedelta(hours=1)
 _AHEAD = timedelta(hours=1)  # a moment further in the future was written while a clock was wrong
 _LONGEST_WORDS = 300  # characters
 _UNKNOWN = Capability()
+KEY_FILTERS = {"ID": "filter_id", "jobID": "filter_keys"}  # what it takes to compare a key
+_FILTERS = {**KEY_FILTERS, "modifiedDate": "filter_dates"}
+_FILTERS_BY_LOWER_CASE = {name.lower(): capability for name, capability in _FILTERS.items()}
 _IMPLIED = {"orderby_dates": "orderby"}  # without any $orderby there is none of dates
-_KEYS = {"id": "filter_id", "jobid": "filter_keys"}
 _COMPARED = re.compile(r"\b(ID|jobID|modifiedDate) (?:g[te]|l[te]) ")
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
-_COMPARED_BY = {"ID": "filter_id", "jobID": "filter_keys", "modifiedDate": "filter_dates"}
 
 
 class Capabilities:
@@ -114,10 +115,9 @@ def find_names(option: str) -> tuple[str, ...]:
     kind, _, name = option.partition(" ")
     if kind == "filter":
         if not name:
-            return ("filter_dates", "filter_id", "filter_keys")
-        if name.lower() == "modifieddate":
-            return ("filter_dates",)
-        return (_KEYS[name.lower()],) if name.lower() in _KEYS else ()
+            return tuple(_FILTERS.values())
+        capability = _FILTERS_BY_LOWER_CASE.get(name.lower())
+        return () if capability is None else (capability,)
     if kind == "orderby" and name.lower() == "modifieddate":
         return ("orderby_dates",)
     return {"pagesize": ("page_size",), "eq": ()}.get(kind, (kind,))
@@ -133,7 +133,7 @@ def list_needed(query: str) -> list[str]:
     condition = _QUOTED.sub("''", options.get("filter", ""))
     names += [word for word in ("or", "and") if f" {word} " in condition]
     compared = dict.fromkeys(_COMPARED.findall(condition))
-    return names + [_COMPARED_BY[name] for name in compared]
+    return names + [_FILTERS[name] for name in compared]
 
 
 def without(query: str, names: Iterable[str]) -> str:

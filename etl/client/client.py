@@ -30,7 +30,7 @@ from etl.models import Clock, Exchange, Usage
 JOB = f"{JOBS}v1.0/backgroundjob"
 
 _ATTEMPTS_TO_CONNECT = 4
-_SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one job: the payload's, the documented one
+JOB_ID_SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one job: the payload's, the documented one
 
 
 class _Doubtful(AskForLess):
@@ -143,17 +143,17 @@ class Api(Pages):
         """
         first: SourceError | None = None
         last: SourceError | None = None
-        begin = self._single if self.capabilities.supports("job_filter") else len(_SPELLINGS)
-        for way in range(begin, len(_SPELLINGS) + 1):
+        begin = self._single if self.capabilities.supports("job_filter") else len(JOB_ID_SPELLINGS)
+        for way in range(begin, len(JOB_ID_SPELLINGS) + 1):
             try:
-                if way < len(_SPELLINGS):
-                    shown = self._job_of_collection(job_id, _SPELLINGS[way], ended, attempts)
+                if way < len(JOB_ID_SPELLINGS):
+                    shown = self._job_of_collection(job_id, JOB_ID_SPELLINGS[way], ended, attempts)
                 else:
                     shown = self._plain_job(job_id, ended, attempts)
             except (AskForLess, BrokenPromise) as error:
                 first, last = first or error, error
             except Refused as error:
-                if way < len(_SPELLINGS):
+                if way < len(JOB_ID_SPELLINGS):
                     raise
                 first, last = first or error, error
             else:
@@ -161,7 +161,7 @@ class Api(Pages):
                 self._learn_way(way, first)
                 return shown
         assert first is not None
-        if begin < len(_SPELLINGS):
+        if begin < len(JOB_ID_SPELLINGS):
             self._learn_no_way("job_filter", first)
         self._learn_no_way("plain_path", last)
         raise first
@@ -171,11 +171,11 @@ class Api(Pages):
         has_right = not isinstance(error, Refused) or error.status not in (401, 403)
         is_plain = error is not None and has_right and not isinstance(error, _Doubtful)
         if error is not None and is_plain and not self.capabilities.was_honoured_lately(name):
-            self.capabilities.refuse(name, error.said or str(error))
+            self.capabilities.refuse(name, error.words)
 
     def _learn_way(self, way: int, refusal: SourceError | None) -> None:
         """Take in which way of asking for one job was answered, and which was refused before it."""
-        if way < len(_SPELLINGS):
+        if way < len(JOB_ID_SPELLINGS):
             self.capabilities.confirm("job_filter", "answered")
             return
         self.capabilities.confirm("plain_path", "answered")
@@ -188,7 +188,7 @@ class Api(Pages):
     def _job_of_collection(self, job_id: str, name: str, ended: threading.Event, attempts: int) -> Shown | None:
         query = odata.query([f"{name} eq {odata.literal(job_id)}"])
         try:
-            reply = self.page(query, ended, attempts=attempts, has_another_way=True)
+            reply = self.page(query, ended, attempts=attempts, can_do_without=True)
         except Refused as error:
             if error.is_query:
                 raise with_id(AskForLess(str(error), is_too_large=False), error.request_id) from None
@@ -202,7 +202,7 @@ class Api(Pages):
     def _plain_job(self, job_id: str, ended: threading.Event, attempts: int) -> Shown | None:
         """Return a job by its plain path. A 404 with JSON says that there is none; any other refusal says nothing."""
         path = f"{JOB}/{quote(job_id, safe='')}"
-        question = Question(is_known=self._attempts.is_known, has_another_way=True)
+        question = Question(is_known=self._attempts.is_known, can_do_without=True)
         refusals = 0  # with another request answered after each
         for attempt in range(1, attempts + 1):
             self._attempts.hold(ended)
@@ -266,7 +266,7 @@ class Api(Pages):
 
     def _judge_rerun(self, job_id: str, answer: Answer) -> str | None:
         """What an answer to a rerun says: None for yes, else what is wrong with it. Raises Refused, SignInFailed."""
-        reading = self._attempts.mask(answers.read_answer(answer, Question(has_another_way=True)))
+        reading = self._attempts.mask(answers.read_answer(answer, Question(can_do_without=True)))
         said = reading.said
         if reading.meaning is Meaning.OK:
             is_yes = answer.status == 204 or payload.is_answer_about(job_id, answer.body)

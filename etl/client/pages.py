@@ -24,7 +24,7 @@ class _Fallback(NamedTuple):
     attempts: int
     can_shrink: bool
     is_least: bool
-    has_another_way: bool
+    can_do_without: bool
     another: str | None
 
 
@@ -54,7 +54,7 @@ class Pages:
         attempts: int | None = None,
         can_shrink: bool = False,
         is_least: bool = False,
-        has_another_way: bool = False,
+        can_do_without: bool = False,
         another: str | None = None,
         optional: Sequence[str] = (),
     ) -> Reply:
@@ -64,12 +64,12 @@ class Pages:
         `page_size`: rows that a page shall have, `offer`: rows that it may have; the service may ignore both. The
         vendor's parameter asks for them, until it is refused; for `page_size` a Prefer header does too.
         `can_shrink`: what fails for good, while other requests are answered, raises AskForLess; what takes too long
-        does so at once, unless the query `is_least`, so that nothing smaller can be asked. `has_another_way`: so does
+        does so at once, unless the query `is_least`, so that nothing smaller can be asked. `can_do_without`: so does
         what is refused without a reason. `another`: the other request, where the caller knows one.
         `optional`: options of the query that the caller can do without ("top", "select"): they are left out where the
         service refuses them.
         """
-        fallback = _Fallback(ATTEMPTS if attempts is None else attempts, can_shrink, is_least, has_another_way, another)
+        fallback = _Fallback(ATTEMPTS if attempts is None else attempts, can_shrink, is_least, can_do_without, another)
         missing = [name for name in optional if not self.capabilities.supports(name)]
         query, page_size = _leave_out(query, missing, page_size)
         try:
@@ -98,7 +98,7 @@ class Pages:
             left = [name for name in names if name not in tried]
             shorter, size = _leave_out(query, tried, page_size)
             try:
-                reply = self._ask_in_size(shorter, size, None, ended, fallback._replace(has_another_way=not refused))
+                reply = self._ask_in_size(shorter, size, None, ended, fallback._replace(can_do_without=not refused))
             except (Refused, AskForLess) as other:
                 is_other = isinstance(other, Refused) and other.is_query and other.option is not None
                 if is_other and left:
@@ -123,7 +123,7 @@ class Pages:
             try:
                 reply = self._ask(odata.with_page_size(query, rows), headers, ended, fallback)
             except (Refused, AskForLess) as error:
-                if not _may_be_pagesize(error, fallback.has_another_way):
+                if not _may_be_pagesize(error, fallback.can_do_without):
                     raise
                 is_named = isinstance(error, Refused) and error.option == "pagesize"
                 refused = 0 if is_named else 1
@@ -155,8 +155,8 @@ class Pages:
         return reply
 
     def _try(self, query: str, headers: Mapping[str, str], ended: threading.Event, fallback: _Fallback) -> Reply:
-        attempts, can_shrink, is_least, has_another_way, another = fallback
-        question = Question(query, self._attempts.is_known, has_another_way)
+        attempts, can_shrink, is_least, can_do_without, another = fallback
+        question = Question(query, self._attempts.is_known, can_do_without)
         refusals = failures = 0  # with another request answered after each
         refusal = ""
         for attempt in itertools.count(1):
@@ -200,6 +200,6 @@ def _leave_out(query: str, names: Sequence[str], page_size: int | None) -> tuple
     return capabilities.without(query, names), size
 
 
-def _may_be_pagesize(error: Refused | AskForLess, has_another_way: bool) -> bool:
+def _may_be_pagesize(error: Refused | AskForLess, can_do_without: bool) -> bool:
     """Whether it may be the page size that was refused."""
-    return has_another_way if isinstance(error, AskForLess) else error.is_query and error.option in (None, "pagesize")
+    return can_do_without if isinstance(error, AskForLess) else error.is_query and error.option in (None, "pagesize")

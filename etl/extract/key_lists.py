@@ -171,7 +171,7 @@ def _ask(api: Api, keys: Iterable[str]) -> _Came:
     """Return what one list brings. Raises _Refusal."""
     query = _query(keys)
     try:
-        answer, answered_at = api.page(query, can_shrink=True, has_another_way=True)
+        answer, answered_at = api.page(query, can_shrink=True, can_do_without=True)
         return _Came(answer.rows, answer.replaced_characters, answered_at)
     except AskForLess as error:
         if error.is_too_long:

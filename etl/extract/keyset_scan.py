@@ -56,7 +56,7 @@ def plan(api: Api, kind: ScanKind, found: Probe, span: Window, rewrite: bool = F
         order = f"{found.key} desc" if api.capabilities.supports("orderby") else ""
         with suppress(Refused, AskForLess):
             query = odata.query(order=order, top=1, count=True)
-            answer = api.page(query, can_shrink=True, has_another_way=True, optional=("top", "count")).answer
+            answer = api.page(query, can_shrink=True, can_do_without=True, optional=("top", "count")).answer
             expected = answer.total
             highest = odata.stamp(answer.rows[0]).key(found.key) if answer.rows and order else None
     return Scan(kind, span, found.key, (Cursor(0, None, None),), rewrite, expected=expected, highest=highest)

@@ -18,14 +18,13 @@ from msgspec.structs import replace
 from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused, Unreachable
 from etl.extract.page_checks import Ends, NoKeyError, check_page
-from etl.extract.page_size import PageSize
+from etl.extract.page_size import OFFER, PageSize
 from etl.extract.unserved_records import Suspect, find_next, list_beyond, name_range, name_reject, step_over
 from etl.models import Cursor, Key, Page, Reject, Scan, Span
 
 if TYPE_CHECKING:
     from etl.client.client import Api
 
-_OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
 _MOST_REJECTS, _MOST_IN_A_ROW = 10, 3  # records that one run may leave out
 _MOST_NAMELESS = 1_000  # rows in a row without a readable key: more are another form of the key
 _NO_CHANCE = 10  # rows that kept to what was asked: fewer may do so by chance
@@ -60,7 +59,7 @@ class PageFetcher:
         # To step over a record takes a range of keys that ends before it.
         self._left_out = sorted(left_out) if api.capabilities.supports("and") else []
         self._size = PageSize(scan, api.page_size)
-        self._offer = None if api.page_size or scan.window.lower is not None else _OFFER
+        self._offer = None if api.page_size or scan.window.lower is not None else OFFER
         self._suspects: dict[int, Suspect] = {}
         self._ranges: dict[int, _Range] = {}
         self._rejected = 0
@@ -263,7 +262,7 @@ class PageFetcher:
         query = self._write(cursor, request, names)
         try:
             reply = self._api.page(
-                query, ended, page_size=request.size, offer=self._offer, attempts=2, has_another_way=True
+                query, ended, page_size=request.size, offer=self._offer, attempts=2, can_do_without=True
             )
             rows = reply.answer.rows
             end = cursor if request.bound is None else replace(cursor, up_to=request.bound)

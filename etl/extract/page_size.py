@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from etl.models import USUAL_PAGE, Scan
 
+OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
 _GROW_AFTER = 10  # good pages for a page of twice as many rows; doubled whenever that was too much
 _SLOWEST_GROWTH = 640
 

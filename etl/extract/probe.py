@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NEWEST = 5  # rows that are tried for the newest one
 _SIZES = (None, 20, 5, 1)  # of a page, in rows
-_ENOUGH_ROWS = 20  # of a page, to tell by which property the service orders it by itself
+ENOUGH_ROWS = 20  # of a page, to tell by which property the service orders it by itself
 
 
 class Probe(NamedTuple):
@@ -137,7 +137,7 @@ def _next_newest(api: Api, error: AskForLess | Unreachable) -> Reply:
 def _is_in_order_of(name: str, stamps: Sequence[odata.Stamp]) -> bool:
     """Whether a page ascends by a key and not by its dates: pages in the order of dates lose rows that change."""
     keys = [key for stamp in stamps if (key := stamp.key(name)) is not None and odata.comparable(key)]
-    if len(keys) < max(_ENOUGH_ROWS, len(stamps)) or len({type(key) for key in keys}) > 1:
+    if len(keys) < max(ENOUGH_ROWS, len(stamps)) or len({type(key) for key in keys}) > 1:
         return False
     dates = [stamp.modified for stamp in stamps if stamp.modified is not None]
     return all(odata.is_less(*pair) for pair in pairwise(keys)) and any(one > two for one, two in pairwise(dates))

@@ -25,6 +25,7 @@ from etl.client import odata, payload
 from etl.errors import AskForLess, BrokenPromise, OptionIgnored, PagingRefused, Refused, Unreachable
 from etl.extract.page_checks import check_dates, find_latest
 from etl.extract.page_fetcher import write_window
+from etl.extract.page_size import OFFER
 from etl.extract.row_count import count_rows
 from etl.models import USUAL_PAGE, Cursor, Page, Scan
 
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 OVERLAP = 10  # rows of a page that the next one begins with, at most half of it; and that are remembered
-_OFFER = 250  # rows that a scan of all rows offers to take a page; the service may ignore that
-_BEYOND = 1_000_000  # rows to skip: more than there are
+BEYOND = 1_000_000  # rows to skip: more than there are
 _BEGINNINGS = 20  # times that a scan begins anew, because nothing of the page before was to be found
 _STEPS_A_PAGE, _STEPS = 10, 400  # back: to find one place again, and in one run
 _SMALLEST = 2  # rows of a page: of one row nothing can overlap
@@ -106,7 +106,7 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """Yield the scan's pages from where its cursor stands. Raises SourceError: PagingRefused and OptionIgnored too."""
     (cursor,) = scan.cursors
     most = api.page_size  # as it is set
-    limits = _Limits(scan.page_size or most, most, None if most or scan.window.lower else _OFFER)
+    limits = _Limits(scan.page_size or most, most, None if most or scan.window.lower else OFFER)
     while not cursor.done:
         goes_by_link = isinstance(cursor.after, str) or not api.capabilities.supports("skip")
         try:
@@ -185,7 +185,7 @@ def _find_end(api: Api, scan: Scan, cursor: Cursor, seen: _Seen, end: int, limit
 
 def _check_skip(api: Api, scan: Scan, limits: _Limits) -> None:
     """Raise OptionIgnored where rows come beyond the last: a page came as if from the first row on."""
-    if _ask(api, scan, _BEYOND, limits).rows:
+    if _ask(api, scan, BEYOND, limits).rows:
         raise OptionIgnored("the source ignores $skip: the first page came again", "skip")
 
 
@@ -368,7 +368,7 @@ def _follow(api: Api, scan: Scan, query: str, limits: _Limits, size: int | None 
             _shrink(limits, error, "of a nextLink")
         except PagingRefused as error:
             if query != _write_first(scan):  # it is one that the service wrote itself
-                api.capabilities.refuse("next_link", error.said or str(error))
+                api.capabilities.refuse("next_link", error.words)
             raise
 
 

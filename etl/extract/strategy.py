@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from etl.client import odata
-from etl.client.capabilities import Capabilities, list_needed
+from etl.client.capabilities import KEY_FILTERS, Capabilities, list_needed
 from etl.errors import AskForLess, BadAnswer, OutOfTime, Refused, Unreachable
 from etl.extract import time_slice_scan
 from etl.extract.probe import Probe
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _ATTEMPTS = 4  # a page of HTML counts as a refusal after three, with other requests answered in between
-_FILTER = {"ID": "filter_id", "jobID": "filter_keys"}
 
 
-class Strategy(NamedTuple):
+class Way(NamedTuple):
     """How a scan asks: for the window of its dates or for all rows, and page by page along `key`."""
 
     key: str
@@ -38,7 +37,7 @@ class Strategy(NamedTuple):
         return find_paging(self.key, is_ordered=self.is_ordered)
 
 
-def choose(known: Capabilities, probe: Probe, scan: Scan) -> Strategy | None:
+def choose(known: Capabilities, probe: Probe, scan: Scan) -> Way | None:
     """Return the cheapest way that the service supports for a scan; None where it supports none. Pure."""
     wants_window = scan.window.lower is not None
     windows = [True, False] if wants_window and known.supports("filter_dates") else [False]
@@ -46,25 +45,25 @@ def choose(known: Capabilities, probe: Probe, scan: Scan) -> Strategy | None:
     return next(ways, None)
 
 
-def _list_ways(known: Capabilities, probe: Probe, scan: Scan, has_window: bool) -> Iterator[Strategy]:
+def _list_ways(known: Capabilities, probe: Probe, scan: Scan, has_window: bool) -> Iterator[Way]:
     """Yield the ways that work, the cheapest first."""
     can_filter = known.supports("and") or not has_window
-    keys = [key for key in KEYS[KEYS.index(probe.key) :] if can_filter and known.supports(_FILTER[key])]
+    keys = [key for key in KEYS[KEYS.index(probe.key) :] if can_filter and known.supports(KEY_FILTERS[key])]
     if scan.opaque and scan.lane == SYNC and not can_count(known, has_window):
         keys = []  # which can't be compared here: nothing would tell that all rows came
     if known.supports("orderby"):
-        yield from (Strategy(key, has_window=has_window) for key in keys)
-    unordered: list[Strategy] = []
+        yield from (Way(key, has_window=has_window) for key in keys)
+    unordered: list[Way] = []
     if known.supports("default_order") and not known.supports("orderby"):
         # The source's count alone is no proof: rows that change after they came hide some that never did.
-        unordered = [Strategy(key, False, has_window) for key in keys if key in probe.ascending]
+        unordered = [Way(key, False, has_window) for key in keys if key in probe.ascending]
     if scan.lane == SYNC:
         yield from unordered
     has_dates = known.supports("filter_dates", "count", "and", "slices")
     if has_dates and (has_window or (scan.window.lower is None and known.supports("null_dates"))):
-        yield Strategy(BY_TIME, has_window=has_window)
+        yield Way(BY_TIME, has_window=has_window)
     if known.supports("skip") or known.supports("next_link"):
-        yield Strategy(BY_SKIP, has_window=has_window)
+        yield Way(BY_SKIP, has_window=has_window)
     if scan.lane != SYNC:  # a page that ascends is no proof for all times: another paging would find what it loses
         yield from unordered
 
@@ -74,12 +73,12 @@ def can_count(known: Capabilities, has_window: bool) -> bool:
     return known.supports("count", "filter_dates") and (known.supports("and") or not has_window)
 
 
-def find_way(scan: Scan) -> Strategy:
+def find_way(scan: Scan) -> Way:
     """Return the way that a scan goes."""
-    return Strategy(scan.key, scan.is_ordered, scan.window.lower is not None)
+    return Way(scan.key, scan.is_ordered, scan.window.lower is not None)
 
 
-def follow(scan: Scan, way: Strategy) -> Scan:
+def follow(scan: Scan, way: Way) -> Scan:
     """Return a scan from its beginning, in some way, with the same times."""
     window = scan.window if way.has_window else replace(scan.window, lower=None)
     scan = replace(scan, window=window, key=way.key, is_ordered=way.is_ordered, opaque=False, narrowed=False).anew()
@@ -99,10 +98,10 @@ def find_refused(api: Api, scan: Scan) -> list[str] | None:
         if api.capabilities.was_honoured_lately(*names):
             continue
         try:
-            api.page(query, page_size=1, attempts=_ATTEMPTS, has_another_way=True)
+            api.page(query, page_size=1, attempts=_ATTEMPTS, can_do_without=True)
         except (AskForLess, Refused) as error:
             for name in names:
-                api.capabilities.refuse(name, error.said or str(error))
+                api.capabilities.refuse(name, error.words)
             refused += names
         except OutOfTime:
             raise
@@ -116,7 +115,7 @@ def _list_parts(scan: Scan) -> Iterator[str]:
     lower = scan.window.lower
     if lower is not None:
         yield odata.query([f"modifiedDate ge {odata.literal(lower)}"])
-    if scan.key in _FILTER:
+    if scan.key in KEY_FILTERS:
         yield odata.query([f"{scan.key} gt {odata.literal(0 if scan.key == 'ID' else '0')}"])
         if scan.is_ordered:
             yield odata.query(order=scan.key)

@@ -253,7 +253,7 @@ def _crowd(api: Api, scan: Scan, conditions: Sequence[str], after: Cursor, limit
         return _read_crowd(api, scan, conditions, after, limit)
     except PagingRefused as error:
         if not api.capabilities.supports("skip"):
-            api.capabilities.refuse("slices", error.said or str(error))
+            api.capabilities.refuse("slices", error.words)
         raise
 
 

@@ -2,6 +2,7 @@
 
 sync           the pipeline, top to bottom
 run_context    a run in progress: lock, transactions, counts, verdict
+paging         choose how scans ask for their pages
 change_filter  which rows of a page need loading
 ask_again      ask the source again for rows that could not be read
 reconcile      compare all keys, and repair under guard

@@ -77,7 +77,7 @@ def comparison(run: Recorder, api: Api, found: Probe, repair: bool, left_open: S
     anew = repair and run.state.flatten_version < FLATTEN_VERSION
     span = Window(None, run.state.watermark, found.as_of)
     scan = plan(api, ScanKind.RECONCILE, found, span, anew)
-    scan = replace(run.opened(scan), counted=_count_old(run, api, scan))
+    scan = replace(run.open(scan), counted=_count_old(run, api, scan))
     is_short = not anew and can_select(run.capabilities, scan.key)
     return replace(scan, select=properties(found.row) if is_short else ())
 

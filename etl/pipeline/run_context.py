@@ -25,7 +25,6 @@ from etl.errors import (
     EtlError,
     OptionIgnored,
     PagingRefused,
-    Refused,
     SourceError,
     in_run,
 )
@@ -37,7 +36,6 @@ from etl.load.merge_policy import Rules
 from etl.load.upsert import load
 from etl.models import (
     BY_TIME,
-    CAPABILITY_NAMES,
     CLOCK_TOLERANCE,
     FLATTEN_VERSION,
     SYNC,
@@ -56,6 +54,7 @@ from etl.models import (
     Verdict,
     Window,
 )
+from etl.pipeline.paging import PagingChoice, is_cheaper
 from etl.postgres import daily_aggregates, locks
 from etl.postgres.connection import Connection, said
 from etl.state import ask_schedule, circuit_breaker, rejects, run_log, scan_checkpoints, sign_in, source_state
@@ -113,11 +112,9 @@ class Recorder:
         self.waiting = Waiting(rejects=True, unread=True, marks=True)  # until it is looked at
         self.new_rejects = 0
         self._unread: Counter[tuple[str, str]] = Counter()  # values that could not be read, by property and form
-        self._found: Probe | None = None
-        self._capabilities: Capabilities | None = None
+        self._paging: PagingChoice | None = None
         self._clock = clock
         self._began, self._began_at = clock.monotonic(), clock.now()
-        self._refused: frozenset[str] = frozenset()  # what was known to be refused when the scan began
         self._before_scan = (0, 0)  # rows that could not be read, and that could, before the scan began anew
         self._until = math.inf
         self._lag = _NEVER  # of the source's clock behind ours, where it is off
@@ -135,7 +132,7 @@ class Recorder:
             self._until = self._began + _FOR_PAGES * seconds
             api.begin_anew(self._began + seconds - self.monotonic(), is_known=self._knows_the_address())
             api.capabilities.begin(self.state.capabilities)
-            self._capabilities = api.capabilities
+            self._paging = PagingChoice(api.capabilities, self._began_at)
             before = api.usage
             self._usage = lambda: api.usage.since(before)
             yield api
@@ -184,7 +181,7 @@ class Recorder:
 
     def recognise(self, found: Probe, same_source: bool) -> Probe:
         """Stops before the mirror is touched where the source shows another account's jobs. Raises ConfigError."""
-        self._found = found
+        self.paging.probe = found
         if found.row is not None and not same_source:
             source_state.judge_client(self.state, self.source, found.row.clientID)
         self.state = source_state.follow_settings(self.db, self.state, self.source)
@@ -204,7 +201,7 @@ class Recorder:
 
     def begin(self, scan: Scan) -> None:
         """A scan is begun or gone on with. The run has the kind of its first, and the window of its last."""
-        self._refused = self.capabilities.refused
+        self.paging.begin()
         self.kind = self.kind if self.window else scan.kind
         self.window = scan.window
         self.verdict = Verdict.INCOMPLETE
@@ -214,13 +211,9 @@ class Recorder:
         if self.window is None:
             self.begin(scan)
 
-    def opened(self, scan: Scan, trusting: bool = False) -> Scan:
+    def open(self, scan: Scan, trusting: bool = False) -> Scan:
         """Return a scan that this run opens, to be read in the cheapest way that the service supports."""
-        scan = replace(scan, opened_by=self.run_id, trusting=trusting)
-        way = self._choose_way(scan)
-        if way is None:
-            raise Refused(self._explain_dead_end(), 0, is_query=True)
-        return scan if way == strategy.find_way(scan) else strategy.follow(scan, way)
+        return self.paging.open(replace(scan, opened_by=self.run_id, trusting=trusting))
 
     def find_unserved(self, scan: Scan) -> list[Span]:
         """Return where records lie that the service couldn't serve: `ask_again` asks for them, and no scan."""
@@ -472,64 +465,23 @@ class Recorder:
         self._write()
 
     def change_paging(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> Scan:
-        """Return the scan from its beginning in the next way that works, since the service refuses this one.
-
-        Raises the error where there is none, or nothing more is known to be refused than when the scan began.
-        """
-        before = self._refused
-        self._learn_refusal(api, scan, error)
-        way = self._choose_way(scan)
-        if way is None:
-            raise Refused(f"{error}. {self._explain_dead_end()}", 0, is_query=True) from None
-        can_select = strategy.can_select(self.capabilities, way.key)
-        self._refused = self.capabilities.refused
-        if way == strategy.find_way(scan):
-            if scan.select and not can_select:
-                return replace(scan, select=())
-            if self._refused <= before and not strategy.has_ranges_in_vain(self.capabilities, scan):
-                raise error
-        changed = strategy.follow(scan, way)
-        self._before_scan = _count_rows(self.counts)
-        changed = changed if can_select else replace(changed, select=())
-        words = (error.said if isinstance(error, PagingRefused) else "") or str(error)
-        self.notes.append(f"the source is read {strategy.describe(changed)} from now on: {payload.harmless(words)}")
+        """Return the scan from its beginning in the next way that works, since the service refuses this one."""
+        changed, note = self.paging.change(api, scan, error)
+        if note:
+            self._before_scan = _count_rows(self.counts)
+            self.notes.append(note)
         return changed
 
-    def _choose_way(self, scan: Scan) -> strategy.Strategy | None:
-        """Return how a scan is to be read. Where no way is left, what was refused before this run is tried again."""
-        way = strategy.choose(self.capabilities, self.probe, scan)
-        if way is None:
-            self.capabilities.forget_refusals(self._began_at)
-            way = strategy.choose(self.capabilities, self.probe, scan)
-        return way
-
-    def _explain_dead_end(self) -> str:
-        names = ", ".join(CAPABILITY_NAMES.get(name, name) for name in sorted(self.capabilities.refused))
-        return (
-            f"The service supports no way to read all jobs: it refuses {names}. Nothing is lost; `aims360-etl doctor` "
-            "shows its words, and what to ask AIMS360 for"
-        )
-
-    def _learn_refusal(self, api: Api, scan: Scan, error: PagingRefused | OptionIgnored) -> None:
-        """Take in what the service refuses. Where it doesn't say what of a query, its parts are asked for alone."""
-        if isinstance(error, OptionIgnored):
-            self.capabilities.refuse(error.capability, str(error))
-        elif error.option is None and error.said:
-            refused = strategy.find_refused(api, scan)
-            if refused == [] and error.is_joined and not self.capabilities.was_honoured_lately("and"):
-                self.capabilities.refuse("and", error.said)  # each part is answered by itself
-
     @property
-    def probe(self) -> Probe:
-        """What the run's last probe found."""
-        assert self._found is not None, "the source was not asked yet"
-        return self._found
+    def paging(self) -> PagingChoice:
+        """How the run's scans ask for their pages."""
+        assert self._paging is not None, "the client was not opened yet"
+        return self._paging
 
     @property
     def capabilities(self) -> Capabilities:
         """What the service is known to support."""
-        assert self._capabilities is not None, "the client was not opened yet"
-        return self._capabilities
+        return self.paging.capabilities
 
     def _goes_by(self, scan: Scan) -> None:
         """What the scan went by, and the checks that its answers passed."""
@@ -537,16 +489,12 @@ class Recorder:
         self.checks = sorted({*self.checks, *passed(scan)})
         if scan.lane != SYNC:  # which may go by another paging
             return
-        way = strategy.find_way(scan)
-        if scan.kind is ScanKind.FULL:  # which has no window: what the next increment will do
-            window = replace(scan.window, lower=scan.window.as_of)
-            way = self._choose_way(replace(scan, kind=ScanKind.INCREMENTAL, window=window)) or way
-        elif _is_cheaper(scan.paging, self.state.paging):
+        if scan.kind is not ScanKind.FULL and is_cheaper(scan.paging, self.state.paging):
             self.notes.append(f"the source is read {strategy.describe(scan)} again")
-        paging = way.paging
-        name = {Paging.TIME: "time", Paging.SKIP: "skip"}.get(paging, "key")
+        way = self.paging.find_next(scan)
+        name = {Paging.TIME: "time", Paging.SKIP: "skip"}.get(way.paging, "key")
         window_by = BY_TIME if way.has_window else "none"
-        self.state = source_state.remember_paging(self.db, self.state, name, paging, window_by)
+        self.state = source_state.remember_paging(self.db, self.state, name, way.paging, window_by)
 
     def retry_rejects(self, as_of: datetime, key: str = "ID") -> None:
         """Loads the rejects that this program can read, where an older one could not; counts down for the others."""
@@ -677,8 +625,8 @@ class Recorder:
             request_id=request_id,
         )
         run_log.write(self.db, self.source_id, self.run_id, entry)
-        if self._capabilities is not None:
-            self.state = source_state.remember_capabilities(self.db, self.state, self._capabilities.known)
+        if self._paging is not None:
+            self.state = source_state.remember_capabilities(self.db, self.state, self.capabilities.known)
 
 
 @contextmanager
@@ -726,12 +674,6 @@ def _said(error: BaseException) -> str:
 def _count_rows(counts: Counts) -> tuple[int, int]:
     """Return how many rows could not be read, and how many could."""
     return counts.rejected, counts.written + counts.unchanged + counts.refused + counts.skipped
-
-
-def _is_cheaper(paging: Paging, than: str) -> bool:
-    """Whether a paging is a cheaper one."""
-    order = list(Paging)
-    return than in order and order.index(paging) < order.index(Paging(than))
 
 
 def is_due(due: datetime | None, every: timedelta, now: datetime) -> bool:

@@ -182,7 +182,7 @@ def _catch_up(run: Recorder, api: Api, found: Probe, order: Order, watch: Watch)
     kind = ScanKind.FULL if order.full or run.state.watermark is None else ScanKind.INCREMENTAL
     span = window(kind, found, run.state.watermark, run.source.look_back)
     scan = plan(api, kind, found, span, order.rewrite)
-    _read(run, api, run.opened(scan, order.trusting), watch)
+    _read(run, api, run.open(scan, order.trusting), watch)
     return found
 
 
@@ -301,7 +301,7 @@ def _reread(run: Recorder, api: Api, found: Probe, until: float, watch: Watch) -
     scan = scan_checkpoints.find(run.db, run.source_id, ScanKind.REREAD)
     if scan is None or lost_its_key(scan, found):
         span = Window(odata.plus(found.as_of, -run.source.reread), run.state.watermark, found.as_of)
-        scan = run.opened(plan(api, ScanKind.REREAD, found, span))
+        scan = run.open(plan(api, ScanKind.REREAD, found, span))
     run.goes_deep(scan)
     scan = _pages(run, api, scan, watch, until)
     if scan.is_done:

@@ -33,7 +33,7 @@ def read(status: int, body: bytes, question: Question = KNOWN) -> Reading:
     return answers.read_answer(Answer(status, httpx.Headers(), body), question)
 
 
-@pytest.mark.parametrize("question", [KNOWN, Question(), KNOWN._replace(has_another_way=True, refusals=3)])
+@pytest.mark.parametrize("question", [KNOWN, Question(), KNOWN._replace(can_do_without=True, refusals=3)])
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -53,7 +53,7 @@ def test_overload_is_asked_again_with_one_request_in_flight(status: int, body: b
     assert (reading.meaning, reading.is_overload, reading.is_doubtful, reading.option) == (RETRY, True, False, None)
 
 
-@pytest.mark.parametrize("question", [KNOWN, Question(), KNOWN._replace(has_another_way=True, refusals=3)])
+@pytest.mark.parametrize("question", [KNOWN, Question(), KNOWN._replace(can_do_without=True, refusals=3)])
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
     [
@@ -137,7 +137,7 @@ def test_nothing_else_says_so(status: int, body: bytes, headers: dict[str, str])
         ("$top=1&pagesize=250", "The query parameter 'pagesize' is not supported.", "pagesize"),
     ],
 )
-@pytest.mark.parametrize("question", [Question(), KNOWN._replace(has_another_way=True, refusals=2)])
+@pytest.mark.parametrize("question", [Question(), KNOWN._replace(can_do_without=True, refusals=2)])
 @pytest.mark.parametrize("status", [400, 501])
 def test_what_the_framework_refuses_is_learnt_from_one_answer(
     status: int, question: Question, query: str, message: str, option: str
@@ -170,7 +170,7 @@ def test_a_refusal_without_phrase_or_name_has_to_come_three_times(query: str, me
         assert (reading.meaning, reading.is_doubtful, reading.is_overload, reading.option) == (RETRY, True, False, None)
     reading = read(400, said("", message), question._replace(refusals=3))
     assert (reading.meaning, reading.is_doubtful, reading.option) == (REFUSED, False, None)
-    assert read(400, said("", message), question._replace(has_another_way=True)).meaning is LESS
+    assert read(400, said("", message), question._replace(can_do_without=True)).meaning is LESS
 
 
 def test_too_many_nodes_want_a_shorter_list() -> None:
@@ -191,7 +191,7 @@ def test_a_page_for_people_means_what_the_address_answered_before(status: int, b
         assert (reading.meaning, reading.is_doubtful, reading.is_overload) == (RETRY, True, True)
     refused = KNOWN._replace(refusals=3)
     assert read(status, body, refused).meaning is REFUSED
-    assert read(status, body, refused._replace(has_another_way=True)).meaning is LESS
+    assert read(status, body, refused._replace(can_do_without=True)).meaning is LESS
     is_maybe_too_long = status in (400, 404)
     assert read(status, body, refused._replace(query=LONG)).meaning is (LESS if is_maybe_too_long else REFUSED)
     assert Question(LONG).is_long
@@ -213,7 +213,7 @@ def test_a_page_for_people_means_what_the_address_answered_before(status: int, b
 def test_whatever_else_the_service_says_is_final(status: int, body: bytes) -> None:
     """But that a 404 may mean the way in which a job was asked for."""
     assert read(status, body).meaning is FAILED
-    assert read(404, said("NotFound"), KNOWN._replace(has_another_way=True)).meaning is LESS
+    assert read(404, said("NotFound"), KNOWN._replace(can_do_without=True)).meaning is LESS
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_plain_path_of_a_job_says_that_there_is_none_by_a_404_with_json() ->
 
     def job(status: int, body: bytes) -> tuple[Meaning, bytes | None]:
         reading, row = answers.read_job(
-            Answer(status, httpx.Headers(), body), Question(is_known=True, has_another_way=True)
+            Answer(status, httpx.Headers(), body), Question(is_known=True, can_do_without=True)
         )
         return reading.meaning, row
 

@@ -160,7 +160,7 @@ def test_an_address_may_be_known_from_another_run() -> None:
 def test_what_can_be_asked_in_another_way_is(status: int, body: bytes, tries: int) -> None:
     """A shorter list of keys: at once, or when it is no overload."""
     wire = behind(refusing(status, body))
-    less = fails(wire, AskForLess, has_another_way=True)
+    less = fails(wire, AskForLess, can_do_without=True)
     assert wire.asked.count(ASKED) == tries
     assert f"HTTP {status}" in str(less)
 
@@ -376,7 +376,7 @@ def test_a_service_that_is_busy_for_long_is_read_to_the_end(faults: Faults) -> N
         ((500, error("No.", requestId="r-1")), AskForLess, {"can_shrink": True}),
         ((504, error("No.", requestId="r-1")), AskForLess, {"can_shrink": True}),
         ((413, error("No.", requestId="r-1")), AskForLess, {}),
-        ((400, error("No.", requestId="r-1")), AskForLess, {"has_another_way": True}),
+        ((400, error("No.", requestId="r-1")), AskForLess, {"can_do_without": True}),
         ((200, error("No.", requestId="r-1")), BadAnswer, {}),
     ],
 )
@@ -418,7 +418,7 @@ def test_a_token_that_ends_in_a_run_is_replaced(form: Any) -> None:
 
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 413, 500, 504])
-@pytest.mark.parametrize("how", [{}, {"can_shrink": True}, {"has_another_way": True}])
+@pytest.mark.parametrize("how", [{}, {"can_shrink": True}, {"can_do_without": True}])
 def test_nothing_that_the_service_repeats_of_secrets_is_told(status: int, echo: str, how: dict[str, bool]) -> None:
     """However it ends, and by whatever it was signed in."""
     for credentials, secrets in ((Secret(TOKEN), {TOKEN}), (known_secrets.GRANT, {CLIENT_SECRET, PASSWORD})):

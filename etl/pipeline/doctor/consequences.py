@@ -14,7 +14,7 @@ from etl.client.client import JOB
 from etl.extract import strategy
 from etl.extract.probe import Probe
 from etl.extract.skip_scan import OVERLAP
-from etl.extract.strategy import Strategy
+from etl.extract.strategy import Way
 from etl.models import BY_TIME, CAPABILITIES, KEYS, TICK_PLAY, Cursor, Paging, Scan, ScanKind, Window
 from etl.pipeline.doctor.checks import JOB_FILTER, NAMES, Check, Finding, Outcome, Reading, Standing
 from etl.pipeline.doctor.job_questions import NO_JOB, Access, find_access
@@ -64,7 +64,7 @@ class Situation(NamedTuple):
     `requests`: of a scan of all rows, as far as that is known.
     """
 
-    way: Strategy | None
+    way: Way | None
     paging: Paging | None
     said: str
     requests: int | None

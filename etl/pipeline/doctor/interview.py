@@ -130,7 +130,7 @@ class Interview:
 
     def _request(self, question: Question, attempts: int) -> Reply:
         size = question.rows
-        reply = self.api.page(question.query, page_size=size, attempts=attempts, has_another_way=True)
+        reply = self.api.page(question.query, page_size=size, attempts=attempts, can_do_without=True)
         if size is not None and len(reply.answer.rows) >= size and "$top" not in question.query:
             self.heeds_prefer = len(reply.answer.rows) == size
         return reply
@@ -171,7 +171,7 @@ def _judge(name: str, error: SourceError) -> Finding | None:
 
 def _read_words(error: SourceError) -> str:
     """Return the service's words, without the number that it gave to this request."""
-    said = error.said or str(error)
+    said = error.words
     return said.replace(f" (requestId {error.request_id})", "") if error.request_id else said
 
 

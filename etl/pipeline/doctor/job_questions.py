@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from etl.client import odata
+from etl.client.client import JOB_ID_SPELLINGS
 from etl.extract.key_lists import MOST_KEYS
 from etl.pipeline.doctor.checks import JOB_FILTER, Finding, Outcome
 from etl.pipeline.doctor.interview import Interview, Question
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from etl.client.client import Shown
 
 _LENGTHS = (MOST_KEYS, 7, 3, 2)  # of lists, in keys
-_SPELLINGS = ("jobID", "jobId")  # of the property in a filter: the payload's, the documented one
 _PATH, NO_JOB = "the path of a job", "the path of a job that there isn't"
 _UNNAMED = "not asked: no row shows a jobID"
 
@@ -90,7 +90,7 @@ def _judge_query(job_id: str, finding: Finding, length: int, refused: Sequence[F
 def _ask_singly(interview: Interview, job_id: str) -> Finding:
     """Ask for the job by one condition, in both spellings of the property."""
     finding = Finding(JOB_FILTER, Outcome.UNKNOWN)
-    for name in _SPELLINGS:
+    for name in JOB_ID_SPELLINGS:
         query = odata.query([f"{name} eq {odata.literal(job_id)}"])
         finding, _ = interview.ask(Question(JOB_FILTER, query, lambda reply: find_wrong_jobs(reply, job_id)))
         if finding.outcome is Outcome.SUPPORTED:

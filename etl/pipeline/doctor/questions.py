@@ -10,6 +10,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata, payload
+from etl.client.capabilities import KEY_FILTERS
+from etl.extract.probe import ENOUGH_ROWS, find_order
+from etl.extract.skip_scan import BEYOND
 from etl.models import TICK_PLAY, Key
 from etl.pipeline.doctor.checks import PREFER, Finding, Outcome
 from etl.pipeline.doctor.interview import FEW, Interview, Question
@@ -18,11 +21,9 @@ from etl.pipeline.doctor.job_questions import find_wrong_jobs
 if TYPE_CHECKING:
     from etl.client.attempts import Reply
 
-_BEYOND = 1_000_000  # rows to skip: more than a service holds
 _AN_HOUR = timedelta(hours=1)
 _FEWER = 3  # rows, where FEW would come otherwise
 _SELECTED = ("jobID", "modifiedDate")
-_KEY_FILTERS = {"ID": "filter_id", "jobID": "filter_keys"}
 
 
 class Sample(NamedTuple):
@@ -74,7 +75,7 @@ def ask_all(interview: Interview, sample: Sample) -> Iterator[Finding]:
         interview.total = reply.answer.total
     yield finding
     yield _ask_null_dates(interview)
-    yield interview.ask(Question("skip", odata.query(skip=_BEYOND), find_any))[0]
+    yield interview.ask(Question("skip", odata.query(skip=BEYOND), find_any))[0]
     yield interview.add(judge_order(sample))
     yield _ask_next_link(interview, sample)
     yield interview.ask(Question("select", odata.query(select=_SELECTED), find_other_properties))[0]
@@ -89,7 +90,7 @@ def _ask_filters(interview: Interview, sample: Sample) -> Iterator[Finding]:
         since = odata.plus(newest, -TICK_PLAY)
         query = odata.query([f"modifiedDate ge {odata.literal(since)}"])
         yield interview.ask(Question("filter_dates", query, lambda reply: find_older(reply, since)))[0]
-    for name, capability in _KEY_FILTERS.items():
+    for name, capability in KEY_FILTERS.items():
         keys = _sort(sample.list_keys(name)) or sample.list_all_keys(name)[-1:]  # of another form: one alone
         if not keys:
             yield interview.add(Finding(capability, Outcome.UNKNOWN, f"not asked: rows show no {name}"))
@@ -113,7 +114,7 @@ def _ask_and(interview: Interview, sample: Sample) -> Finding:
     newest, job_id = sample.newest.modified, sample.newest.key("jobID")
     since = odata.plus(newest, -TICK_PLAY) if newest is not None and interview.supports("filter_dates") else None
     conditions = [f"modifiedDate ge {odata.literal(since)}"] if since is not None else []
-    for name, capability in _KEY_FILTERS.items():
+    for name, capability in KEY_FILTERS.items():
         if interview.supports(capability):
             keys = _sort(sample.list_keys(name)) or ["0"]
             conditions.append(f"{name} ge {odata.literal(keys[0])}")
@@ -154,16 +155,15 @@ def judge_order(sample: Sample) -> Finding:
     """Return whether rows come in the order of their keys, unasked, as far as a page shows."""
     key = sample.key
     keys = sample.list_keys(key)
-    dates = [row.modified for row in sample.rows if row.modified is not None]
     fall = next((pair for pair in pairwise(keys) if not odata.is_less(*pair)), None)
     if fall is not None:
         words = f"a row with {key} {fall[0]} comes before one with {fall[1]}"
         return Finding("default_order", Outcome.IGNORED, words)
-    if len(keys) < len(sample.rows) or len(keys) <= FEW:
+    if key in find_order(sample.rows):
+        return Finding("default_order", Outcome.SUPPORTED, f"{key} ascends on a page, and the dates don't")
+    if len(keys) < max(ENOUGH_ROWS, len(sample.rows)):
         return Finding("default_order", Outcome.UNKNOWN, "too few rows came to tell")
-    if all(one <= two for one, two in pairwise(dates)):
-        return Finding("default_order", Outcome.UNKNOWN, f"{key} ascends on a page, and so do the dates")
-    return Finding("default_order", Outcome.SUPPORTED, f"{key} ascends on a page, and the dates don't")
+    return Finding("default_order", Outcome.UNKNOWN, f"{key} ascends on a page, and so do the dates")
 
 
 def _ask_next_link(interview: Interview, sample: Sample) -> Finding:
@@ -258,8 +258,8 @@ def find_dated(reply: Reply) -> str:
 
 def find_any(reply: Reply) -> str:
     """Return what shows that rows came beyond the last."""
-    is_more = (reply.answer.total or 0) > _BEYOND
-    return f"rows came beyond the first {_BEYOND:,}" if reply.answer.rows and not is_more else ""
+    is_more = (reply.answer.total or 0) > BEYOND
+    return f"rows came beyond the first {BEYOND:,}" if reply.answer.rows and not is_more else ""
 
 
 def find_first_again(reply: Reply, rows: Sequence[odata.Stamp]) -> str:

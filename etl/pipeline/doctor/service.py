@@ -65,7 +65,7 @@ def ask_first_page(api: Api) -> tuple[Reply, int | None]:
     """
     for size in _SIZES:
         try:
-            return api.page("", page_size=size, attempts=_TRIES, can_shrink=True, has_another_way=True), size
+            return api.page("", page_size=size, attempts=_TRIES, can_shrink=True, can_do_without=True), size
         except AskForLess:
             continue
         except Unreachable as error:
