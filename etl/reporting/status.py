@@ -11,7 +11,7 @@ from etl.text import moment, span, utc
 
 _SOURCES = """
 SELECT f.*, coalesce(j.jobs, 0) AS jobs, coalesce(j.open, 0) AS open, coalesce(j.stuck, 0) AS stuck,
-    coalesce(d.documents, 0) AS documents, last.requests AS last_requests
+    coalesce(d.documents, 0) AS documents
 FROM bi.freshness AS f
 LEFT JOIN (
     SELECT
@@ -23,16 +23,6 @@ LEFT JOIN (
     GROUP BY source
 ) AS j USING (source)
 LEFT JOIN (SELECT source, count(*) AS documents FROM bi.job_documents GROUP BY source) AS d USING (source)
-LEFT JOIN LATERAL (
-    SELECT round(r.requests::numeric / r.runs)::integer AS requests
-    FROM bi.runs AS r
-    WHERE r.source = f.source
-        AND (f.paging <> 'key' OR f.window_by = 'none')
-        AND r.kind IN ('incremental', 'full')
-        AND r.outcome = 'succeeded'
-    ORDER BY r.run_id DESC
-    LIMIT 1
-) AS last ON true
 WHERE %(source)s::text IS NULL OR f.source = %(source)s
 ORDER BY f.source
 """
@@ -82,7 +72,7 @@ class Health(NamedTuple):
 def read(db: Connection, source: str | None = None) -> Status:
     """The sources with their freshness and what is held of them, and the last five runs, as rows by name.
 
-    `refused` is a list of names; `last_requests` are those of the last sync, of a source that is read in a dearer way.
+    `refused` is a list of names; `last_requests` are those of the last sync that succeeded.
     """
     sources = [
         {**row, "refused": refusals.split_names(row["refused"])} for row in rows(db, _SOURCES, {"source": source})

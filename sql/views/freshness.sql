@@ -9,7 +9,8 @@
 --           Rejects belong to no account: whoever sees the source sees how many wait, and since when.
 --           went_back names a job of any account: who is held to some accounts of the source sees only that it did.
 --           paging and window_by are those of the last run that read. They cost requests, never completeness; refused
---           has names of capabilities alone, not what the service answered.
+--           has names of capabilities alone, not what the service answered. last_requests is the average where the
+--           last sync stands for several in etl.runs.
 CREATE OR REPLACE VIEW bi.freshness WITH (security_barrier) AS
 SELECT
     s.name AS source,
@@ -50,7 +51,14 @@ SELECT
         SELECT string_agg(c.key, ', ' ORDER BY c.key)
         FROM jsonb_each(s.capabilities) AS c
         WHERE c.value ->> 'support' = 'no'
-    ) AS refused
+    ) AS refused,
+    (
+        SELECT round(r.requests::numeric / r.runs)::integer
+        FROM etl.runs AS r
+        WHERE r.source_id = s.source_id AND r.kind IN ('incremental', 'full') AND r.outcome = 'succeeded'
+        ORDER BY r.run_id DESC
+        LIMIT 1
+    ) AS last_requests
 FROM etl.sources AS s
 CROSS JOIN LATERAL (
     SELECT count(*) AS number, min(r.first_seen_at) AS since

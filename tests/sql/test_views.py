@@ -464,15 +464,15 @@ def test_the_last_run_is_the_one_that_the_job_shows(db: Connection) -> None:
 def test_freshness_tells_how_a_source_is_read_and_what_its_service_refuses(db: Connection) -> None:
     """By name alone: what the service answered may be anything, and readers of bi aren't told."""
     scene = Scene(db, populated(60, seed=1, rate=0), page_size=20)
-    scene.sync()
-    asked = "SELECT paging, window_by, refused FROM bi.freshness"
-    assert scene.rows(asked) == [("key", "modifiedDate", None)]
+    first = scene.sync()
+    asked = "SELECT paging, window_by, refused, last_requests FROM bi.freshness"
+    assert scene.rows(asked) == [("key", "modifiedDate", None, first.requests)]
     scene.emulator.options = ServiceOptions(refused=frozenset({"top", "modifiedDate", "count"}))
     scene.world.advance(HOUR)
     scene.world.add()
-    scene.sync()
-    [(paging, window_by, refused)] = scene.rows(asked)
-    assert (paging, window_by) == ("key", "none")
+    run = scene.sync()
+    [(paging, window_by, refused, requests)] = scene.rows(asked)
+    assert (paging, window_by, requests) == ("key", "none", run.requests)
     names = refused.split(", ")
     assert {"filter_dates", "top"} <= set(names) <= set(CAPABILITIES)
     assert names == sorted(names)
