@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from etl.client.client import Api
 
 _TRIES = 5  # for jobs of one instant that change while they are read
+_FILLED = 0.8  # of a page, by a slice whose length is guessed
+_GROWTH = 4.0  # from one slice to the next; where it were more, a larger answer tells better
 _CUTS = 60  # of a slice_: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
 _CHASED_AT_MOST = 500  # slices that came up while the scan was under way
@@ -62,11 +64,13 @@ class TimeSlice:
 class _Limit:
     """How much is asked for at a time, where the service can't serve more: rows, and how long a slice is at most.
 
-    The slice may be twice as long after each that it serves.
+    The slice may be twice as long after each that it serves; or as long as `most` rows take, the most that a page held
+    of a larger slice, where rows don't come in the order of their dates.
     """
 
     page_size: int | None = None
     span: timedelta | None = None
+    most: int = 0
 
     def shorten(self, slice_: TimeSlice, now: datetime, error: AskForLess) -> TimeSlice:
         """Return half of a slice that can't be served, to be asked for in half as many rows.
@@ -97,6 +101,13 @@ class _Limit:
         upper = odata.literal(odata.plus(begin, self.span))
         self.span = None if self.span > _A_YEAR else 2 * self.span
         return TimeSlice(slice_.lower, upper) if slice_.upper is None or upper < slice_.upper else slice_
+
+    def fit(self, slice_: TimeSlice, rows: int) -> None:
+        """Let the next slice hold about a page, after one that came whole with so many rows."""
+        begin, end = odata.readable_instant(slice_.lower), odata.readable_instant(slice_.upper)
+        if self.most and begin is not None and end is not None:
+            growth = _FILLED * self.most / max(1, rows)
+            self.span = (end - begin) * growth if growth < _GROWTH else None
 
 
 def by_time(scan: Scan) -> Scan:
@@ -206,7 +217,10 @@ def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None, limit: _Limit) 
         dates = _dates(api, slice_, reply)
         after = Cursor(cursor.part, slice_.upper or slice_.lower, cursor.up_to, done=slice_.upper == end)
         if _is_whole(api, scan, slice_.conditions, reply, limit):
+            if not api.capabilities.supports("orderby_dates"):
+                limit.fit(slice_, len(dates))
             return _page(scan, reply, after)
+        limit.most = len(dates)
         cut = _cut(dates, slice_, reply.answer.total or 0)
         if cut is None:
             return _crowd(api, scan, slice_.conditions, after, limit)
@@ -217,15 +231,20 @@ def _next(api: Api, scan: Scan, cursor: Cursor, end: str | None, limit: _Limit) 
 def _cut(dates: Sequence[datetime], slice_: TimeSlice, total: int) -> str | None:
     """Return where a slice ends that a page holds, as far as the one that came can tell; None where it is one instant.
 
-    Where dates don't ascend they are a sample of so many in `total`: then a part of it that fits is guessed.
+    Where dates don't ascend they are some of `total`, and a part of the slice that fits is guessed: as if they were any
+    of its rows, and as if they were the first and its rows were spread evenly; the longer one is taken.
     """
-    first, last = dates[0], dates[-1]
-    if list(dates) != (ordered := sorted(dates)):
-        first, last = ordered[0], ordered[min(len(dates) * len(dates) // (total + 1), len(dates) - 1)]
+    ordered = sorted(dates)
+    first, last = ordered[0], ordered[-1]
+    end = odata.readable_instant(slice_.upper)
+    if list(dates) != ordered:
+        sampled = ordered[min(len(dates) * len(dates) // (total + 1), len(dates) - 1)]
+        begin = odata.readable_instant(slice_.lower) or first
+        share = _FILLED * len(dates) / (total + 1)
+        last = max(sampled, min(last, begin + (end - begin) * share)) if end is not None else sampled
     cut = odata.plus(last, -TICK_PLAY)
     if cut <= first:
         cut = odata.plus(first, 2 * TICK_PLAY)
-    end = odata.readable_instant(slice_.upper)
     text = odata.literal(cut)
     return text if text > slice_.lower and (end is None or cut < end) else None
 

@@ -70,7 +70,7 @@ class Killer(httpx.BaseTransport):
 
 def build(db: Connection, service: Refusals) -> Scene:
     """Return a source of some jobs whose service has a page size of 20."""
-    world = populated(60, seed=len(service.name), rate=60)
+    world = populated(60, seed=len(service.name), rate=20)
     return Scene(db, world, page_size=20, options=ServiceOptions(**service.options))
 
 
@@ -96,6 +96,7 @@ def settle(scene: Scene) -> None:
     for _ in range(2):
         scene.world.advance(HOUR)
         scene.world.add()
+        scene.world.change(next(iter(scene.world.jobs())).job_id, percentCompleted=50)  # not in the order of dates
         scene.sync()
 
 
@@ -146,6 +147,7 @@ ROWS = {
     "`$orderby` and `$count`": refused("orderby", "count"),
     "filters on ID": refused("ID"),
     "filters on keys": refused("ID", "jobID"),
+    "filters on keys, `$orderby`": refused("ID", "jobID", "orderby"),
     "filters on keys, `$count`": refused("ID", "jobID", "count"),
     "filters on dates": refused("modifiedDate", "createdDate"),
     "`$count`": refused("count"),
