@@ -21,7 +21,7 @@ _AHEAD = timedelta(hours=1)  # a moment further in the future was written while 
 _LONGEST_WORDS = 300  # characters
 _UNKNOWN = Capability()
 KEY_FILTERS = {"ID": "filter_id", "jobID": "filter_keys"}  # what it takes to compare a key
-_FILTERS = {**KEY_FILTERS, "modifiedDate": "filter_dates"}
+_FILTERS = {"modifiedDate": "filter_dates", **KEY_FILTERS}
 _FILTERS_BY_LOWER_CASE = {name.lower(): capability for name, capability in _FILTERS.items()}
 _IMPLIED = {"orderby_dates": "orderby"}  # without any $orderby there is none of dates
 _COMPARED = re.compile(r"\b(ID|jobID|modifiedDate) (?:g[te]|l[te]) ")
