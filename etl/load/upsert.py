@@ -47,15 +47,21 @@ def _as_text(names: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}::text" if n in _JSON else "{}").format(sql.Identifier(n)) for n in names)
 
 
-_STORED_JOBS = sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])").format(
-    _as_text(JobRow._fields)
+_STORED_JOBS = (
+    sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])")
+    .format(_as_text(JobRow._fields))
+    .as_bytes()
 )
-_STORED_DOCUMENTS = sql.SQL("""
+_STORED_DOCUMENTS = (
+    sql.SQL("""
 SELECT job_id, available_until, account_code, {}
 FROM aims360.job_documents
 WHERE source_id = %s AND job_id = ANY(%s::text[])
 ORDER BY job_id, position
-""").format(_as_text(DocumentRow._fields))
+""")
+    .format(_as_text(DocumentRow._fields))
+    .as_bytes()
+)
 
 
 def encoded_ahead(

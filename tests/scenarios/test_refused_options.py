@@ -70,7 +70,7 @@ class Killer(httpx.BaseTransport):
 
 def build(db: Connection, service: Refusals) -> Scene:
     """Return a source of some jobs whose service has a page size of 20."""
-    world = populated(60, seed=len(service.name), rate=20)
+    world = populated(60, seed=len(service.name), rate=10)
     return Scene(db, world, page_size=20, options=ServiceOptions(**service.options))
 
 
