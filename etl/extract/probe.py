@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
-from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
+from etl.errors import AskForLess, BadAnswer, OutOfTime, Refused, Unreachable
 from etl.models import KEYS
 
 if TYPE_CHECKING:
@@ -78,11 +78,23 @@ def _ask_known(api: Api) -> Reply | None:
 
 
 def _any_page(api: Api) -> Reply:
-    """Return a page in the service's own order: a smaller one where it can't serve more, else one of other rows."""
+    """Return a page in the service's own order: a smaller one where it can't serve more, else one of other rows.
+
+    Where it answers neither, smaller ones are asked for once each: perhaps it can't serve more of any rows.
+    """
     another = odata.query(skip=1)
+    outage: Unreachable | None = None
     for size in _SIZES:
-        with suppress(AskForLess):
-            return api.page("", page_size=size, can_shrink=True, another=another)
+        try:
+            return api.page("", page_size=size, attempts=1 if outage else None, can_shrink=True, another=another)
+        except AskForLess:
+            continue
+        except Unreachable as error:
+            if not error.was_answered or isinstance(error, OutOfTime):
+                raise
+            outage = outage or error
+    if outage:
+        raise outage
     for skip in range(1, _NEWEST):
         with suppress(AskForLess, BadAnswer, Refused, Unreachable):
             return api.page(odata.query(skip=skip), page_size=1, attempts=1)

@@ -166,6 +166,31 @@ def test_pages_that_are_too_large_are_asked_for_smaller(
     assert statuses(scene)[504] < 25
 
 
+@pytest.mark.parametrize("status", ["504", "500"])
+@pytest.mark.parametrize("default_order", ["key", "modifiedDate"])
+@pytest.mark.parametrize("refused", [("orderby",), ("orderby", "top"), ("orderby", "count"), ("orderby", "id", "jobid")])
+def test_pages_that_are_too_large_are_asked_for_smaller_without_an_order(
+    db: Connection, refused: tuple[str, ...], default_order: Any, status: Any
+) -> None:
+    """Also the first page, which takes the place of the newest row: nothing smaller was answered before it."""
+    world = populated(90, seed=2, rate=0)
+    options = ServiceOptions(
+        most_rows=20,
+        too_many_rows=status,
+        pagesize="honoured",
+        prefer="ignored",
+        refused=frozenset(refused),
+        default_order=default_order,
+    )
+    scene = Scene(db, world, a_source(reread=timedelta(), reconcile_every=timedelta()), options=options)
+    for _ in range(2):
+        assert scene.sync().verdict is Verdict.COMPLETE
+        world.advance(timedelta(hours=1))
+        world.change_many(list(world.jobs())[:30], percentCompleted=7)
+    scene.sync()
+    assert scene.differences() == []
+
+
 def test_pieces_of_time_that_are_too_large_are_asked_for_shorter(db: Connection) -> None:
     """Where keys can't be filtered on, and more than 20 rows are a 504."""
     scene = a_scene(db, 300, most_rows=20, refused=frozenset({"id", "jobid"}))
