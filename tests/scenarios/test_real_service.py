@@ -168,7 +168,9 @@ def test_pages_that_are_too_large_are_asked_for_smaller(
 
 @pytest.mark.parametrize("status", ["504", "500"])
 @pytest.mark.parametrize("default_order", ["key", "modifiedDate"])
-@pytest.mark.parametrize("refused", [("orderby",), ("orderby", "top"), ("orderby", "count"), ("orderby", "id", "jobid")])
+@pytest.mark.parametrize(
+    "refused", [("orderby",), ("orderby", "top"), ("orderby", "count"), ("orderby", "id", "jobid")]
+)
 def test_pages_that_are_too_large_are_asked_for_smaller_without_an_order(
     db: Connection, refused: tuple[str, ...], default_order: Any, status: Any
 ) -> None:

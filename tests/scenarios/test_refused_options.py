@@ -110,7 +110,7 @@ def find_differences(scene: Scene) -> list[str]:
 def test_the_mirror_is_right_whatever_the_service_refuses(db: Connection, service: Refusals) -> None:
     """The life of a source, under churn; runs succeed, nothing is lost, and what can be known to be gone goes."""
     scene = build(db, service)
-    scene.set(reconcile_every=timedelta(), reread_every=timedelta())
+    scene.set(reconcile_every=timedelta())
     kill(scene, after=4)
     first = sync_under_churn(scene, 1, removes=service.removes)
     assert first.verdict is Verdict.COMPLETE
