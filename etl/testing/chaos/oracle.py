@@ -55,6 +55,7 @@ NUMBERS = ("job_category_id", "job_sub_category_id", "percent_completed", "purge
 WORDS = {name for name, key in TEXTS.items() if key not in {"jobID", "ID", "jobStatus", "clientID", "DatabaseName"}}
 WORDS -= {"account_code", *NUMBERS}
 STATUSES = {status.lower(): status for status in ("Queued", "Inprogress", "Completed", "Failed")}
+_A_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 UNREAD = object()
 """In place of a column's value: it stands in `extra` as it came."""
 # Whole rows: all, or those of one source.
@@ -245,8 +246,10 @@ def a_time(text: str | None) -> datetime | None:
     if text is None or text == "":
         return None
     whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
-    moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-    return moment.replace(microsecond=int(fraction[:6].ljust(6, "0")))
+    if not _A_TIME.fullmatch(whole):
+        raise ValueError(text)
+    micros = int(fraction[:6].ljust(6, "0"))
+    return datetime.fromisoformat(whole).replace(microsecond=micros, tzinfo=UTC)  # many times as fast as strptime
 
 
 def a_rowversion(payload: Mapping[str, Any]) -> int | None:
