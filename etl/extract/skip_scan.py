@@ -43,6 +43,10 @@ _GROW_AFTER = 10  # good pages, before twice as many rows are asked for again
 _Row = tuple[str, str]  # key and version
 
 
+class _LinkRefused(PagingRefused):
+    """The service refuses a query that it wrote itself, in a nextLink."""
+
+
 class _Seen(NamedTuple):
     """A page as it came, with key and version of each row."""
 
@@ -104,7 +108,7 @@ class _Limits:
 
 def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
     """Yield the scan's pages from where its cursor stands. Raises SourceError: PagingRefused and OptionIgnored too."""
-    (cursor,) = scan.cursors
+    (cursor,) = stored = scan.cursors
     most = api.page_size  # as it is set
     limits = _Limits(scan.page_size or most, most, None if most or scan.window.lower else OFFER)
     while not cursor.done:
@@ -114,6 +118,12 @@ def pages(api: Api, scan: Scan) -> Generator[Page, None, None]:
         except OptionIgnored as error:
             if cursor.tail and error.capability == "filter_dates":  # it was heeded before in this scan
                 raise BrokenPromise(str(error)) from None
+            raise
+        except _LinkRefused as error:
+            if cursor is stored[0]:  # a link of an earlier run: the service may write others by now
+                cursor = Cursor(0, None, None)
+                continue
+            api.capabilities.refuse("next_link", error.words)
             raise
         cursor = page.cursor
         yield replace(page, page_size=limits.page_size)
@@ -367,9 +377,7 @@ def _follow(api: Api, scan: Scan, query: str, limits: _Limits, size: int | None 
         except AskForLess as error:
             _shrink(limits, error, "of a nextLink")
         except PagingRefused as error:
-            if query != _write_first(scan):  # it is one that the service wrote itself
-                api.capabilities.refuse("next_link", error.words)
-            raise
+            raise error if query == _write_first(scan) else _LinkRefused.by(error) from None
 
 
 def _is_by_key(link: str, last: _Row) -> bool:

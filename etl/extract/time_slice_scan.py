@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TRIES = 5  # for jobs of one instant that change while they are read
 _FILLED = 0.8  # of a page, by a slice whose length is guessed
-_GROWTH = 4.0  # from one slice to the next; where it were more, a larger answer tells better
+_GROWTH = 4  # from one slice to the next; where it were more, a larger answer tells better
 _CUTS = 60  # of a slice_: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
 _CHASED_AT_MOST = 500  # slices that came up while the scan was under way
@@ -106,8 +106,8 @@ class _Limit:
         """Let the next slice hold about a page, after one that came whole with so many rows."""
         begin, end = odata.readable_instant(slice_.lower), odata.readable_instant(slice_.upper)
         if self.most and begin is not None and end is not None:
-            growth = _FILLED * self.most / max(1, rows)
-            self.span = (end - begin) * growth if growth < _GROWTH else None
+            is_sparse = _FILLED * self.most >= _GROWTH * rows
+            self.span = None if is_sparse else (end - begin) * _FILLED * self.most / rows
 
 
 def by_time(scan: Scan) -> Scan:

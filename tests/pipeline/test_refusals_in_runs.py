@@ -41,14 +41,14 @@ def a_scene(db: Connection, jobs: int = 60, **options: Any) -> Scene:
     return Scene(db, world, a_source(**SHALLOW, concurrency=1), page_size=20, options=ServiceOptions(**options))
 
 
-def cut(scene: Scene, after: int) -> None:
+def cut(scene: Scene, after: int, page: str = "modifiedDate%20ge") -> None:
     """Kill a run before it asks for one more page than so many of its scan."""
 
     class Killer(httpx.BaseTransport):
         left = after
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            if "modifiedDate%20ge" in str(request.url):
+            if page in str(request.url):
                 self.left -= 1
             if self.left < 0:
                 raise Cut
@@ -214,3 +214,20 @@ def test_an_instant_that_no_page_holds_is_read_by_links_where_skip_is_refused(db
     scene.world.ties(30)
     scene.world.advance(MINUTE)
     assert (scene.sync().strategy, scene.differences()) == ("$skip", [])
+
+
+@pytest.mark.parametrize(("before", "after"), [("key-token", "offset-token"), ("offset-token", "key-token")])
+def test_a_stored_link_that_the_service_knows_no_more_begins_the_scan_anew(
+    db: Connection, before: Any, after: Any
+) -> None:
+    """An upgrade of the service may write links in another way: nothing is refused by that."""
+    refused = frozenset({*RANGES, *OPTIONS, "skip"})
+    scene = a_scene(db, refused=refused, next_link="standard", next_link_by=before)
+    cut(scene, 2, page="skiptoken")
+    assert scene.one("SELECT cursors #>> '{0,1}' LIKE '%skiptoken%' FROM etl.scans") is True
+    scene.emulator.options = ServiceOptions(refused=refused, next_link="standard", next_link_by=after)
+    run = scene.sync()
+    assert run.verdict is Verdict.COMPLETE
+    assert not any("skiptoken" in note for note in run.notes)
+    assert scene.differences() == []
+    assert "next_link" not in scene.one(REFUSED)

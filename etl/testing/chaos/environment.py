@@ -6,7 +6,7 @@ Everything happens in one process and by one source of chance, so that an episod
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from threading import RLock
@@ -32,6 +32,7 @@ from etl.testing.chaos.process_kills import wait_for_the_lock
 from etl.testing.chaos.scenarios import Strategy
 from etl.testing.chaos.source_profile import UNREADABLE_FORMS, Habits, Tally, draw_refusals
 from etl.testing.emulator import ALL_FAULT_KINDS, CREDENTIALS, Emulator, Faults, Job, Snapshot, World, populated
+from etl.testing.emulator.property_readers import ALL_DATES
 
 BASE = "https://api.aims360.example"
 NAME = "prove"
@@ -45,6 +46,7 @@ _HAS_SYNCED = "SELECT FROM etl.sources WHERE watermark IS NOT NULL"
 _ALARMS = "SELECT run_id FROM etl.runs WHERE array_to_string(notes, ' ') LIKE '%went back%'"
 _PAGING = "SELECT paging FROM etl.sources"
 _RUNS = "SELECT count(*) FROM etl.runs"
+_WATERMARK = "SELECT watermark FROM etl.sources WHERE watermark IS NOT NULL"
 _WAITING = "SELECT FROM etl.rejects UNION ALL SELECT FROM etl.unread_values WHERE NOT settled LIMIT 1"
 _DAYS, _RUNS_A_DAY = 30, 8  # until each was asked for
 
@@ -307,13 +309,20 @@ class Stage:
         there = {str(job["jobID"]): self._payload(job) for job in self.world.jobs()}
         if self.habits.service.etag_form != "documented":  # such an etag holds no rowversion
             there = {job_id: {**payload, "@odata.etag": None} for job_id, payload in there.items()}
-        found = oracle.compare(self.db, there, oracle.may_wait(self.world.now, LOOK_BACK))
+        earliest, latest = oracle.may_wait(self.world.now, LOOK_BACK)
+        if not self.habits.can_be_asked:  # then jobs go by the watermark alone
+            row = self.db.execute(_WATERMARK).fetchone()
+            watermark = row[0] if row is not None else None
+            earliest = min(earliest, watermark - LOOK_BACK) if isinstance(watermark, datetime) else earliest
+        found = oracle.compare(self.db, there, (earliest, latest))
         self.tally.count(found)
         self.said += found.sentences
 
     def _payload(self, job: Job) -> dict[str, Any]:
         """Return a job with the values that can be read from what is served."""
-        payload = self.world.payload(job)
+        payload, no_date = self.world.payload(job), self.habits.service.no_date
+        if no_date is not None:
+            payload.update((name, no_date) for name in ALL_DATES & payload.keys() if payload[name] is None)
         for drift in self.habits.service.drift:
             if drift.form in UNREADABLE_FORMS:
                 drift.alter(payload, job)
