@@ -129,6 +129,7 @@ class PageFetcher:
         """Ask for a page once, as the client does. Raises AskForLess where less may be answered."""
         scan = self._scan
         query = self._write(cursor, request, scan.select)
+        is_joined = "%20and%20" in query
         try:
             answer, answered_at = self._api.page(
                 query,
@@ -139,11 +140,14 @@ class PageFetcher:
                 is_least=request.is_least,
             )
         except Refused as error:
-            if error.is_query and error.option is None and "filter_keys" in self._honoured:
+            was_honoured = {"filter_keys", "and"} if is_joined else {"filter_keys"}
+            if error.is_query and error.option is None and was_honoured <= self._honoured:
                 raise Unreachable(f"{error}. It was answered before in this scan; the next run goes on") from None
             if error.is_query:
-                raise PagingRefused.by(error, is_joined="%20and%20" in query) from None
+                raise PagingRefused.by(error, is_joined=is_joined) from None
             raise
+        if is_joined:
+            self._honoured.add("and")
         end = cursor if request.bound is None else replace(cursor, up_to=request.bound)
         try:
             page = check_page(scan, end, answer, answered_at)

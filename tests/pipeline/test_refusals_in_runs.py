@@ -13,7 +13,7 @@ from etl.errors import Refused, SourceError
 from etl.models import Verdict
 from etl.pipeline.sync import sync
 from etl.postgres.connection import Connection
-from etl.testing.emulator import World
+from etl.testing.emulator import World, populated
 from etl.testing.emulator.service_options import ServiceOptions
 from tests.support.gateway import behind
 from tests.support.quiet_mirror import DAY, HOUR, MINUTE, SHALLOW
@@ -231,3 +231,12 @@ def test_a_stored_link_that_the_service_knows_no_more_begins_the_scan_anew(
     assert not any("skiptoken" in note for note in run.notes)
     assert scene.differences() == []
     assert "next_link" not in scene.one(REFUSED)
+
+
+@pytest.mark.parametrize("words", ["unnamed", "html-403", "named"])
+def test_ranges_that_are_refused_for_their_and_are_read_without_in_the_same_run(db: Connection, words: Any) -> None:
+    """The first pages had one condition each: that says nothing of two."""
+    options = ServiceOptions(refused=frozenset({"and"}), refusal_words=words)
+    scene = Scene(db, populated(1_500, seed=1, rate=0), a_source(**SHALLOW, concurrency=4), options=options)
+    assert scene.sync().verdict is Verdict.COMPLETE
+    assert scene.differences() == []

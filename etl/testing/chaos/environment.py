@@ -18,7 +18,7 @@ import psycopg
 from etl.client.client import Api
 from etl.config import settings
 from etl.config.settings import Source
-from etl.errors import AskForLess, BrokenPromise, EtlError, Locked, Refused
+from etl.errors import AskForLess, BrokenPromise, EtlError, Locked, Refused, Unreachable
 from etl.jobs.refresh import follow
 from etl.models import Clock, Progress, Run, Watch
 from etl.pipeline.reconcile import Wish
@@ -222,7 +222,8 @@ class Stage:
     def _may_fail(self, error: Exception) -> bool:
         """Whether a run may fail: churn can get in the way of some pagings; so can a refusal of what was honoured."""
         if self.habits.switching:
-            return isinstance(error, Refused | BrokenPromise | AskForLess)
+            is_doubtful = isinstance(error, Unreachable) and error.is_doubtful  # words that were another's each time
+            return is_doubtful or isinstance(error, Refused | BrokenPromise | AskForLess)
         refuses = self.habits.refuse or self.habits.service.refused
         return bool(refuses) and isinstance(error, BrokenPromise)
 
@@ -310,10 +311,9 @@ class Stage:
         if self.habits.service.etag_form != "documented":  # such an etag holds no rowversion
             there = {job_id: {**payload, "@odata.etag": None} for job_id, payload in there.items()}
         earliest, latest = oracle.may_wait(self.world.now, LOOK_BACK)
-        if not self.habits.can_be_asked:  # then jobs go by the watermark alone
-            row = self.db.execute(_WATERMARK).fetchone()
-            watermark = row[0] if row is not None else None
-            earliest = min(earliest, watermark - LOOK_BACK) if isinstance(watermark, datetime) else earliest
+        row = self.db.execute(_WATERMARK).fetchone()  # between asking about purges, jobs go by it alone
+        watermark = row[0] if row is not None else None
+        earliest = min(earliest, watermark - LOOK_BACK) if isinstance(watermark, datetime) else earliest
         found = oracle.compare(self.db, there, (earliest, latest))
         self.tally.count(found)
         self.said += found.sentences
