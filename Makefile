@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 LONG := tests/scenarios/test_convergence.py tests/scenarios/test_daily_aggregates.py \
   tests/cli/test_commands.py::test_a_backfill_that_is_killed_again_and_again_ends_equal \
   tests/sql/test_views.py::test_readers_are_never_in_the_way_nor_kept_waiting
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Into the environment that the stamp $@ lies in.
 ifneq ($(UV),)

@@ -34,7 +34,7 @@ JOB_ID_SPELLINGS = ("jobID", "jobId")  # of the property, in the filter for one 
 
 
 class _Doubtful(AskForLess):
-    """It can't be told whether a way of asking for a job is refused."""
+    """It isn't known whether a way of asking for a job is refused."""
 
 
 class Shown(NamedTuple):

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.client import odata
-from etl.errors import AskForLess, BadAnswer, OutOfTime, Refused, Unreachable
+from etl.errors import AskForLess, BadAnswer, Refused, Unreachable
 from etl.models import KEYS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _any_page(api: Api) -> Reply:
         except AskForLess:
             continue
         except Unreachable as error:
-            if not error.was_answered or isinstance(error, OutOfTime):
+            if not error.was_answered or error.is_doubtful:  # a refusal, or a busy service: nothing smaller helps
                 raise
             outage = outage or error
     if outage:

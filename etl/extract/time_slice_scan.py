@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TRIES = 5  # for jobs of one instant that change while they are read
 _FILLED = 0.8  # of a page, by a slice whose length is guessed
 _GROWTH = 4  # from one slice to the next; where it were more, a larger answer tells better
-_CUTS = 60  # of a slice_: each leaves out what is beyond the page that came
+_CUTS = 60  # of a slice: each leaves out what is beyond the page that came
 _AHEAD = timedelta(days=1)  # of the source's time: what is dated beyond is the far future
 _CHASED_AT_MOST = 500  # slices that came up while the scan was under way
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # of what is halved where a slice has no bound

@@ -8,13 +8,13 @@ from datetime import datetime
 
 from psycopg import sql
 
-from etl.postgres.connection import Connection, text_array
+from etl.postgres.connection import Connection, compose, text_array
 from etl.postgres.daily_aggregates import GROUP, SHARE, add, drop_empty_days, each, sums
 
 # One statement, so that each table is gone through once; Postgres asks at its end whether a document lost its job.
 # Tombstones come in the order of their index.
-BURY = (
-    sql.SQL("""
+BURY = compose(
+    """
 WITH documents AS (
     DELETE FROM aims360.job_documents WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
 ),
@@ -52,13 +52,12 @@ tombstones AS (
 sums AS MATERIALIZED ({sums}),
 live AS ({live})
 {purged}
-""")
-    .format(
-        share=SHARE,
-        sums=sums(sql.SQL("tombstones")),
-        live=add(
-            "live_daily",
-            sql.SQL("""
+""",
+    share=SHARE,
+    sums=sums(sql.SQL("tombstones")),
+    live=add(
+        "live_daily",
+        sql.SQL("""
         (
             SELECT {group}, {off}
             FROM sums
@@ -66,25 +65,20 @@ live AS ({live})
             WHERE s.complete_through IS NOT NULL
         ) AS changes
         """).format(group=GROUP, off=each("-sums.{0} AS {0}")),
-        ),
-        purged=add("purged_daily", sql.SQL("sums")),
-    )
-    .as_bytes()
+    ),
+    purged=add("purged_daily", sql.SQL("sums")),
 )
-_UNEARTH = (
-    sql.SQL("""
+_UNEARTH = compose(
+    """
 WITH tombstones AS (
     DELETE FROM aims360.purged_jobs WHERE source_id = %(source_id)s AND job_id = ANY(%(job_ids)s::text[])
     RETURNING *
 ),
 sums AS ({sums})
 {purged}
-""")
-    .format(
-        sums=sums(sql.SQL("tombstones")),
-        purged=add("purged_daily", sql.SQL("(SELECT {}, {} FROM sums) AS changes").format(GROUP, each("-{0} AS {0}"))),
-    )
-    .as_bytes()
+""",
+    sums=sums(sql.SQL("tombstones")),
+    purged=add("purged_daily", sql.SQL("(SELECT {}, {} FROM sums) AS changes").format(GROUP, each("-{0} AS {0}"))),
 )
 # What Postgres believes of a table that has just been filled, or of an array, mustn't lead it to look at every row for
 # every key: the primary keys lead to the rows, and what was found is joined by its hash.

@@ -18,7 +18,7 @@ from etl.load import copy_writer, unread_values
 from etl.load.merge_policy import BEGINNING, Choice, Rules, Stored, Tombstone, choose
 from etl.load.tombstones import unearth
 from etl.models import Batch, Counts, DocumentRow, Encoded, Job, JobRow
-from etl.postgres.connection import Connection, text_array
+from etl.postgres.connection import Connection, compose, text_array
 from etl.postgres.daily_aggregates import recount, told
 
 # One question a batch: the versions that are here, and the tombstones of what was.
@@ -47,20 +47,18 @@ def _as_text(names: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}::text" if n in _JSON else "{}").format(sql.Identifier(n)) for n in names)
 
 
-_STORED_JOBS = (
-    sql.SQL("SELECT {} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])")
-    .format(_as_text(JobRow._fields))
-    .as_bytes()
+_STORED_JOBS = compose(
+    "SELECT {columns} FROM aims360.jobs WHERE source_id = %s AND job_id = ANY(%s::text[])",
+    columns=_as_text(JobRow._fields),
 )
-_STORED_DOCUMENTS = (
-    sql.SQL("""
-SELECT job_id, available_until, account_code, {}
+_STORED_DOCUMENTS = compose(
+    """
+SELECT job_id, available_until, account_code, {columns}
 FROM aims360.job_documents
 WHERE source_id = %s AND job_id = ANY(%s::text[])
 ORDER BY job_id, position
-""")
-    .format(_as_text(DocumentRow._fields))
-    .as_bytes()
+""",
+    columns=_as_text(DocumentRow._fields),
 )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from etl.models import DURATION_BOUNDS
-from etl.postgres.connection import Connection, text_array
+from etl.postgres.connection import Connection, compose, text_array
 
 _KEYS = ("source_id", "day", "account_code", "category_name", "sub_category_name", "job_status")
 _SUMS: dict[str, str] = {"jobs": "count(*)", "attempts": "sum(attempts)", "documents": "sum(documents)"}
@@ -104,8 +104,7 @@ _CHOSEN = sql.SQL("""
     OFFSET 0
 ) AS shares
 """).format(share=SHARE)
-# Composed once: that takes longer than Postgres does for a few jobs.
-_TELL = sql.SQL("SELECT coalesce(json_agg(sums), '[]')::text FROM ({}) AS sums").format(sums(_CHOSEN)).as_bytes()
+_TELL = compose("SELECT coalesce(json_agg(sums), '[]')::text FROM ({sums}) AS sums", sums=sums(_CHOSEN))
 _RECOUNT = add(
     "live_daily",
     sql.SQL("""
@@ -115,7 +114,7 @@ _RECOUNT = add(
         SELECT {group}, {off} FROM json_populate_recordset(NULL::aims360.live_daily, %(before)s::json)
     ) AS changes
     """).format(now=sums(_CHOSEN), group=GROUP, off=each("-{}")),
-).as_bytes()
+).as_bytes()  # see compose
 # All jobs are read, so as they lie, and the groups find room; a run goes by keys else.
 _ALL_AT_ONCE = "SET LOCAL enable_seqscan = on; SET LOCAL work_mem = '32MB'"
 _FORGET = "DELETE FROM aims360.live_daily WHERE source_id = %(source_id)s"

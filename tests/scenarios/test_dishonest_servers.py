@@ -99,7 +99,7 @@ def counted(count: Callable[[int, int], object]) -> Callable[[dict[str, Any], by
 @by_generation
 @pytest.mark.parametrize("comparison", ["datetime", "datetime2"])
 @pytest.mark.parametrize("page_size", [1, 2, 3, 17, 100])
-def test_a_source_that_refuses_its_keys_is_mirrored_by_pieces_of_time(
+def test_a_source_that_refuses_its_keys_is_mirrored_by_time_slices(
     db: Connection, generation: Generation, comparison: Comparison, page_size: int
 ) -> None:
     """Ties, rows without a date and of the future, on pages of any size: all of it, and nothing by another way."""

@@ -193,7 +193,7 @@ def test_pages_that_are_too_large_are_asked_for_smaller_without_an_order(
     assert scene.differences() == []
 
 
-def test_pieces_of_time_that_are_too_large_are_asked_for_shorter(db: Connection) -> None:
+def test_time_slices_that_are_too_large_are_asked_for_shorter(db: Connection) -> None:
     """Where keys can't be filtered on, and more than 20 rows are a 504."""
     scene = a_scene(db, 300, most_rows=20, refused=frozenset({"id", "jobid"}))
     run = scene.sync()

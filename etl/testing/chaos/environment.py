@@ -21,6 +21,7 @@ from etl.config.settings import Source
 from etl.errors import AskForLess, BrokenPromise, EtlError, Locked, Refused, Unreachable
 from etl.jobs.refresh import follow
 from etl.models import Clock, Progress, Run, Watch
+from etl.pipeline.purge_step import ASK_EVERY
 from etl.pipeline.reconcile import Wish
 from etl.pipeline.sync import purge_now, reconcile_now, sync
 from etl.postgres import connection
@@ -48,6 +49,7 @@ _PAGING = "SELECT paging FROM etl.sources"
 _RUNS = "SELECT count(*) FROM etl.runs"
 _WATERMARK = "SELECT watermark FROM etl.sources WHERE watermark IS NOT NULL"
 _WAITING = "SELECT FROM etl.rejects UNION ALL SELECT FROM etl.unread_values WHERE NOT settled LIMIT 1"
+_REFUSED = (400, 403, 501)  # statuses
 _DAYS, _RUNS_A_DAY = 30, 8  # until each was asked for
 
 _Act = Callable[[connection.Connection, Watch], Run | None]
@@ -164,7 +166,7 @@ class Stage:
         if run is not None:
             paging = str(self.db.execute(_PAGING).fetchall()[0][0])
             setattr(self.tally, paging, getattr(self.tally, paging) + 1)
-        is_refused = any(request.status >= 400 and not request.fault for request in self.emulator.requests)
+        is_refused = any(request.status in _REFUSED and not request.fault for request in self.emulator.requests)
         if not (self.strategy.restores or is_refused):  # where a scan may be begun anew
             again = resume_check.asked_again(before, self.emulator.requests)
             self.tally.twice += len(again)
@@ -311,12 +313,15 @@ class Stage:
         if self.habits.service.etag_form != "documented":  # such an etag holds no rowversion
             there = {job_id: {**payload, "@odata.etag": None} for job_id, payload in there.items()}
         earliest, latest = oracle.may_wait(self.world.now, LOOK_BACK)
-        row = self.db.execute(_WATERMARK).fetchone()  # between asking about purges, jobs go by it alone
-        watermark = row[0] if row is not None else None
-        earliest = min(earliest, watermark - LOOK_BACK) if isinstance(watermark, datetime) else earliest
-        found = oracle.compare(self.db, there, (earliest, latest))
+        found = oracle.compare(self.db, there, (min(earliest, self._find_purged_until(earliest)), latest))
         self.tally.count(found)
         self.said += found.sentences
+
+    def _find_purged_until(self, earliest: datetime) -> datetime:
+        """Return until when jobs are purged by the watermark alone: the source is asked about others hourly at most."""
+        row = self.db.execute(_WATERMARK).fetchone()
+        watermark = row[0] if row is not None else None  # where no sync came to its end
+        return max(watermark - LOOK_BACK, earliest - ASK_EVERY) if isinstance(watermark, datetime) else earliest
 
     def _payload(self, job: Job) -> dict[str, Any]:
         """Return a job with the values that can be read from what is served."""
