@@ -30,7 +30,7 @@ for _signal, _default in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_signal, _default)
 
 # HYPOTHESIS_PROFILE=long is what `make prove` runs. No database of examples: a failure prints its blob.
-for _profile, _examples, _steps in (("quick", 8, 10), ("long", 150, 25)):
+for _profile, _examples, _steps in (("quick", 6, 10), ("long", 150, 25)):
     hypothesis_settings.register_profile(
         _profile,
         max_examples=_examples,
